@@ -1,0 +1,160 @@
+//! A bucket of an S3-compatible store: what the engine may ask of it, and what it may answer.
+//!
+//! Owns: the meaning of conditions and of failures. Does not own: which object means what.
+//! Invariant: a failure is never read as absence. `Ok(None)` is said only where the store answered that this key does not exist
+//! in a bucket that does.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::clock::WallTime;
+use crate::names::{Etag, ObjectKey};
+
+pub mod s3;
+
+/// Why a request to the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store answered that the bucket does not exist.
+    #[error("the bucket does not exist")]
+    NoSuchBucket,
+    /// The store refused the credentials, or they do not permit this. A retry succeeds only after somebody changed that.
+    #[error("the store refused the credentials ({code}): {message}")]
+    AccessDenied {
+        /// The store's own word, such as `InvalidAccessKeyId`.
+        code: String,
+        /// The store's own sentence.
+        message: String,
+    },
+    /// The endpoint is one that no tenant may reach. Never retried by itself.
+    #[error("the endpoint is refused: {reason}")]
+    EndpointRefused {
+        /// Which rule, and which address.
+        reason: String,
+    },
+    /// A condition did not hold: the object is not the one that was expected. Nothing was written, unless an earlier try of the same
+    /// request was (then the object bears our put-id).
+    #[error("the object changed in the meantime")]
+    PreconditionFailed,
+    /// The store was not reached, or said clearly that it did nothing (503, 429). Nothing was written.
+    #[error("the store is unavailable: {message}")]
+    Unavailable {
+        /// What happened, in the words of whoever noticed.
+        message: String,
+    },
+    /// The request may or may not have been carried out: the answer was lost or unclear. Look again before the next step.
+    #[error("the store's answer is unclear: {message}")]
+    Unclear {
+        /// What happened, in the words of whoever noticed.
+        message: String,
+    },
+    /// The store understood and refused for good: a retry of the same request cannot succeed.
+    #[error("the store refused the request ({code}): {message}")]
+    Refused {
+        /// The store's own word.
+        code: String,
+        /// The store's own sentence.
+        message: String,
+    },
+    /// What is to be uploaded could not be read.
+    #[error("the content could not be read")]
+    Content(#[from] std::io::Error),
+}
+
+/// What must hold of the object when a write reaches the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing: the newest write wins. Only for objects whose name is their content.
+    Always,
+    /// `If-None-Match: *`: there is no such object.
+    IfAbsent,
+    /// `If-Match`: the object is still this one.
+    IfUnchanged(Etag),
+}
+
+/// What the store tells of an object besides its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Identifies this state of the object.
+    pub etag: Etag,
+    /// In bytes.
+    pub size: u64,
+    /// By the store's clock.
+    pub last_modified: Option<WallTime>,
+    /// User metadata, keys in lower case without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// An object with its bytes still to come.
+pub struct Object {
+    /// As answered with the bytes.
+    pub meta: ObjectMeta,
+    /// In order; ends early with an error if the connection is cut, never silently.
+    pub body: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+/// One row of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The whole key.
+    pub key: ObjectKey,
+    /// Identifies this state of the object.
+    pub etag: Etag,
+    /// In bytes.
+    pub size: u64,
+    /// By the store's clock.
+    pub last_modified: Option<WallTime>,
+}
+
+/// Bytes to upload, read once and in order, never held whole when large.
+pub struct Content {
+    /// Exactly as many bytes as the reader gives.
+    pub len: u64,
+    /// Called from a thread that may block.
+    pub reader: Box<dyn Read + Send>,
+}
+
+impl Content {
+    /// Bytes that are in memory already.
+    pub fn from_bytes(bytes: Bytes) -> Self {
+        Self { len: bytes.len() as u64, reader: Box::new(std::io::Cursor::new(bytes)) }
+    }
+}
+
+/// How an object is written.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// What must hold of the object.
+    pub condition: Condition,
+    /// User metadata, keys in lower case without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+    /// The media type.
+    pub content_type: &'static str,
+}
+
+/// A bucket. Requests that carry a condition are sent once: the caller settles unclear answers.
+#[async_trait]
+pub trait Bucket: Send + Sync + std::fmt::Debug {
+    /// What the store tells of an object; `None` only if the store answered that the key does not exist.
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, Error>;
+
+    /// The object and its bytes; `None` only if the store answered that the key does not exist. With `unchanged`, a different object
+    /// is [`Error::PreconditionFailed`].
+    async fn get(&self, key: &ObjectKey, unchanged: Option<&Etag>) -> Result<Option<Object>, Error>;
+
+    /// All objects whose keys begin with `prefix`, in the order of their keys, up to `limit`.
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Vec<Listed>, Error>;
+
+    /// Writes an object whole: readers see all of it or nothing. Above 8 MiB by parts, with bounded memory.
+    async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
+
+    /// Copies within the bucket, on the server, if the source is still `unchanged`; metadata goes along.
+    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error>;
+
+    /// Deletes an object; one that is not there is fine.
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
+}

@@ -1,0 +1,156 @@
+//! SQL as it is asked and answered: values, statements, results, and the limits that hold for them. No I/O.
+
+use std::time::Duration;
+
+/// A value as SQLite stores it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// SQL's NULL.
+    Null,
+    /// 64 bits, exact.
+    Integer(i64),
+    /// May be infinite; SQLite stores NaN as NULL.
+    Real(f64),
+    /// UTF-8.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// What is bound to a statement's parameters.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Params {
+    /// Nothing is bound; a statement with parameters is refused.
+    #[default]
+    None,
+    /// The n-th value goes to parameter n. Missing and surplus values are refused.
+    Positional(Vec<Value>),
+    /// By name, with or without its `:`, `@` or `$`. Missing and unknown names are refused.
+    Named(Vec<(String, Value)>),
+}
+
+/// SQL text with what is bound to it. The text may hold several statements, but then nothing may be bound.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Statement {
+    /// One or more statements, separated by semicolons.
+    pub sql: String,
+    /// What is bound.
+    pub params: Params,
+}
+
+/// How the statements of a request hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transaction {
+    /// All or nothing; takes its place in the writers' queue before the first statement.
+    #[default]
+    Immediate,
+    /// Each statement commits by itself.
+    None,
+}
+
+/// Statements that are run one after the other. BEGIN, COMMIT, ROLLBACK and SAVEPOINT are refused: the request is the transaction.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Request {
+    /// In this order.
+    pub statements: Vec<Statement>,
+    /// How they hang together.
+    pub transaction: Transaction,
+}
+
+/// What one request may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Rows of one result; what lies beyond is cut off and the result marked `truncated`.
+    pub max_rows: u64,
+    /// Bytes of values in all results of one request together; beyond it the request fails.
+    pub max_result_size: u64,
+    /// How long one statement may run.
+    pub statement_timeout: Duration,
+    /// How long a request waits for its turn to write.
+    pub writer_wait: Duration,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            max_rows: 100_000,
+            max_result_size: 10 << 20,
+            statement_timeout: Duration::from_secs(30),
+            writer_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// As in the query; names need not be unique.
+    pub name: String,
+    /// The declared type of the table's column it comes from, if it comes from one.
+    pub decltype: Option<String>,
+}
+
+/// What one statement gave.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ResultSet {
+    /// Empty for a statement that returns no rows.
+    pub columns: Vec<Column>,
+    /// In order.
+    pub rows: Vec<Vec<Value>>,
+    /// There were more rows than `max_rows`.
+    pub truncated: bool,
+    /// By INSERT, UPDATE and DELETE; 0 for anything else.
+    pub rows_affected: u64,
+    /// Only after an INSERT that inserted.
+    pub last_insert_rowid: Option<i64>,
+}
+
+/// What a whole request gave: one result for each statement in its texts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Response {
+    /// In the order of the statements.
+    pub results: Vec<ResultSet>,
+}
+
+/// What went wrong with a statement, as far as the caller does something different about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SqlErrorKind {
+    /// The text is no valid SQL, or names what is not there.
+    Statement,
+    /// What is bound does not fit the parameters.
+    Arguments,
+    /// The sandbox or a read-only route forbids it.
+    Forbidden,
+    /// A constraint of the schema.
+    Constraint,
+    /// A limit: rows, bytes, depth of expressions, length of a value.
+    Limit,
+    /// The results are larger than `max_result_size`.
+    ResultTooLarge,
+    /// The writer was busy for longer than the request may wait. A retry may succeed.
+    Busy,
+    /// The statement ran longer than it may.
+    Timeout,
+    /// The database would grow past `limits.maxSize`.
+    Full,
+    /// The caller went away.
+    Cancelled,
+    /// The database is damaged, or SQLite failed in a way that is not the caller's doing.
+    Internal,
+}
+
+/// A statement that failed. Its transaction was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SqlError {
+    /// What the caller may do about it.
+    pub kind: SqlErrorKind,
+    /// SQLite's extended result code, such as 2067; its low byte is the primary one. 0 where the refusal is ours alone.
+    pub extended_code: i32,
+    /// In SQLite's words, or ours.
+    pub message: String,
+    /// Byte offset into the text of the failing statement's `sql`, where SQLite tells one.
+    pub offset: Option<usize>,
+    /// Which entry of [`Request::statements`], from 0.
+    pub statement_index: usize,
+}
