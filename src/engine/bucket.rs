@@ -14,10 +14,12 @@ use futures::stream::BoxStream;
 use crate::clock::WallTime;
 use crate::names::{Etag, ObjectKey};
 
+pub mod embedded;
+pub mod endpoint;
 pub mod s3;
 
 /// Why a request to the store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The store answered that the bucket does not exist.
     #[error("the bucket does not exist")]
@@ -62,7 +64,13 @@ pub enum Error {
     },
     /// What is to be uploaded could not be read.
     #[error("the content could not be read")]
-    Content(#[from] std::io::Error),
+    Content(#[source] std::sync::Arc<std::io::Error>),
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Content(std::sync::Arc::new(error))
+    }
 }
 
 /// What must hold of the object when a write reaches the store.

@@ -3,7 +3,6 @@
 //! Owns: the only calls of the system's clocks in the engine. Decisions take times as arguments and never call this.
 
 use std::fmt;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -32,9 +31,4 @@ impl Clock for SystemClock {
     fn now(&self) -> Instant {
         Instant::now()
     }
-}
-
-/// How long ago `earlier` was, zero if it lies ahead.
-pub fn since(earlier: Instant, now: Instant) -> Duration {
-    now.saturating_duration_since(earlier)
 }

@@ -1,9 +1,23 @@
-//! One open database: read, write, flush, close.
+//! One open database: read, write, flush, pin.
+//!
+//! Owns: what a caller may do with it while it is open. Does not own: when it opens and closes (`host.rs`), what is uploaded
+//! (`flusher.rs`).
 
-use crate::error::Error;
-use crate::host::SnapshotFacts;
-use crate::memory::Pin;
-use crate::sql::{QueryLimits, Request, Response};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::config::Limits;
+use crate::error::{Error, NotServed};
+use crate::facts::{Facts, Origin, SnapshotFacts, Uploads};
+use crate::flusher::{Command, Ledger};
+use crate::memory::{MemoryDatabase, Pin};
+use crate::names::DatabaseName;
+use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
 
 /// Whether a flush may be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,28 +41,146 @@ pub enum Flushed {
 
 /// An open database. Clones are the same database.
 #[derive(Clone)]
-pub struct Database {}
+pub struct Database {
+    inner: Arc<Inner>,
+}
 
-#[allow(missing_docs, unused_variables, clippy::todo, clippy::unused_async, reason = "skeleton")]
+struct Inner {
+    name: DatabaseName,
+    memory: MemoryDatabase,
+    origin: Origin,
+    ledger: Arc<Mutex<Ledger>>,
+    commands: mpsc::Sender<Command>,
+    limits: RwLock<QueryLimits>,
+    /// Counts the requests under way, so that the final flush comes after the last of them.
+    requests: TaskTracker,
+    closing: AtomicBool,
+}
+
 impl Database {
+    pub(crate) fn new(
+        name: DatabaseName,
+        memory: MemoryDatabase,
+        origin: Origin,
+        ledger: Arc<Mutex<Ledger>>,
+        commands: mpsc::Sender<Command>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                name,
+                memory,
+                origin,
+                ledger,
+                commands,
+                limits: RwLock::new(limits.query),
+                requests: TaskTracker::new(),
+                closing: AtomicBool::new(false),
+            }),
+        }
+    }
+
     /// Runs statements that may not write, on the newest version.
     pub async fn read(&self, request: Request) -> Result<Response, Error> {
-        todo!()
+        let _under_way = self.enter()?;
+        let limits = self.limits();
+        Ok(self.inner.memory.read(request, &limits).await?)
     }
-    /// Runs statements that may write, in the writers' queue.
+
+    /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers, and go on after a conflict.
+    pub async fn run(&self, request: Request) -> Result<Response, Error> {
+        if request.looks_like_reads() {
+            match self.read(request.clone()).await {
+                // It writes after all. A read changes nothing, so it can simply be run again.
+                Err(Error::Sql(SqlError { kind: SqlErrorKind::Forbidden, .. })) => {}
+                done => return done,
+            }
+        }
+        self.write(request).await
+    }
+
+    /// Runs statements that may write, in the writers' queue. Refused once nothing more can be saved.
     pub async fn write(&self, request: Request) -> Result<Response, Error> {
-        todo!()
+        let _under_way = self.enter()?;
+        if let Uploads::Conflict { error } = &self.inner.ledger.lock().uploads {
+            return Err(Error::clone(error));
+        }
+        let limits = self.limits();
+        Ok(self.inner.memory.write(request, &limits).await?)
     }
+
     /// Brings what is committed into the bucket.
-    pub async fn flush(&self, flush: Flush) -> Result<Flushed, Error> {
-        todo!()
+    pub async fn flush(&self, flush: Flush) -> Result<Flushed, Arc<Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Flush(flush, reply)).await?;
+        answer.await.map_err(|_| self.closing())?
     }
+
     /// Freezes the newest version.
     pub fn pin(&self) -> Pin {
-        todo!()
+        self.inner.memory.pin()
     }
+
     /// The limits in force.
     pub fn limits(&self) -> QueryLimits {
-        todo!()
+        *self.inner.limits.read()
+    }
+
+    /// What is known of it.
+    pub fn facts(&self) -> Facts {
+        let newest = *self.inner.memory.commits().borrow();
+        let ledger = self.inner.ledger.lock().clone();
+        Facts {
+            size: self.inner.memory.size(),
+            txid: ledger.txid,
+            origin: self.inner.origin.clone(),
+            durable_time: ledger.durable_time,
+            pending: ledger.durable != Some(newest),
+            last_snapshot: ledger.last_snapshot,
+            uploads: ledger.uploads,
+        }
+    }
+
+    /// Refuses new requests, waits for those under way, and flushes. After it succeeded nothing is flushed any more; if it fails the
+    /// database goes on as before.
+    pub(crate) async fn finish(&self) -> Result<Option<SnapshotFacts>, Arc<Error>> {
+        self.inner.closing.store(true, Ordering::SeqCst);
+        self.inner.requests.close();
+        self.inner.requests.wait().await;
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Finish(reply)).await?;
+        let result = answer.await.map_err(|_| self.closing())?;
+        if result.is_err() {
+            self.inner.requests.reopen();
+            self.inner.closing.store(false, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// The count comes before the look at the flag: whoever is not counted sees it set.
+    fn enter(&self) -> Result<TaskTrackerToken, Error> {
+        let token = self.inner.requests.token();
+        if self.inner.closing.load(Ordering::SeqCst) {
+            return Err(Error::NotServed { database: self.inner.name.clone(), why: NotServed::Closing });
+        }
+        Ok(token)
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.inner.limits.write() = limits.query;
+        self.inner.memory.set_max_size(limits.max_size);
+    }
+
+    /// For the order at shutdown: those that wait longest come first, those with nothing to save last.
+    pub(crate) fn dirty_since(&self) -> Option<tokio::time::Instant> {
+        self.inner.ledger.lock().dirty_since
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Arc<Error>> {
+        self.inner.commands.send(command).await.map_err(|_| self.closing())
+    }
+
+    fn closing(&self) -> Arc<Error> {
+        Arc::new(Error::NotServed { database: self.inner.name.clone(), why: NotServed::Closing })
     }
 }

@@ -31,7 +31,7 @@ pub enum NotServed {
 }
 
 /// What the engine answers instead of doing what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A statement failed and its transaction was rolled back.
     #[error(transparent)]
@@ -82,6 +82,17 @@ pub enum Error {
         /// Whether `<key>.prev` could take its place.
         previous: Previous,
     },
+    /// There is no object at `<key>`, but there is one at `<key>.prev`: somebody deleted the newest snapshot. Beginning empty would soon
+    /// replace the other one, too.
+    #[error("{database}: there is no snapshot at {key}, but there is one before it; beginning empty would soon replace it")]
+    SnapshotMissing {
+        /// Which database.
+        database: DatabaseName,
+        /// Where its snapshot should lie.
+        key: ObjectKey,
+        /// Whether `<key>.prev` could take its place.
+        previous: Previous,
+    },
     /// The snapshot is larger than `limits.maxSize`.
     #[error("{database}: the snapshot at {key} has {size} bytes, but limits.maxSize is {limit}")]
     SnapshotTooLarge {
@@ -102,6 +113,20 @@ pub enum Error {
         /// The one that serves.
         by: DatabaseName,
     },
+    /// The time for the final flush ran out. What was committed since the last snapshot is lost.
+    #[error("{database}: the final flush did not end in time; what was committed since the last snapshot is lost")]
+    OutOfTime {
+        /// Which database.
+        database: DatabaseName,
+    },
+    /// A fault of ours.
+    #[error("{database}: an internal fault: {detail}")]
+    Internal {
+        /// Which database.
+        database: DatabaseName,
+        /// What is known of it.
+        detail: String,
+    },
 }
 
 impl Error {
@@ -113,8 +138,11 @@ impl Error {
             Self::Bucket { .. } => "bucket",
             Self::SnapshotConflict { .. } => "snapshot-conflict",
             Self::SnapshotCorrupt { .. } => "snapshot-corrupt",
+            Self::SnapshotMissing { .. } => "snapshot-missing",
             Self::SnapshotTooLarge { .. } => "snapshot-too-large",
             Self::HeldElsewhere { .. } => "held-elsewhere",
+            Self::OutOfTime { .. } => "out-of-time",
+            Self::Internal { .. } => "internal",
         }
     }
 }

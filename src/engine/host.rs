@@ -3,176 +3,31 @@
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
 //! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive.
 
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use futures::{FutureExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio_util::task::TaskTracker;
 
-use crate::bucket::s3::{StoreConfig, Stores};
+use crate::bucket::Bucket;
+use crate::bucket::s3::Stores;
 use crate::clock::{Clock, WallTime};
+use crate::config::{Access, DatabaseConfig, Location};
 use crate::database::Database;
-use crate::error::Error;
-use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag};
-use crate::sql::QueryLimits;
-
-/// Where a database lies.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Location {
-    /// The bucket.
-    pub bucket: BucketName,
-    /// The key of `main`'s snapshot, from which the others are derived.
-    pub key: DatabaseKey,
-    /// The branch that is served.
-    pub branch: BranchName,
-}
-
-/// When snapshots are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SnapshotPolicy {
-    /// A change is in the bucket at most this long after its commit, plus the PUT.
-    pub interval: Duration,
-    /// A manual, unforced flush within this time of the last is skipped.
-    pub min_interval: Duration,
-    /// Copy `<key>` to `<key>.prev` before it is replaced.
-    pub keep_previous: bool,
-}
-
-/// What a database may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// In bytes, as a file.
-    pub max_size: u64,
-    /// What one request may use.
-    pub query: QueryLimits,
-}
-
-/// SHA-256 of a bearer token: what is compared, so that the comparison tells nothing of the token by its time.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TokenDigest([u8; 32]);
-
-/// Who may ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
-    /// Anyone who reaches us.
-    Open,
-    /// The bearer of one of these tokens; an empty list admits nobody.
-    Tokens(Vec<TokenDigest>),
-}
-
-/// Everything it takes to open one database.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DatabaseConfig {
-    /// The resource that declares it.
-    pub name: DatabaseName,
-    /// Where it lies.
-    pub location: Location,
-    /// How the store is reached.
-    pub store: StoreConfig,
-    /// When snapshots are made.
-    pub snapshots: SnapshotPolicy,
-    /// What it may use.
-    pub limits: Limits,
-    /// Who may ask.
-    pub access: Access,
-    /// If the snapshot is corrupt: accept `<key>.prev` in its place, if it still has this ETag.
-    pub accept_snapshot: Option<Etag>,
-}
-
-/// A snapshot that is in the bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotFacts {
-    /// When it was complete.
-    pub time: WallTime,
-    /// Its number.
-    pub txid: u64,
-    /// In bytes.
-    pub size: u64,
-    /// From the pin to the store's answer.
-    pub duration: Duration,
-    /// As the store answered.
-    pub etag: Etag,
-}
-
-/// What the database was when it was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// The store proved that there was nothing, and so it began empty.
-    Empty,
-    /// `<key>` was restored.
-    Snapshot {
-        /// Its ETag.
-        etag: Etag,
-        /// In bytes.
-        size: u64,
-    },
-    /// `<key>` was corrupt, and `<key>.prev` was accepted by the annotation that names it.
-    Previous {
-        /// The ETag of `<key>.prev`.
-        etag: Etag,
-    },
-}
-
-/// How uploads go.
-#[derive(Debug, Clone)]
-pub enum Uploads {
-    /// The last one succeeded, or there was none yet.
-    Fine,
-    /// The last tries failed; they go on.
-    Failing {
-        /// What the last one ended in.
-        error: Arc<Error>,
-        /// When the first of them failed.
-        since: WallTime,
-        /// How many.
-        attempts: u32,
-    },
-    /// Somebody else writes there. Nothing more is uploaded.
-    Conflict {
-        /// [`Error::SnapshotConflict`].
-        error: Arc<Error>,
-    },
-}
-
-/// What is known of an open database.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// In bytes, as a file.
-    pub size: u64,
-    /// The number of the newest snapshot in the bucket; 0 before the first.
-    pub txid: u64,
-    /// What it was when it was opened.
-    pub origin: Origin,
-    /// Every commit before this moment is in the bucket.
-    pub durable_time: Option<WallTime>,
-    /// There are commits that are not in the bucket.
-    pub pending: bool,
-    /// The newest one of this process, or the one that was restored.
-    pub last_snapshot: Option<SnapshotFacts>,
-    /// How uploads go.
-    pub uploads: Uploads,
-}
-
-/// What the host knows of a name.
-#[derive(Debug, Clone)]
-pub enum State {
-    /// Nothing.
-    Absent,
-    /// It is being restored, or waits for its turn.
-    Opening,
-    /// It answers requests.
-    Open(Facts),
-    /// It could not be opened. Opening it again tries again.
-    Failed {
-        /// Why.
-        error: Arc<Error>,
-        /// How often in a row.
-        attempts: u32,
-        /// When the last try ended.
-        at: WallTime,
-    },
-    /// Its final flush is under way.
-    Closing,
-}
+use crate::error::{Error, NotServed};
+use crate::facts::{Origin, SnapshotFacts, State, Uploads};
+use crate::flush::Progress;
+use crate::flusher::{Flusher, Ledger, Settings};
+use crate::memory::{Commits, MemoryOptions, SqlThreads};
+use crate::names::DatabaseName;
+use crate::restore::{self, Restored};
+use crate::seed;
+use crate::snapshot::{Place, PutIds};
 
 /// How a host works.
 #[derive(Debug)]
@@ -181,12 +36,11 @@ pub struct HostOptions {
     pub parallel_restores: usize,
     /// How stores are reached, and which are refused.
     pub stores: Stores,
+    /// Where SQLite runs, for all databases together.
+    pub sql_threads: SqlThreads,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
-
-/// The databases that this process has open.
-pub struct Host {}
 
 /// An open database, and who may ask it.
 #[derive(Clone)]
@@ -197,80 +51,344 @@ pub struct Handle {
     pub access: Arc<Access>,
 }
 
-#[allow(missing_docs, unused_variables, clippy::todo, clippy::unused_async, clippy::needless_pass_by_value, reason = "skeleton")]
+/// The databases that this process has open.
+pub struct Host {
+    options: HostOptions,
+    put_ids: Arc<PutIds>,
+    restores: Semaphore,
+    slots: Mutex<HashMap<DatabaseName, Slot>>,
+    changes: broadcast::Sender<DatabaseName>,
+    tasks: TaskTracker,
+    /// Tells one opening of a name from the next.
+    openings: AtomicU64,
+}
+
+/// What the host has under a name. A slot that is opening, open or closing holds its place against others.
+struct Slot {
+    place: Held,
+    access: Arc<Access>,
+    status: Status,
+}
+
+/// What no two slots may share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    endpoint: Option<url::Url>,
+    location: Location,
+}
+
+enum Status {
+    Opening { number: u64 },
+    Open(Box<Serving>),
+    Failed { error: Arc<Error>, attempts: u32, at: WallTime },
+    Closing(Box<Serving>),
+}
+
+/// An open database with the end that steers its flusher.
+#[derive(Clone)]
+struct Serving {
+    database: Database,
+    settings: watch::Sender<Settings>,
+}
+
+/// How many changes may wait for a slow receiver; one that lags is told so and looks at everything.
+const CHANGES_KEPT: usize = 4096;
+/// Requests to one flusher that may wait; further ones wait to be taken.
+const COMMANDS_KEPT: usize = 16;
+/// Final flushes at once.
+const PARALLEL_FLUSHES: usize = 8;
+
 impl Host {
     /// A host with nothing open.
     pub fn new(options: HostOptions) -> Arc<Self> {
-        todo!()
+        Arc::new(Self {
+            put_ids: Arc::new(PutIds::new()),
+            restores: Semaphore::new(options.parallel_restores.max(1)),
+            slots: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+            tasks: TaskTracker::new(),
+            openings: AtomicU64::new(0),
+            options,
+        })
     }
+
     /// Begins to open a database that is absent or failed. One that is opening, open or closing stays as it is.
     pub fn open(self: &Arc<Self>, config: DatabaseConfig) {
-        todo!()
+        let held = Held { endpoint: config.store.endpoint.clone(), location: config.location.clone() };
+        let number = self.openings.fetch_add(1, Ordering::Relaxed);
+        let (name, access) = (config.name.clone(), Arc::new(config.access.clone()));
+        let attempts = {
+            let mut slots = self.slots.lock();
+            let attempts = match slots.get(&name).map(|slot| &slot.status) {
+                None => 0,
+                Some(Status::Failed { attempts, .. }) => *attempts,
+                Some(Status::Opening { .. } | Status::Open(_) | Status::Closing(_)) => return,
+            };
+            if let Some(by) = holder(&slots, &held, &name) {
+                let error = Arc::new(Error::HeldElsewhere { database: name.clone(), by });
+                let status = Status::Failed { error, attempts: attempts.saturating_add(1), at: self.options.clock.wall() };
+                slots.insert(name.clone(), Slot { place: held, access, status });
+                drop(slots);
+                self.changed(&name);
+                return;
+            }
+            slots.insert(name.clone(), Slot { place: held, access, status: Status::Opening { number } });
+            attempts
+        };
+        let host = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let opened = match AssertUnwindSafe(host.restore(&config)).catch_unwind().await {
+                Ok(opened) => opened,
+                Err(_) => Err(Error::Internal { database: config.name.clone(), detail: "a panic while opening".to_owned() }),
+            };
+            host.opened(&config.name, number, attempts, opened);
+        });
     }
-    /// Takes over intervals, limits, access and credentials of an open database. Its location stays.
+
+    async fn restore(self: &Arc<Self>, config: &DatabaseConfig) -> Result<Serving, Error> {
+        let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
+        let bucket = self.bucket(config)?;
+        let key = &config.location.key;
+        let branch = &config.location.branch;
+        let place = Place { key: key.snapshot(branch), previous: key.previous(branch), branch: branch.clone() };
+        let options = MemoryOptions {
+            max_size: config.limits.max_size,
+            clock: Arc::clone(&self.options.clock),
+            ..MemoryOptions::new(self.options.sql_threads.clone())
+        };
+        let restored = restore::restore(config, &bucket, &place, options).await?;
+        let before = *restored.memory.commits().borrow();
+        seed::create_tables(&restored.memory).await?;
+        Ok(self.serve(config, bucket, place, restored, before))
+    }
+
+    fn bucket(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
+        let bucket = self.options.stores.bucket(&config.store, &config.location.bucket);
+        bucket.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "preparing to reach the store", source })
+    }
+
+    /// Starts the flusher. `restored_at` is the count of commits that `<key>` holds.
+    fn serve(
+        self: &Arc<Self>,
+        config: &DatabaseConfig,
+        bucket: Arc<dyn Bucket>,
+        place: Place,
+        restored: Restored,
+        restored_at: Commits,
+    ) -> Serving {
+        let Restored { memory, known, txid, origin, meta } = restored;
+        let durable = matches!(origin, Origin::Snapshot { .. }).then_some(restored_at);
+        let ledger = Arc::new(Mutex::new(Ledger {
+            durable,
+            durable_time: durable.map(|_| self.options.clock.wall()),
+            txid,
+            last_snapshot: meta.map(|meta| SnapshotFacts {
+                time: meta.last_modified.unwrap_or_else(|| self.options.clock.wall()),
+                txid,
+                size: meta.size,
+                duration: None,
+                etag: meta.etag,
+            }),
+            uploads: Uploads::Fine,
+            dirty_since: None,
+        }));
+        let (settings, settings_seen) = watch::channel(Settings { policy: config.snapshots, bucket });
+        let (commands, commands_seen) = mpsc::channel(COMMANDS_KEPT);
+        let flusher = Flusher {
+            name: config.name.clone(),
+            memory: memory.clone(),
+            place,
+            settings: settings_seen,
+            ledger: Arc::clone(&ledger),
+            put_ids: Arc::clone(&self.put_ids),
+            clock: Arc::clone(&self.options.clock),
+            notify: {
+                let (changes, name) = (self.changes.clone(), config.name.clone());
+                // Without a receiver nobody needs to know.
+                Box::new(move || drop(changes.send(name.clone())))
+            },
+            known,
+            progress: Progress { durable, ..Progress::default() },
+            unsettled: None,
+        };
+        self.tasks.spawn(flusher.run(commands_seen));
+        Serving { database: Database::new(config.name.clone(), memory, origin, ledger, commands, config.limits), settings }
+    }
+
+    fn opened(&self, name: &DatabaseName, number: u64, attempts: u32, opened: Result<Serving, Error>) {
+        {
+            let mut slots = self.slots.lock();
+            // It may have been abandoned, and even opened anew, in the meantime.
+            let Some(slot) = slots.get_mut(name).filter(|slot| matches!(slot.status, Status::Opening { number: n } if n == number)) else {
+                return;
+            };
+            slot.status = match opened {
+                Ok(serving) => Status::Open(Box::new(serving)),
+                Err(error) => {
+                    Status::Failed { error: Arc::new(error), attempts: attempts.saturating_add(1), at: self.options.clock.wall() }
+                }
+            };
+        }
+        self.changed(name);
+    }
+
+    /// Takes over access, and of an open database also intervals, limits and credentials. Its location stays.
     pub fn reconfigure(&self, config: DatabaseConfig) {
-        todo!()
-    }
-    /// Flushes and drops a database. If the flush fails it stays open, and the caller may try again.
-    /// What was flushed last is returned; `None` if nothing of this database was ever in the bucket.
-    pub async fn close(&self, name: &DatabaseName) -> Result<Option<SnapshotFacts>, Error> {
-        todo!()
-    }
-    /// Drops a database without a flush. Returns whether commits were lost by it.
-    pub async fn abandon(&self, name: &DatabaseName) -> bool {
-        todo!()
-    }
-    /// Forgets a failed one.
-    pub fn forget(&self, name: &DatabaseName) {
-        todo!()
-    }
-    /// What is known of a database.
-    pub fn state(&self, name: &DatabaseName) -> State {
-        todo!()
-    }
-    /// Every name that is not absent.
-    pub fn names(&self) -> Vec<DatabaseName> {
-        todo!()
-    }
-    /// To ask it; an error says why it answers nothing now.
-    pub fn get(&self, name: &DatabaseName) -> Result<Handle, Error> {
-        todo!()
-    }
-    /// Names whose state is worth another look. A receiver that lags looks at all.
-    pub fn changes(&self) -> broadcast::Receiver<DatabaseName> {
-        todo!()
-    }
-    /// The last flush of all, those with the oldest unsaved commit first, within `limit`. Tells what could not be saved.
-    pub async fn shutdown(&self, limit: Duration) -> Vec<(DatabaseName, Result<(), Error>)> {
-        todo!()
-    }
-}
-
-impl TokenDigest {
-    /// Of a token in clear.
-    pub fn of(token: &str) -> Self {
-        use sha2::Digest as _;
-        Self(sha2::Sha256::digest(token.as_bytes()).into())
-    }
-}
-
-impl std::fmt::Debug for TokenDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TokenDigest(…)")
-    }
-}
-
-impl Access {
-    /// Whether the bearer of this token may ask. Compares in constant time.
-    pub fn admits(&self, token: Option<&str>) -> bool {
-        use subtle::ConstantTimeEq as _;
-        match (self, token) {
-            (Self::Open, _) => true,
-            (Self::Tokens(_), None) => false,
-            (Self::Tokens(tokens), Some(token)) => {
-                let asked = TokenDigest::of(token);
-                tokens.iter().fold(subtle::Choice::from(0), |found, known| found | known.0.ct_eq(&asked.0)).into()
+        let bucket = self.bucket(&config);
+        let mut slots = self.slots.lock();
+        let Some(slot) = slots.get_mut(&config.name) else { return };
+        if *slot.access != config.access {
+            slot.access = Arc::new(config.access);
+        }
+        let Status::Open(serving) = &slot.status else { return };
+        serving.database.set_limits(config.limits);
+        match bucket {
+            Ok(bucket) => drop(serving.settings.send_replace(Settings { policy: config.snapshots, bucket })),
+            Err(error) => {
+                tracing::warn!(database = %config.name, error = &error as &dyn std::error::Error, "the store's settings were not taken over");
+                serving.settings.send_modify(|settings| settings.policy = config.snapshots);
             }
         }
     }
+
+    /// Flushes and drops a database. If the flush fails it stays open, and the caller may try again.
+    /// What was flushed last is returned; `None` if nothing of this database was ever in the bucket.
+    pub async fn close(&self, name: &DatabaseName) -> Result<Option<SnapshotFacts>, Arc<Error>> {
+        let Some(serving) = self.begin_to_close(name)? else { return Ok(None) };
+        let result = serving.database.finish().await;
+        {
+            let mut slots = self.slots.lock();
+            if let Some(slot) = slots.get_mut(name).filter(|slot| matches!(slot.status, Status::Closing(_))) {
+                if result.is_ok() {
+                    slots.remove(name);
+                } else {
+                    slot.status = Status::Open(Box::new(serving));
+                }
+            }
+        }
+        self.changed(name);
+        result
+    }
+
+    fn begin_to_close(&self, name: &DatabaseName) -> Result<Option<Serving>, Arc<Error>> {
+        let mut slots = self.slots.lock();
+        let Some(slot) = slots.get_mut(name) else { return Ok(None) };
+        match &slot.status {
+            Status::Open(serving) => {
+                let serving = Serving::clone(serving);
+                slot.status = Status::Closing(Box::new(serving.clone()));
+                Ok(Some(serving))
+            }
+            Status::Closing(_) => Err(Arc::new(Error::NotServed { database: name.clone(), why: NotServed::Closing })),
+            // Nothing was served from it, so there is nothing to flush; an opening under way finds its slot gone.
+            Status::Opening { .. } | Status::Failed { .. } => {
+                slots.remove(name);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Drops a database without a flush. Returns whether commits were lost by it.
+    pub fn abandon(&self, name: &DatabaseName) -> bool {
+        let dropped = self.slots.lock().remove(name);
+        self.changed(name);
+        match dropped.map(|slot| slot.status) {
+            Some(Status::Open(serving) | Status::Closing(serving)) => serving.database.facts().pending,
+            Some(Status::Opening { .. } | Status::Failed { .. }) | None => false,
+        }
+    }
+
+    /// Forgets a failed one.
+    pub fn forget(&self, name: &DatabaseName) {
+        let mut slots = self.slots.lock();
+        if slots.get(name).is_some_and(|slot| matches!(slot.status, Status::Failed { .. })) {
+            slots.remove(name);
+        }
+    }
+
+    /// What is known of a database.
+    pub fn state(&self, name: &DatabaseName) -> State {
+        match self.slots.lock().get(name).map(|slot| &slot.status) {
+            None => State::Absent,
+            Some(Status::Opening { .. }) => State::Opening,
+            Some(Status::Open(serving)) => State::Open(serving.database.facts()),
+            Some(Status::Failed { error, attempts, at }) => State::Failed { error: Arc::clone(error), attempts: *attempts, at: *at },
+            Some(Status::Closing(_)) => State::Closing,
+        }
+    }
+
+    /// Every name that is not absent, in order.
+    pub fn names(&self) -> Vec<DatabaseName> {
+        let mut names: Vec<_> = self.slots.lock().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Who may ask it, whatever its state; `None` if it is absent. So callers are turned away before they learn of that state.
+    pub fn access(&self, name: &DatabaseName) -> Option<Arc<Access>> {
+        self.slots.lock().get(name).map(|slot| Arc::clone(&slot.access))
+    }
+
+    /// To ask it; an error says why it answers nothing now.
+    pub fn get(&self, name: &DatabaseName) -> Result<Handle, Error> {
+        let slots = self.slots.lock();
+        let Some(slot) = slots.get(name) else { return Err(Error::NotServed { database: name.clone(), why: NotServed::Unknown }) };
+        let why = match &slot.status {
+            Status::Open(serving) => return Ok(Handle { database: serving.database.clone(), access: Arc::clone(&slot.access) }),
+            Status::Opening { .. } => NotServed::Opening,
+            Status::Failed { .. } => NotServed::Failed,
+            Status::Closing(_) => NotServed::Closing,
+        };
+        Err(Error::NotServed { database: name.clone(), why })
+    }
+
+    /// Names whose state is worth another look. A receiver that lags looks at all.
+    pub fn changes(&self) -> broadcast::Receiver<DatabaseName> {
+        self.changes.subscribe()
+    }
+
+    /// The last flush of all, those with the oldest unsaved commit first, within `limit`. Tells what could not be saved.
+    pub async fn shutdown(&self, limit: Duration) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
+        let deadline = self.options.clock.now() + limit;
+        let closings = self.by_age_of_unsaved().into_iter().map(|name| async move {
+            let result = match tokio::time::timeout_at(deadline, self.close(&name)).await {
+                Ok(result) => result.map(drop),
+                Err(_) => Err(Arc::new(Error::OutOfTime { database: name.clone() })),
+            };
+            (name, result)
+        });
+        let results = futures::stream::iter(closings).buffer_unordered(PARALLEL_FLUSHES).collect().await;
+        // What could not be saved is dropped now.
+        self.slots.lock().clear();
+        results
+    }
+
+    fn by_age_of_unsaved(&self) -> Vec<DatabaseName> {
+        let slots = self.slots.lock();
+        let mut names: Vec<_> = slots
+            .iter()
+            .map(|(name, slot)| match &slot.status {
+                Status::Open(serving) | Status::Closing(serving) => (serving.database.dirty_since(), name.clone()),
+                Status::Opening { .. } | Status::Failed { .. } => (None, name.clone()),
+            })
+            .collect();
+        names.sort_by_key(|(since, name)| (since.is_none(), *since, name.clone()));
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    fn changed(&self, name: &DatabaseName) {
+        // Without a receiver nobody needs to know.
+        self.changes.send(name.clone()).ok();
+    }
 }
+
+/// Who serves this place already.
+fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) -> Option<DatabaseName> {
+    slots
+        .iter()
+        .find(|(name, slot)| *name != but && slot.place == *held && !matches!(slot.status, Status::Failed { .. }))
+        .map(|(name, _)| name.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! two databases write one object). Does not own: what lies under a name.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A name that is not allowed, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,14 +22,14 @@ fn refuse<T>(what: &'static str, value: &str, problem: &'static str) -> Result<T
 /// The resource that declares a database: `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DatabaseName {
-    namespace: String,
-    name: String,
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
 impl DatabaseName {
     /// Both parts as Kubernetes gave them; it has checked them already.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self { namespace: Arc::from(namespace.into()), name: Arc::from(name.into()) }
     }
 
     /// The namespace of the resource.
@@ -63,7 +64,11 @@ impl BucketName {
         let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
         let bytes = value.as_bytes();
         if !bytes.iter().copied().all(inner) || !edge(bytes[0]) || !edge(bytes[bytes.len() - 1]) {
-            return refuse(WHAT, value, "may hold lower-case letters, digits, dots and hyphens, and begins and ends with a letter or digit");
+            return refuse(
+                WHAT,
+                value,
+                "may hold lower-case letters, digits, dots and hyphens, and begins and ends with a letter or digit",
+            );
         }
         Ok(Self(value.to_owned()))
     }
@@ -104,7 +109,7 @@ impl DatabaseKey {
         if value.chars().any(char::is_control) {
             return refuse(WHAT, value, "may not hold control characters");
         }
-        if value.ends_with(".prev") {
+        if value.strip_suffix(".prev").is_some() {
             return refuse(WHAT, value, "may not end in `.prev`: that is where the snapshot before the newest lies");
         }
         if [".branch.", ".ltx/", ".head/"].iter().any(|part| value.contains(part)) {
@@ -115,12 +120,12 @@ impl DatabaseKey {
 
     /// The newest snapshot of a branch.
     pub fn snapshot(&self, branch: &BranchName) -> ObjectKey {
-        if branch.is_main() { ObjectKey(self.0.clone()) } else { ObjectKey(format!("{}.branch.{}", self.0, branch.as_str())) }
+        if branch.is_main() { ObjectKey::new(&*self.0) } else { ObjectKey::new(format!("{}.branch.{}", self.0, branch.as_str())) }
     }
 
     /// The snapshot of a branch before its newest.
     pub fn previous(&self, branch: &BranchName) -> ObjectKey {
-        ObjectKey(format!("{}.prev", self.snapshot(branch).0))
+        ObjectKey::new(format!("{}.prev", self.snapshot(branch)))
     }
 
     /// As written in the resource.
@@ -137,12 +142,12 @@ impl fmt::Display for DatabaseKey {
 
 /// The key of any one object in a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey(String);
+pub struct ObjectKey(Arc<str>);
 
 impl ObjectKey {
     /// A key that the store itself told us, or that is made of parsed names.
     pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
+        Self(Arc::from(value.into()))
     }
 
     /// As the store knows it.

@@ -1,6 +1,11 @@
 //! SQL as it is asked and answered: values, statements, results, and the limits that hold for them. No I/O.
 
+mod failure;
+mod script;
+
 use std::time::Duration;
+
+pub(crate) use script::{Piece, Verb, pieces, verb};
 
 /// A value as SQLite stores it.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +60,17 @@ pub struct Request {
     pub statements: Vec<Statement>,
     /// How they hang together.
     pub transaction: Transaction,
+}
+
+impl Request {
+    /// Whether each of its texts begins as a read does. Only a guess at which way is worth trying first: SQLite decides what writes.
+    pub(crate) fn looks_like_reads(&self) -> bool {
+        self.statements.iter().all(|statement| {
+            let text = statement.sql.trim_start();
+            let word = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+            ["select", "values", "with", "explain"].iter().any(|read| word.eq_ignore_ascii_case(read))
+        })
+    }
 }
 
 /// What one request may use.

@@ -1,6 +1,44 @@
-//! A [`Bucket`](super::Bucket) on S3-compatible stores.
+//! A [`Bucket`] on S3-compatible stores.
+//!
+//! Owns: which requests are sent, and which may be sent again. Does not own: what an answer means (`answer`), connections (`connect`).
+//! Invariant: a request that changes what readers see is sent once; only reads and the parts of uploads are tried again.
 
-use std::net::IpAddr;
+mod answer;
+pub(in crate::bucket) mod connect;
+mod copy;
+mod upload;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::ServerSideEncryption;
+use parking_lot::Mutex;
+
+pub use super::endpoint::EndpointPolicy;
+use super::{Bucket, Content, Error, Listed, Object, ObjectMeta, Put};
+use crate::clock::WallTime;
+use crate::names::{BucketName, Etag, ObjectKey};
+use answer::Effect;
+
+/// How long one try of a request without a large body may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one try of a request with a body of up to 8 MiB may take, or a copy on the server.
+const TRANSFER_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long a download may stand still.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+const TRIES: u32 = 3;
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const PAGE: usize = 1000;
 
 /// Keys of an account of the store.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,29 +72,248 @@ pub struct StoreConfig {
     pub kms_key_id: Option<String>,
 }
 
-/// Which endpoints are refused. Link-local and metadata addresses always are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EndpointPolicy {
-    /// For `dev` and tests only.
-    pub allow_loopback: bool,
-    /// Refuse private addresses (RFC 1918, unique local, shared), too.
-    pub deny_private: bool,
-    /// Addresses refused besides: the API server's.
-    pub refused: Vec<IpAddr>,
-}
-
 /// Makes buckets; holds what they share (connections, certificates, the endpoint rules).
-#[derive(Debug, Clone)]
-pub struct Stores {}
+#[derive(Clone)]
+pub struct Stores {
+    policy: Arc<EndpointPolicy>,
+    proxy: Option<connect::Proxy>,
+    /// By what they trust: databases with the same CA bundle share connections.
+    clients: Arc<Mutex<HashMap<Option<Vec<u8>>, SharedHttpClient>>>,
+}
 
-#[allow(missing_docs, unused_variables, clippy::todo, reason = "skeleton")]
-impl Stores {
-    /// With these rules.
-    pub fn new(policy: EndpointPolicy) -> Self {
-        todo!()
-    }
-    /// A bucket of a store. Does no request yet.
-    pub fn bucket(&self, config: &StoreConfig, bucket: &crate::names::BucketName) -> Result<std::sync::Arc<dyn super::Bucket>, super::Error> {
-        todo!()
+impl std::fmt::Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stores").field("policy", &self.policy).field("proxied", &self.proxy.is_some()).finish_non_exhaustive()
     }
 }
+
+impl Stores {
+    /// With these rules, and the proxies that the environment names.
+    pub fn new(policy: EndpointPolicy) -> Self {
+        Self::through(policy, connect::Proxy::from_env())
+    }
+
+    fn through(policy: EndpointPolicy, proxy: Option<connect::Proxy>) -> Self {
+        Self { policy: Arc::new(policy), proxy, clients: Arc::default() }
+    }
+
+    /// A bucket of a store. Does no request yet; fails if the CA bundle cannot be used.
+    pub fn bucket(&self, config: &StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error> {
+        let http = self.http_client(config.ca_bundle.as_deref())?;
+        Ok(Arc::new(S3Bucket::new(config, bucket, &http)))
+    }
+
+    fn http_client(&self, ca_bundle: Option<&[u8]>) -> Result<SharedHttpClient, Error> {
+        let trusted = ca_bundle.map(<[u8]>::to_vec);
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(&trusted) {
+            return Ok(client.clone());
+        }
+        let client = connect::http_client(Arc::clone(&self.policy), ca_bundle, self.proxy.clone())
+            .map_err(|error| Error::Refused { code: "InvalidCaBundle".to_owned(), message: error.to_string() })?;
+        clients.insert(trusted, client.clone());
+        Ok(client)
+    }
+}
+
+/// One bucket of one store.
+#[derive(Debug, Clone)]
+struct S3Bucket {
+    name: String,
+    kms_key_id: Option<String>,
+    /// For what changes nothing: tried again.
+    reads: Client,
+    /// For parts of uploads that nobody sees yet: tried again, with time for their bodies.
+    parts: Client,
+    /// For what readers see at once: sent once.
+    once: Client,
+}
+
+impl S3Bucket {
+    fn new(config: &StoreConfig, bucket: &BucketName, http: &SharedHttpClient) -> Self {
+        let again = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(FIRST_BACKOFF);
+        let client = |timeout, retries| Client::from_conf(sdk_config(config, bucket, http, timeout, retries));
+        Self {
+            name: bucket.as_str().to_owned(),
+            kms_key_id: config.kms_key_id.clone(),
+            reads: client(ANSWER_TIMEOUT, again.clone()),
+            parts: client(TRANSFER_TIMEOUT, again),
+            once: client(TRANSFER_TIMEOUT, RetryConfig::disabled()),
+        }
+    }
+
+    fn encryption(&self) -> Option<ServerSideEncryption> {
+        self.kms_key_id.as_ref().map(|_| ServerSideEncryption::AwsKms)
+    }
+
+    /// Why a HEAD failed: its answer has no body, so it tells neither a missing object from a missing bucket nor who was refused. A GET of
+    /// one byte does.
+    async fn explain(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, Error> {
+        match self.reads.get_object().bucket(&self.name).key(key.as_str()).range("bytes=0-0").send().await {
+            Err(error) if answer::code(&error) == Some("NoSuchKey") => Ok(None),
+            Err(error) if answer::code(&error) != Some("InvalidRange") => Err(answer::failure(&error, Effect::Invisible)),
+            // It is there now, so the first answer is out of date.
+            Ok(_) | Err(_) => Err(Error::Unavailable { message: format!("{key} changed while it was looked at") }),
+        }
+    }
+}
+
+fn sdk_config(
+    config: &StoreConfig,
+    bucket: &BucketName,
+    http: &SharedHttpClient,
+    timeout: Duration,
+    retries: RetryConfig,
+) -> aws_sdk_s3::Config {
+    let Credentials { access_key_id, secret_access_key, session_token } = config.credentials.clone();
+    let endpoint = config.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
+    // Clients of one partition share a budget for retries; a store in trouble must not use up its neighbours'.
+    let partition = format!("{} {bucket}", endpoint.as_deref().unwrap_or(&config.region));
+    let mut sdk = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(config.region.clone()))
+        .credentials_provider(aws_sdk_s3::config::Credentials::new(access_key_id, secret_access_key, session_token, None, "buckethead"))
+        .force_path_style(endpoint.is_some())
+        .http_client(http.clone())
+        .retry_config(retries)
+        .retry_partition(RetryPartition::new(partition))
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(timeout).build())
+        // R2 and other stores refuse checksums that trail the body.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // Our own limits, above, end a transfer that stands still.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    sdk.set_endpoint_url(endpoint);
+    sdk.build()
+}
+
+#[async_trait]
+impl Bucket for S3Bucket {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, Error> {
+        match self.reads.head_object().bucket(&self.name).key(key.as_str()).send().await {
+            Ok(found) => Ok(Some(object_meta(found.e_tag(), found.content_length(), found.last_modified(), found.metadata())?)),
+            Err(SdkError::ServiceError(_)) => self.explain(key).await,
+            Err(error) => Err(answer::failure(&error, Effect::Invisible)),
+        }
+    }
+
+    async fn get(&self, key: &ObjectKey, unchanged: Option<&Etag>) -> Result<Option<Object>, Error> {
+        let request = self.reads.get_object().bucket(&self.name).key(key.as_str()).set_if_match(unchanged.map(Etag::quoted));
+        match request.send().await {
+            Ok(found) => {
+                let meta = object_meta(found.e_tag(), found.content_length(), found.last_modified(), found.metadata())?;
+                let body = Download { body: found.body, left: meta.size }.stream();
+                Ok(Some(Object { meta, body: Box::pin(body) }))
+            }
+            Err(error) if answer::code(&error) == Some("NoSuchKey") => Ok(None),
+            Err(error) => Err(answer::failure(&error, Effect::Invisible)),
+        }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Vec<Listed>, Error> {
+        let mut found = Vec::new();
+        let mut next = None;
+        while found.len() < limit {
+            let wanted = i32::try_from((limit - found.len()).min(PAGE)).expect("a page has at most 1000 rows");
+            let request = self.reads.list_objects_v2().bucket(&self.name).prefix(prefix).max_keys(wanted);
+            let request = request.set_start_after(after.map(|key| key.as_str().to_owned())).set_continuation_token(next);
+            let page = request.send().await.map_err(|error| answer::failure(&error, Effect::Invisible))?;
+            for row in page.contents() {
+                found.push(listed(row)?);
+            }
+            next = page.next_continuation_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+        upload::put(self, key, content, &put).await
+    }
+
+    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+        copy::copy(self, from, unchanged, to).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        match self.once.delete_object().bucket(&self.name).key(key.as_str()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if answer::code(&error) == Some("NoSuchKey") => Ok(()),
+            Err(error) => Err(answer::failure(&error, Effect::Visible)),
+        }
+    }
+}
+
+/// A body on its way. The size is known from the headers, so a body that ends early is noticed however it ends.
+struct Download {
+    body: ByteStream,
+    left: u64,
+}
+
+impl Download {
+    fn stream(self) -> impl futures::Stream<Item = Result<bytes::Bytes, Error>> + Send + 'static {
+        futures::stream::try_unfold(self, |mut download| async move {
+            let Ok(chunk) = tokio::time::timeout(STALL_TIMEOUT, download.body.next()).await else {
+                return Err(Error::Unavailable { message: "the download stands still".to_owned() });
+            };
+            match chunk {
+                Some(Ok(bytes)) => {
+                    download.left = download.left.saturating_sub(bytes.len() as u64);
+                    Ok(Some((bytes, download)))
+                }
+                Some(Err(error)) => Err(Error::Unavailable { message: format!("the download broke off: {error}") }),
+                None if download.left > 0 => {
+                    Err(Error::Unavailable { message: format!("{} bytes of the download are missing", download.left) })
+                }
+                None => Ok(None),
+            }
+        })
+    }
+}
+
+fn object_meta(
+    etag: Option<&str>,
+    size: Option<i64>,
+    last_modified: Option<&DateTime>,
+    metadata: Option<&HashMap<String, String>>,
+) -> Result<ObjectMeta, Error> {
+    Ok(ObjectMeta {
+        etag: known_etag(etag)?,
+        size: size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| incomplete("size"))?,
+        last_modified: last_modified.and_then(wall_time),
+        metadata: metadata
+            .map(|pairs| pairs.iter().map(|(key, value)| (key.to_lowercase(), value.clone())).collect::<BTreeMap<_, _>>())
+            .unwrap_or_default(),
+    })
+}
+
+fn listed(row: &aws_sdk_s3::types::Object) -> Result<Listed, Error> {
+    Ok(Listed {
+        key: ObjectKey::new(row.key().ok_or_else(|| incomplete("key"))?),
+        etag: known_etag(row.e_tag())?,
+        size: row.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| incomplete("size"))?,
+        last_modified: row.last_modified().and_then(wall_time),
+    })
+}
+
+fn known_etag(etag: Option<&str>) -> Result<Etag, Error> {
+    etag.map(Etag::new).ok_or_else(|| incomplete("ETag"))
+}
+
+fn incomplete(what: &'static str) -> Error {
+    Error::Unavailable { message: format!("the store's answer lacks the {what}") }
+}
+
+/// The `ETag` of what was just written. Without it the write may stand, but nobody knows as what.
+fn written_etag(etag: Option<&str>) -> Result<Etag, Error> {
+    etag.map(Etag::new).ok_or_else(|| Error::Unclear { message: "the store's answer lacks the ETag".to_owned() })
+}
+
+fn wall_time(time: &DateTime) -> Option<WallTime> {
+    WallTime::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+}
+
+#[cfg(test)]
+pub(in crate::bucket) mod tests;

@@ -1,0 +1,99 @@
+//! What it takes to open a database: where it lies, what it may use, who may ask.
+
+use std::time::Duration;
+
+use crate::bucket::s3::StoreConfig;
+use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag};
+use crate::sql::QueryLimits;
+
+/// Where a database lies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key of `main`'s snapshot, from which the others are derived.
+    pub key: DatabaseKey,
+    /// The branch that is served.
+    pub branch: BranchName,
+}
+
+/// When snapshots are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// A change is in the bucket at most this long after its commit, plus the PUT.
+    pub interval: Duration,
+    /// A manual, unforced flush within this time of the last is skipped.
+    pub min_interval: Duration,
+    /// Copy `<key>` to `<key>.prev` before it is replaced.
+    pub keep_previous: bool,
+}
+
+/// What a database may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// In bytes, as a file.
+    pub max_size: u64,
+    /// What one request may use.
+    pub query: QueryLimits,
+}
+
+/// SHA-256 of a bearer token: what is compared, so that the comparison tells nothing of the token by its time.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenDigest([u8; 32]);
+
+/// Who may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone who reaches us.
+    Open,
+    /// The bearer of one of these tokens; an empty list admits nobody.
+    Tokens(Vec<TokenDigest>),
+}
+
+/// Everything it takes to open one database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseConfig {
+    /// The resource that declares it.
+    pub name: DatabaseName,
+    /// Where it lies.
+    pub location: Location,
+    /// How the store is reached.
+    pub store: StoreConfig,
+    /// When snapshots are made.
+    pub snapshots: SnapshotPolicy,
+    /// What it may use.
+    pub limits: Limits,
+    /// Who may ask.
+    pub access: Access,
+    /// If the snapshot is corrupt: accept `<key>.prev` in its place, if it still has this ETag.
+    pub accept_snapshot: Option<Etag>,
+}
+
+impl TokenDigest {
+    /// Of a token in clear.
+    pub fn of(token: &str) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+impl std::fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenDigest(…)")
+    }
+}
+
+impl Access {
+    /// Whether the bearer of this token may ask. Compares in constant time.
+    pub fn admits(&self, token: Option<&str>) -> bool {
+        use subtle::ConstantTimeEq as _;
+        match (self, token) {
+            (Self::Open, _) => true,
+            (Self::Tokens(_), None) => false,
+            (Self::Tokens(tokens), Some(token)) => {
+                let asked = TokenDigest::of(token);
+                tokens.iter().fold(subtle::Choice::from(0), |found, known| found | known.0.ct_eq(&asked.0)).into()
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Connections to a database in memory: how they are opened, what they may do, how a statement on them is stopped.
+//!
+//! Owns: the settings that every connection gets, and the state that its hooks share. Does not own: which request runs on which
+//! connection, nor what a request is.
+//! Invariant: SQL from outside runs only on a [`Session`], whose authorizer is in force whenever the engine itself is not speaking; and
+//! what the engine prepares never enters the session's statement cache.
+
+mod sandbox;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{Action, AuthContext, Authorization};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::clock::Clock;
+use crate::sql::{SqlError, SqlErrorKind};
+use crate::vfs::{self, Registered};
+use sandbox::Denial;
+pub(crate) use watch::Cancel;
+use watch::{Stop, Watch};
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Sees one version at a time and cannot write.
+    Reader,
+    /// The one whose turn it is in the queue.
+    Writer,
+}
+
+/// Statements are kept prepared, the last used ones.
+const CACHED_STATEMENTS: usize = 64;
+
+/// Virtual machine steps between two looks at deadline and cancellation: some ten microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 1000;
+
+/// A connection without a sandbox, for the engine's own statements.
+pub(crate) fn open_trusted(database: &Registered, role: Role) -> Result<Connection, rusqlite::Error> {
+    // A connection is used by one thread at a time, so SQLite needs no mutex. CREATE only lets it write the first page.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let vfs = vfs::vfs_name().map_err(|code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))?;
+    let connection = Connection::open_with_flags_and_vfs(database.file_name(), flags, vfs)?;
+    for (config, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, role == Role::Writer),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+        // Off as in stock SQLite; the bundled build turns it on.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false),
+    ] {
+        connection.set_db_config(config, on)?;
+    }
+    // The page cache holds little: readers get the store's own pages. A writer's holds what a transaction changes, so that it spills late.
+    let cache = match role {
+        Role::Reader => "PRAGMA cache_size = -256; PRAGMA query_only = ON;",
+        Role::Writer => "PRAGMA cache_size = -8192;",
+    };
+    connection.execute_batch(cache)?;
+    // A commit reaches no disk here. Any mmap size turns `xFetch` on, and damaged images are told by their cells.
+    connection.execute_batch(
+        "PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1099511627776; PRAGMA synchronous = OFF; PRAGMA cell_size_check = ON;",
+    )?;
+    // Whoever writes has waited for its turn in our queue; SQLite has nothing to wait for.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+/// What the hooks of a session tell.
+struct Hooks {
+    /// The engine's own statements run, which may do what the caller's may not.
+    engine_speaks: AtomicBool,
+    /// What the authorizer refused last.
+    denial: Mutex<Option<Denial>>,
+    /// Some table with row ids got a row.
+    inserted: AtomicBool,
+    /// A PRAGMA that lasts with the connection was allowed.
+    settings_changed: AtomicBool,
+    watch: Watch,
+}
+
+/// A sandboxed connection.
+pub(crate) struct Session {
+    connection: Connection,
+    hooks: Arc<Hooks>,
+}
+
+impl Session {
+    pub(crate) fn open(database: &Registered, role: Role, clock: Arc<dyn Clock>) -> Result<Self, rusqlite::Error> {
+        let mut connection = open_trusted(database, role)?;
+        for (limit, value) in sandbox::LIMITS {
+            connection.set_limit(limit, value)?;
+        }
+        let hooks = Arc::new(Hooks {
+            engine_speaks: AtomicBool::new(false),
+            denial: Mutex::new(None),
+            inserted: AtomicBool::new(false),
+            settings_changed: AtomicBool::new(false),
+            watch: Watch::new(clock),
+        });
+        let seen = Arc::clone(&hooks);
+        connection.authorizer(Some(move |context: AuthContext<'_>| seen.authorize(&context)))?;
+        let seen = Arc::clone(&hooks);
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || seen.watch.must_stop()))?;
+        let seen = Arc::clone(&hooks);
+        connection.update_hook(Some(move |action, _: &str, _: &str, _| {
+            if action == Action::SQLITE_INSERT {
+                seen.inserted.store(true, Ordering::Relaxed);
+            }
+        }))?;
+        Ok(Self { connection, hooks })
+    }
+
+    /// For statements of the caller.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs a statement of the engine's own. Deadline and cancellation do not touch it.
+    pub(crate) fn speak(&self, sql: &str) -> Result<(), rusqlite::Error> {
+        self.hooks.watch.end();
+        self.hooks.engine_speaks.store(true, Ordering::Relaxed);
+        let result = self.connection.execute_batch(sql);
+        self.hooks.engine_speaks.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// From here the caller's statement runs, until [`Session::speak`] or the next `begin`.
+    pub(crate) fn begin(&self, timeout: Duration, cancel: &Cancel) {
+        self.hooks.inserted.store(false, Ordering::Relaxed);
+        *self.hooks.denial.lock() = None;
+        self.hooks.watch.begin(timeout, cancel.clone());
+    }
+
+    /// Whether another request may run here: no transaction is left open and no setting changed. Setting it back would make SQLite
+    /// prepare every cached statement again, so a changed connection is opened anew instead.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.connection.is_autocommit() && !self.hooks.settings_changed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the statement that ran last put a row into a table with row ids.
+    pub(crate) fn has_inserted(&self) -> bool {
+        self.hooks.inserted.load(Ordering::Relaxed)
+    }
+
+    /// What SQLite said, in the words of whoever made it say so: the sandbox, the deadline, the caller who left.
+    pub(crate) fn explain(&self, error: &rusqlite::Error) -> SqlError {
+        let said = SqlError::from(error);
+        if said.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT {
+            return match self.hooks.watch.stopped() {
+                Some(Stop::Deadline) => SqlError { kind: SqlErrorKind::Timeout, message: "the statement took too long".to_owned(), ..said },
+                Some(Stop::Cancelled) | None => SqlError { kind: SqlErrorKind::Cancelled, ..said },
+            };
+        }
+        // What the authorizer denies fails the statement, but not always with SQLITE_AUTH.
+        match self.hooks.denial.lock().take() {
+            Some(Denial { kind, message }) => SqlError { kind, message, ..said },
+            None => said,
+        }
+    }
+}
+
+impl Hooks {
+    fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
+        if self.engine_speaks.load(Ordering::Relaxed) {
+            return Authorization::Allow;
+        }
+        match sandbox::judge(context) {
+            Ok(()) => {
+                self.settings_changed.fetch_or(sandbox::changes_setting(&context.action), Ordering::Relaxed);
+                Authorization::Allow
+            }
+            Err(denial) => {
+                *self.denial.lock() = Some(denial);
+                Authorization::Deny
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Stopping a statement that runs: because it ran too long, or because nobody waits for it any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+
+/// Says to a running request that nobody waits for it. Clones say it to the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Cancel(Arc<AtomicBool>);
+
+/// Says so when it is dropped.
+pub(crate) struct CancelOnDrop(Cancel);
+
+impl Cancel {
+    pub(crate) fn on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
+    }
+
+    fn is_said(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Why a statement was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Deadline,
+    Cancelled,
+}
+
+/// Watches over the statement that runs on a connection.
+pub(super) struct Watch {
+    clock: Arc<dyn Clock>,
+    running: Mutex<Option<Running>>,
+    stopped: Mutex<Option<Stop>>,
+}
+
+struct Running {
+    /// `None` for one that lies beyond the clock's end.
+    deadline: Option<Instant>,
+    cancel: Cancel,
+}
+
+impl Watch {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, running: Mutex::new(None), stopped: Mutex::new(None) }
+    }
+
+    pub(super) fn begin(&self, timeout: Duration, cancel: Cancel) {
+        *self.stopped.lock() = None;
+        *self.running.lock() = Some(Running { deadline: self.clock.now().checked_add(timeout), cancel });
+    }
+
+    pub(super) fn end(&self) {
+        *self.running.lock() = None;
+    }
+
+    /// Called by SQLite while a statement runs.
+    pub(super) fn must_stop(&self) -> bool {
+        let stop = match &*self.running.lock() {
+            Some(running) if running.cancel.is_said() => Some(Stop::Cancelled),
+            Some(Running { deadline: Some(deadline), .. }) if self.clock.now() >= *deadline => Some(Stop::Deadline),
+            _ => None,
+        };
+        if stop.is_some() {
+            *self.stopped.lock() = stop;
+        }
+        stop.is_some()
+    }
+
+    /// Why the last statement was stopped, if it was.
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        *self.stopped.lock()
+    }
+}

@@ -1,0 +1,104 @@
+//! What is known of a database, for status, metrics and people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::WallTime;
+use crate::error::Error;
+use crate::names::Etag;
+
+/// A snapshot that is in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// When it was complete.
+    pub time: WallTime,
+    /// Its number.
+    pub txid: u64,
+    /// In bytes.
+    pub size: u64,
+    /// From the pin to the store's answer; unknown for one that an earlier process made.
+    pub duration: Option<Duration>,
+    /// As the store answered.
+    pub etag: Etag,
+}
+
+/// What the database was when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The store proved that there was nothing, and so it began empty.
+    Empty,
+    /// `<key>` was restored.
+    Snapshot {
+        /// Its ETag.
+        etag: Etag,
+        /// In bytes.
+        size: u64,
+    },
+    /// `<key>` was corrupt or missing, and `<key>.prev` was accepted by the annotation that names it.
+    Previous {
+        /// The ETag of `<key>.prev`.
+        etag: Etag,
+    },
+}
+
+/// How uploads go.
+#[derive(Debug, Clone)]
+pub enum Uploads {
+    /// The last one succeeded, or there was none yet.
+    Fine,
+    /// The last tries failed; they go on.
+    Failing {
+        /// What the last one ended in.
+        error: Arc<Error>,
+        /// When the first of them failed.
+        since: WallTime,
+        /// How many.
+        attempts: u32,
+    },
+    /// Somebody else writes there. Nothing more is uploaded.
+    Conflict {
+        /// [`Error::SnapshotConflict`].
+        error: Arc<Error>,
+    },
+}
+
+/// What is known of an open database.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// In bytes, as a file.
+    pub size: u64,
+    /// The number of the newest snapshot in the bucket; 0 before the first.
+    pub txid: u64,
+    /// What it was when it was opened.
+    pub origin: Origin,
+    /// Every commit before this moment is in the bucket.
+    pub durable_time: Option<WallTime>,
+    /// There are commits that are not in the bucket.
+    pub pending: bool,
+    /// The newest one of this process, or the one that was restored.
+    pub last_snapshot: Option<SnapshotFacts>,
+    /// How uploads go.
+    pub uploads: Uploads,
+}
+
+/// What the host knows of a name.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// Nothing.
+    Absent,
+    /// It is being restored, or waits for its turn.
+    Opening,
+    /// It answers requests.
+    Open(Facts),
+    /// It could not be opened. Opening it again tries again.
+    Failed {
+        /// Why.
+        error: Arc<Error>,
+        /// How often in a row.
+        attempts: u32,
+        /// When the last try ended.
+        at: WallTime,
+    },
+    /// Its final flush is under way.
+    Closing,
+}

@@ -1,0 +1,177 @@
+//! A version of a database as a plain SQLite file, and back. Pages go through one by one, so the memory used does not depend on the size.
+//!
+//! Owns: the few header bytes that decide whether bytes can be a database at all. Does not own: whether its content is sound, which
+//! `PRAGMA integrity_check` tells.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use crate::pages::{OutOfMemory, Page, PageNo, PageSize, PageStore, Stage, Version};
+
+/// Why bytes do not become a database.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes did not all arrive.
+    #[error("the image could not be read")]
+    Read(#[from] io::Error),
+    /// They arrived, and are no SQLite database.
+    #[error("the image is no SQLite database: {0}")]
+    NotADatabase(String),
+    /// They are more than the database may have.
+    #[error("the image has more than {limit} bytes")]
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// There is no memory for them.
+    #[error("out of memory while an image is loaded")]
+    OutOfMemory,
+}
+
+impl From<OutOfMemory> for LoadError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+const HEADER: usize = 100;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Write version and read version: 1 is rollback mode, 2 is WAL.
+const FILE_VERSIONS: std::ops::Range<usize> = 18..20;
+const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
+const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
+
+/// The header of a database file, as far as it decides how the file is read.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    page_size: PageSize,
+    /// How many pages the database says that it has, where that number is to be believed.
+    pages: Option<u32>,
+}
+
+impl Header {
+    fn parse(bytes: &[u8; HEADER]) -> Result<Self, String> {
+        if &bytes[..16] != MAGIC {
+            return Err("it does not begin with `SQLite format 3`".to_owned());
+        }
+        let page_size = match u16::from_be_bytes([bytes[16], bytes[17]]) {
+            1 => 65_536,
+            size => u32::from(size),
+        };
+        let Some(page_size) = PageSize::new(page_size) else {
+            return Err(format!("its page size is {page_size}"));
+        };
+        if !bytes[FILE_VERSIONS].iter().all(|version| (1..=2).contains(version)) {
+            return Err(format!("its file format versions are {} and {}", bytes[18], bytes[19]));
+        }
+        if page_size.get() - u32::from(bytes[20]) < 480 {
+            return Err(format!("{} of {} bytes of each page are reserved", bytes[20], page_size.get()));
+        }
+        if bytes[21..24] != [64, 32, 32] {
+            return Err("its payload fractions are not 64, 32 and 32".to_owned());
+        }
+        let pages = u32::from_be_bytes([bytes[28], bytes[29], bytes[30], bytes[31]]);
+        let valid = pages > 0 && bytes[CHANGE_COUNTER] == bytes[VERSION_VALID_FOR];
+        Ok(Self { page_size, pages: valid.then_some(pages) })
+    }
+}
+
+/// Reads a whole database into a new store. A database in WAL mode becomes one in rollback mode, and stays so when it is written out: its
+/// WAL, if it had one, is no part of the image.
+pub(crate) fn load(mut reader: impl Read, max_size: u64) -> Result<PageStore, LoadError> {
+    let mut first = [0; HEADER];
+    let got = fill(&mut reader, &mut first)?;
+    if got < HEADER {
+        return Err(LoadError::NotADatabase(format!("it has {got} bytes")));
+    }
+    let header = Header::parse(&first).map_err(LoadError::NotADatabase)?;
+    first[FILE_VERSIONS].fill(1);
+    let store = PageStore::new(header.page_size, max_size);
+    let mut stage = Stage::over(&store.pin());
+    let mut page = vec![0; header.page_size.len()];
+    let mut reader = first.as_slice().chain(reader);
+    let mut offset = 0;
+    loop {
+        match fill(&mut reader, &mut page)? {
+            0 => break,
+            len if len < page.len() => {
+                return Err(LoadError::NotADatabase(format!("its size is no multiple of its page size, {}", page.len())));
+            }
+            _ => {}
+        }
+        if offset + page.len() as u64 > max_size {
+            return Err(LoadError::TooLarge { limit: max_size });
+        }
+        let number = PageNo::at(offset, header.page_size).ok_or(LoadError::TooLarge { limit: max_size })?;
+        stage.write(number, &page, store.account())?;
+        offset += page.len() as u64;
+    }
+    let pages = stage.count().0;
+    if let Some(claimed) = header.pages.filter(|claimed| *claimed > pages) {
+        return Err(LoadError::NotADatabase(format!("it should have {claimed} pages and has {pages}")));
+    }
+    store.publish(stage);
+    Ok(store)
+}
+
+/// Reads until `out` is full or the reader ends, and tells how much there was.
+fn fill(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < out.len() {
+        match reader.read(&mut out[len..]) {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
+
+/// A version as a file, read from its beginning.
+pub(crate) struct Image {
+    version: Arc<Version>,
+    /// Page 1, where it differs from the version's.
+    first: Option<Vec<u8>>,
+    offset: u64,
+}
+
+impl Image {
+    /// As it is.
+    pub(crate) fn new(version: Arc<Version>) -> Self {
+        Self { version, first: None, offset: 0 }
+    }
+
+    /// With another change counter, in both its places, so that the header's other fields stay valid.
+    pub(crate) fn stamped(version: Arc<Version>, counter: u32) -> Self {
+        let first = version.page(PageNo::FIRST).map(|page| {
+            let mut bytes = page.bytes().to_vec();
+            bytes[CHANGE_COUNTER].copy_from_slice(&counter.to_be_bytes());
+            bytes[VERSION_VALID_FOR].copy_from_slice(&counter.to_be_bytes());
+            bytes
+        });
+        Self { version, first, offset: 0 }
+    }
+}
+
+impl Read for Image {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let page_size = self.version.page_size();
+        let left = self.version.size() - self.offset;
+        let Some(number) = PageNo::at(self.offset, page_size).filter(|_| left > 0) else { return Ok(0) };
+        // Below the page size, which fits.
+        let skip = usize::try_from(self.offset % u64::from(page_size.get())).unwrap_or(0);
+        let len = out.len().min(page_size.len() - skip);
+        let changed = self.first.as_deref().filter(|_| number == PageNo::FIRST);
+        match changed.or_else(|| self.version.page(number).map(Page::bytes)) {
+            Some(page) => out[..len].copy_from_slice(&page[skip..skip + len]),
+            // A page that was never written, such as the one at 1 GiB.
+            None => out[..len].fill(0),
+        }
+        self.offset += len as u64;
+        Ok(len)
+    }
+}

@@ -1,0 +1,186 @@
+//! Runs a request on a session: its statements one after the other, and the transaction around them.
+//!
+//! Owns: what is bound, what is collected, when all is rolled back. Does not own: which session, and whose turn it is.
+//! Invariant: whatever a request did or failed to do, no transaction and no statement of its is open afterwards.
+
+mod bind;
+#[cfg(test)]
+mod tests;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Row};
+
+use crate::connection::{Cancel, Session};
+use crate::sql::{
+    Column, Params, Piece, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value, Verb, pieces,
+    verb,
+};
+
+/// How the engine brackets a request whose statements are all or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// For a reader: all statements see one version.
+    Deferred,
+    /// For a writer.
+    Immediate,
+}
+
+impl Begin {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Deferred => "BEGIN",
+            Self::Immediate => "BEGIN IMMEDIATE",
+        }
+    }
+}
+
+/// Runs all statements of a request.
+pub(crate) fn run(session: &Session, request: &Request, begin: Begin, limits: &QueryLimits, cancel: &Cancel) -> Result<Response, SqlError> {
+    let mut run = Run { session, limits, cancel, results: Vec::new(), size: 0 };
+    let outcome = match request.transaction {
+        Transaction::Immediate => run.as_one(request, begin),
+        Transaction::None => run.each(request),
+    };
+    if !session.connection().is_autocommit() {
+        session.speak("ROLLBACK").map_err(|error| SqlError::from(&error))?;
+    }
+    outcome?;
+    Ok(Response { results: run.results })
+}
+
+/// A request that is running.
+struct Run<'a> {
+    session: &'a Session,
+    limits: &'a QueryLimits,
+    cancel: &'a Cancel,
+    results: Vec<ResultSet>,
+    /// Bytes in all results so far.
+    size: u64,
+}
+
+impl Run<'_> {
+    fn as_one(&mut self, request: &Request, begin: Begin) -> Result<(), SqlError> {
+        self.session.speak(begin.sql()).map_err(|error| SqlError::from(&error))?;
+        self.each(request)?;
+        let last = request.statements.len().saturating_sub(1);
+        self.session.speak("COMMIT").map_err(|error| SqlError::from(&error).at(last, 0))
+    }
+
+    fn each(&mut self, request: &Request) -> Result<(), SqlError> {
+        for (index, statement) in request.statements.iter().enumerate() {
+            self.text(statement).map_err(|(error, begin)| error.at(index, begin))?;
+        }
+        if self.results.is_empty() {
+            return Err(SqlError::ours(SqlErrorKind::Statement, "the request holds no statement"));
+        }
+        Ok(())
+    }
+
+    /// An error comes with the byte at which its statement begins.
+    fn text(&mut self, statement: &Statement) -> Result<(), (SqlError, usize)> {
+        let refuse = |kind, message: &str| Err((SqlError::ours(kind, message), 0));
+        if statement.sql.contains('\0') {
+            return refuse(SqlErrorKind::Statement, "the SQL text holds a NUL byte");
+        }
+        let pieces = pieces(&statement.sql);
+        if pieces.len() > 1 && statement.params != Params::None {
+            return refuse(SqlErrorKind::Arguments, "values can be bound to a text with one statement only");
+        }
+        for piece in pieces {
+            let result = self.piece(piece, &statement.params).map_err(|error| (error, piece.offset))?;
+            self.results.push(result);
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: Piece<'_>, params: &Params) -> Result<ResultSet, SqlError> {
+        self.session.begin(self.limits.statement_timeout, self.cancel);
+        let explain = |error: rusqlite::Error| self.session.explain(&error);
+        let mut statement = self.session.connection().prepare_cached(piece.sql).map_err(explain)?;
+        bind::all(&mut statement, params)?;
+        let mut result = ResultSet { columns: columns(&statement), ..ResultSet::default() };
+        let outcome = self.collect(&mut statement, &mut result);
+        // Values can be large and would stay with the cached statement.
+        statement.clear_bindings();
+        outcome?;
+        drop(statement);
+        self.count(verb(piece.sql), &mut result);
+        Ok(result)
+    }
+
+    /// Runs the statement to its end: one that writes has not written before. A query may be left as soon as its rows are full.
+    fn collect(&mut self, statement: &mut CachedStatement<'_>, result: &mut ResultSet) -> Result<(), SqlError> {
+        let may_stop = statement.readonly();
+        let width = result.columns.len();
+        let session = self.session;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(|error| session.explain(&error))? {
+            if result.rows.len() as u64 >= self.limits.max_rows {
+                result.truncated = true;
+                if may_stop {
+                    break;
+                }
+                continue;
+            }
+            let row = self.row(row, &result.columns, width)?;
+            result.rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &Row<'_>, columns: &[Column], width: usize) -> Result<Vec<Value>, SqlError> {
+        let mut values = Vec::with_capacity(width);
+        for (at, column) in columns.iter().enumerate() {
+            let value = row.get_ref(at).map_err(|error| self.session.explain(&error))?;
+            self.size += size(value);
+            if self.size > self.limits.max_result_size {
+                let message = format!("the results are larger than {} bytes", self.limits.max_result_size);
+                return Err(SqlError::ours(SqlErrorKind::ResultTooLarge, message));
+            }
+            values.push(owned(value, column)?);
+        }
+        Ok(values)
+    }
+
+    /// SQLite remembers counts and row ids of earlier statements; only what this one did is told.
+    fn count(&self, verb: Verb, result: &mut ResultSet) {
+        if verb == Verb::Other {
+            return;
+        }
+        let connection = self.session.connection();
+        result.rows_affected = connection.changes();
+        if verb == Verb::Insert && result.rows_affected > 0 && self.session.has_inserted() {
+            result.last_insert_rowid = Some(connection.last_insert_rowid());
+        }
+    }
+}
+
+fn columns(statement: &rusqlite::Statement<'_>) -> Vec<Column> {
+    let column = |column: rusqlite::Column<'_>| Column { name: column.name().to_owned(), decltype: column.decl_type().map(str::to_owned) };
+    statement.columns().map(column).collect()
+}
+
+/// What a value counts against [`QueryLimits::max_result_size`].
+fn size(value: ValueRef<'_>) -> u64 {
+    match value {
+        ValueRef::Null => 1,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() as u64,
+    }
+}
+
+fn owned(value: ValueRef<'_>, column: &Column) -> Result<Value, SqlError> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(integer) => Value::Integer(integer),
+        ValueRef::Real(real) => Value::Real(real),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        ValueRef::Text(bytes) => {
+            let text = std::str::from_utf8(bytes).map_err(|_| {
+                let message = format!("column {} holds TEXT that is not UTF-8; CAST it to BLOB", column.name);
+                SqlError::ours(SqlErrorKind::Statement, message)
+            })?;
+            Value::Text(text.to_owned())
+        }
+    })
+}
