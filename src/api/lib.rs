@@ -1,1 +1,105 @@
-//! api
+//! The HTTP API of buckethead: parse, ask the engine once, answer.
+//!
+//! Owns: routes, formats, status codes, and who may ask. Does not own: what SQL does or where databases lie.
+
+mod codes;
+mod describe;
+mod error;
+mod guard;
+mod health;
+mod metrics;
+mod observe;
+mod reply;
+mod serve;
+mod snapshot;
+mod sql;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use engine::{Clock, DatabaseName, Handle, Host};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use error::Problem;
+use metrics::Requests;
+
+pub use guard::Guard;
+pub use serve::serve;
+
+/// What the API works with.
+pub struct Config {
+    /// The databases that are served.
+    pub host: Arc<Host>,
+    /// Against what we protect ourselves.
+    pub guard: Guard,
+    /// True once everything is known that is to be served, and false again from the moment of stopping.
+    pub ready: watch::Receiver<bool>,
+    /// What others count; the API adds requests and databases to it and shows all of it.
+    pub registry: Registry,
+    /// To measure how long requests take.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What handlers share.
+struct Shared {
+    host: Arc<Host>,
+    guard: Guard,
+    ready: watch::Receiver<bool>,
+    registry: Registry,
+    requests: Requests,
+    clock: Arc<dyn Clock>,
+}
+
+type App = Arc<Shared>;
+
+/// Every route of the product.
+pub fn router(config: Config) -> Router {
+    let Config { host, guard, ready, mut registry, clock } = config;
+    let requests = metrics::register(&mut registry, &host);
+    let app: App = Arc::new(Shared { host, guard, ready, registry, requests, clock });
+    Router::new()
+        .route("/", get(describe::index))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/{namespace}/{name}/", get(describe::database))
+        .route("/{namespace}/{name}/sql", get(sql::query).post(sql::run))
+        .route("/{namespace}/{name}/snapshot", get(snapshot::download))
+        .route("/{namespace}/{name}/flush", post(snapshot::flush))
+        .fallback(reply::no_such_route)
+        .method_not_allowed_fallback(reply::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), guard::enforce))
+        .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
+        .with_state(app)
+}
+
+/// A database that the path names and the caller may ask. Handlers that take it need not think of tokens.
+struct Admitted {
+    name: DatabaseName,
+    handle: Handle,
+}
+
+impl FromRequestParts<App> for Admitted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Path((namespace, name)) = Path::<(String, String)>::from_request_parts(parts, app)
+            .await
+            .map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
+        let name = DatabaseName::new(namespace, name);
+        let access = app.host.access(&name);
+        if !app.guard.admits_to(access.as_deref(), guard::bearer(&parts.headers)) {
+            return Err(guard::unauthorized());
+        }
+        let handle = app.host.get(&name)?;
+        Ok(Self { name, handle })
+    }
+}
+
+#[cfg(test)]
+mod tests;

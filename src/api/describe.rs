@@ -1,0 +1,135 @@
+//! What is here, for people who look around with curl or a browser.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use engine::{DatabaseName, Facts, State as DatabaseState, WallTime};
+use serde::Serialize;
+
+use crate::error::Problem;
+use crate::{Admitted, App, guard, reply};
+
+#[derive(Serialize)]
+struct Index {
+    name: &'static str,
+    version: &'static str,
+    links: IndexLinks,
+    /// Those that the caller may ask; absent in a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    databases: Option<Vec<Listed>>,
+}
+
+#[derive(Serialize)]
+struct IndexLinks {
+    live: &'static str,
+    ready: &'static str,
+    metrics: &'static str,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    namespace: String,
+    name: String,
+    state: &'static str,
+    links: DatabaseLinks,
+}
+
+#[derive(Serialize)]
+struct DatabaseLinks {
+    database: String,
+    sql: String,
+    snapshot: String,
+    flush: String,
+}
+
+#[derive(Serialize)]
+struct Description {
+    namespace: String,
+    name: String,
+    size: u64,
+    txid: u64,
+    durable_time: Option<String>,
+    pending: bool,
+    links: DatabaseLinks,
+}
+
+/// This server, and in `dev` its databases.
+pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    reply::no_query(uri.query())?;
+    let token = guard::bearer(&headers);
+    let databases = app.guard.is_dev().then(|| {
+        let mut names = app.host.names();
+        names.sort();
+        let visible = |name: &DatabaseName| app.guard.admits_to(app.host.access(name).as_deref(), token);
+        names.into_iter().filter(visible).map(|name| listed(&name, &app.host.state(&name))).collect()
+    });
+    Ok(reply::document(&Index {
+        name: "buckethead",
+        version: env!("CARGO_PKG_VERSION"),
+        links: IndexLinks { live: "/livez", ready: "/readyz", metrics: "/metrics" },
+        databases,
+    }))
+}
+
+/// One database.
+pub(crate) async fn database(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+    reply::no_query(uri.query())?;
+    Ok(reply::document(&describe(&admitted.name, &admitted.handle.database.facts())))
+}
+
+fn listed(name: &DatabaseName, state: &DatabaseState) -> Listed {
+    Listed { namespace: name.namespace().to_owned(), name: name.name().to_owned(), state: word(state), links: links(name) }
+}
+
+fn describe(name: &DatabaseName, facts: &Facts) -> Description {
+    Description {
+        namespace: name.namespace().to_owned(),
+        name: name.name().to_owned(),
+        size: facts.size,
+        txid: facts.txid,
+        durable_time: facts.durable_time.as_ref().map(WallTime::to_string),
+        pending: facts.pending,
+        links: links(name),
+    }
+}
+
+fn word(state: &DatabaseState) -> &'static str {
+    match state {
+        DatabaseState::Absent => "absent",
+        DatabaseState::Opening => "opening",
+        DatabaseState::Open(_) => "open",
+        DatabaseState::Failed { .. } => "failed",
+        DatabaseState::Closing => "closing",
+    }
+}
+
+/// Paths alone: under which name the client reached us is its own knowledge.
+fn links(name: &DatabaseName) -> DatabaseLinks {
+    let at = |route: &str| format!("/{name}/{route}");
+    DatabaseLinks { database: at(""), sql: at("sql"), snapshot: at("snapshot"), flush: at("flush") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Origin, Uploads};
+
+    #[test]
+    fn a_description_links_to_every_route_of_its_database() {
+        let facts = Facts {
+            size: 4096,
+            txid: 3,
+            origin: Origin::Empty,
+            durable_time: Some("2026-11-23T08:00:00Z".parse().unwrap()),
+            pending: true,
+            last_snapshot: None,
+            uploads: Uploads::Fine,
+        };
+        let json = serde_json::to_string(&describe(&DatabaseName::new("apps", "orders"), &facts)).unwrap();
+        assert_eq!(
+            json,
+            r#"{"namespace":"apps","name":"orders","size":4096,"txid":3,"durable_time":"2026-11-23T08:00:00Z","pending":true,"#.to_owned()
+                + r#""links":{"database":"/apps/orders/","sql":"/apps/orders/sql","snapshot":"/apps/orders/snapshot","flush":"/apps/orders/flush"}}"#
+        );
+    }
+}

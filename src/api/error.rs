@@ -1,0 +1,273 @@
+//! What went wrong, as the client reads it: a status code and a problem document (RFC 9457).
+//!
+//! Owns: which status each failure has, and the shape of the document. Does not own: why something failed.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::{Error, NotServed, SqlError, SqlErrorKind, bucket};
+use serde::Serialize;
+
+use crate::codes;
+
+/// Where the kinds of problems are described; the kind's word follows.
+const TYPES: &str = "https://buckethead.dev/problems/";
+
+/// What a client may tell apart. Its word in `type` is part of the API and stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    BadRequest,
+    Unauthorized,
+    ForeignOrigin,
+    ForeignHost,
+    NoSuchRoute,
+    MethodNotAllowed,
+    NotAcceptable,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    NotReady,
+    NoSuchDatabase,
+    DatabaseOpening,
+    DatabaseFailed,
+    DatabaseClosing,
+    SnapshotConflict,
+    BucketUnavailable,
+    BucketFailed,
+    Internal,
+    SqlStatement,
+    SqlArguments,
+    SqlForbidden,
+    SqlConstraint,
+    SqlResultTooLarge,
+    SqlLimit,
+    SqlBusy,
+    SqlTimeout,
+    SqlFull,
+    SqlCancelled,
+    SqlInternal,
+}
+
+impl Kind {
+    /// Status, word and title: the error table of the API.
+    pub(crate) fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest => (S::BAD_REQUEST, "bad-request", "The request is malformed"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed"),
+            Self::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "Web pages of this origin may not ask"),
+            Self::ForeignHost => (S::MISDIRECTED_REQUEST, "foreign-host", "This server does not answer for that host"),
+            Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is no such route"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This route does not know that method"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not-acceptable", "No acceptable format is offered"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "The request's body is too large"),
+            Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's type is not understood"),
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "The server is starting or stopping"),
+            Self::NoSuchDatabase => (S::NOT_FOUND, "no-such-database", "There is no such database"),
+            Self::DatabaseOpening => (S::SERVICE_UNAVAILABLE, "database-opening", "The database is being restored"),
+            Self::DatabaseFailed => (S::SERVICE_UNAVAILABLE, "database-failed", "The database could not be opened"),
+            Self::DatabaseClosing => (S::SERVICE_UNAVAILABLE, "database-closing", "The database is being closed"),
+            Self::SnapshotConflict => (S::CONFLICT, "snapshot-conflict", "Somebody else writes the snapshot"),
+            Self::BucketUnavailable => (S::SERVICE_UNAVAILABLE, "bucket-unavailable", "The bucket does not answer"),
+            Self::BucketFailed => (S::BAD_GATEWAY, "bucket-failed", "The bucket refused the request"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
+            Self::SqlStatement => (S::BAD_REQUEST, "sql-statement", "The SQL is not valid"),
+            Self::SqlArguments => (S::BAD_REQUEST, "sql-arguments", "The values do not fit the parameters"),
+            Self::SqlForbidden => (S::FORBIDDEN, "sql-forbidden", "The statement is not permitted"),
+            Self::SqlConstraint => (S::CONFLICT, "sql-constraint", "A constraint of the schema does not hold"),
+            Self::SqlResultTooLarge => (S::PAYLOAD_TOO_LARGE, "sql-result-too-large", "The result is too large"),
+            Self::SqlLimit => (S::UNPROCESSABLE_ENTITY, "sql-limit", "The statement exceeds a limit"),
+            Self::SqlBusy => (S::SERVICE_UNAVAILABLE, "sql-busy", "The writer is busy"),
+            Self::SqlTimeout => (S::GATEWAY_TIMEOUT, "sql-timeout", "The statement ran for too long"),
+            Self::SqlFull => (S::INSUFFICIENT_STORAGE, "sql-full", "The database is full"),
+            // Nobody is left to read it, but the log and the metrics should count it among the client's own doings.
+            Self::SqlCancelled => (client_closed_request(), "sql-cancelled", "The client went away"),
+            Self::SqlInternal => (S::INTERNAL_SERVER_ERROR, "sql-internal", "SQLite failed"),
+        }
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    /// Whether the same request may succeed later, though nobody changes it.
+    pub(crate) fn is_retryable(self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// After how many seconds a client may ask again; none where time alone heals nothing.
+    fn retry_after(self) -> Option<&'static str> {
+        match self {
+            Self::SqlBusy | Self::DatabaseOpening => Some("1"),
+            Self::BucketUnavailable => Some("5"),
+            _ => None,
+        }
+    }
+}
+
+/// 499, the usual word for a client that went away before its answer.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).expect("499 has three digits")
+}
+
+/// Where in the request SQL failed, and what SQLite calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SqlPlace {
+    extended_code: i32,
+    statement_index: usize,
+    offset: Option<usize>,
+}
+
+/// A failure on its way to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) kind: Kind,
+    pub(crate) detail: String,
+    sql: Option<SqlPlace>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), sql: None }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(Kind::BadRequest, detail)
+    }
+
+    /// The whole reply.
+    pub(crate) fn render(&self, request_id: &str) -> Response {
+        let mut response = (self.kind.status(), Json(self.document(request_id))).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.kind.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if self.kind == Kind::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"buckethead\""));
+        }
+        response
+    }
+
+    fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
+        let (status, word, title) = self.kind.row();
+        // 0 says that the refusal is ours alone: then SQLite has no word for it.
+        let code = self.sql.as_ref().map(|sql| sql.extended_code).filter(|code| *code != 0);
+        Document {
+            kind: format!("{TYPES}{word}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code: code.and_then(codes::primary),
+            extended_code: code.and_then(codes::name),
+            extended_errno: code,
+            statement_index: self.sql.as_ref().map(|sql| sql.statement_index),
+            offset: self.sql.as_ref().and_then(|sql| sql.offset),
+            retryable: self.kind.is_retryable(),
+            request_id,
+        }
+    }
+}
+
+/// The members of the document, in the order in which they are written.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extended_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extended_errno: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement_index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<usize>,
+    retryable: bool,
+    request_id: &'a str,
+}
+
+/// Carries the problem to `observe`, which knows the request's id and writes the document.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let kind = match error {
+            Error::Sql(sql) => return Self::from_sql(sql),
+            Error::NotServed { why, .. } => match why {
+                NotServed::Unknown => Kind::NoSuchDatabase,
+                NotServed::Opening => Kind::DatabaseOpening,
+                NotServed::Failed => Kind::DatabaseFailed,
+                NotServed::Closing => Kind::DatabaseClosing,
+            },
+            Error::Bucket { source, .. } => bucket_kind(source),
+            Error::SnapshotConflict { .. } => Kind::SnapshotConflict,
+            // These end an opening, and requests see `NotServed::Failed`.
+            Error::SnapshotCorrupt { .. }
+            | Error::SnapshotMissing { .. }
+            | Error::SnapshotTooLarge { .. }
+            | Error::HeldElsewhere { .. } => Kind::DatabaseFailed,
+            Error::OutOfTime { .. } => Kind::DatabaseClosing,
+            Error::Internal { .. } => Kind::Internal,
+        };
+        let detail = match error {
+            Error::Bucket { source, .. } => format!("{error}: {source}"),
+            _ => error.to_string(),
+        };
+        Self::new(kind, detail)
+    }
+}
+
+impl Problem {
+    fn from_sql(error: &SqlError) -> Self {
+        let SqlError { kind, extended_code, message, offset, statement_index } = error;
+        let place = SqlPlace { extended_code: *extended_code, statement_index: *statement_index, offset: *offset };
+        Self { kind: sql_kind(*kind), detail: message.clone(), sql: Some(place) }
+    }
+}
+
+fn sql_kind(kind: SqlErrorKind) -> Kind {
+    match kind {
+        SqlErrorKind::Statement => Kind::SqlStatement,
+        SqlErrorKind::Arguments => Kind::SqlArguments,
+        SqlErrorKind::Forbidden => Kind::SqlForbidden,
+        SqlErrorKind::Constraint => Kind::SqlConstraint,
+        SqlErrorKind::Limit => Kind::SqlLimit,
+        SqlErrorKind::ResultTooLarge => Kind::SqlResultTooLarge,
+        SqlErrorKind::Busy => Kind::SqlBusy,
+        SqlErrorKind::Timeout => Kind::SqlTimeout,
+        SqlErrorKind::Full => Kind::SqlFull,
+        SqlErrorKind::Cancelled => Kind::SqlCancelled,
+        SqlErrorKind::Internal => Kind::SqlInternal,
+    }
+}
+
+fn bucket_kind(error: &bucket::Error) -> Kind {
+    match error {
+        bucket::Error::Unavailable { .. } | bucket::Error::Unclear { .. } => Kind::BucketUnavailable,
+        bucket::Error::NoSuchBucket
+        | bucket::Error::AccessDenied { .. }
+        | bucket::Error::EndpointRefused { .. }
+        | bucket::Error::PreconditionFailed
+        | bucket::Error::Refused { .. }
+        | bucket::Error::Content(_) => Kind::BucketFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! What is counted, and how it is shown.
+//!
+//! Owns: the names of the API's metrics and those of the databases. Labels are bounded: routes are templates, methods and statuses are
+//! classes, and databases are as many as are declared.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::Problem;
+use crate::{App, guard, reply};
+
+/// In seconds: from a point read to the statement timeout.
+const LATENCIES: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: &'static str,
+}
+
+/// Requests, by what they asked and how they ended.
+pub(crate) struct Requests {
+    total: Family<RequestLabels, Counter>,
+    duration: Family<RequestLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Requests {
+    /// `route` is a template of the router, never the path itself.
+    pub(crate) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
+        let labels = RequestLabels { route: route.to_owned(), method: method_label(method), status: status_label(status) };
+        self.total.get_or_create(&labels).inc();
+        self.duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+}
+
+/// Adds everything of the API to `registry`.
+pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>) -> Requests {
+    registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    let latencies: fn() -> Histogram = || Histogram::new(LATENCIES);
+    let requests = Requests { total: Family::default(), duration: Family::new_with_constructor(latencies) };
+    registry.register("buckethead_http_requests", "Requests answered", requests.total.clone());
+    let help = "From a request's head to its answer's head";
+    registry.register_with_unit("buckethead_http_request_duration", help, Unit::Seconds, requests.duration.clone());
+    registry.register_collector(Box::new(Databases(Arc::downgrade(host))));
+    requests
+}
+
+/// `GET /metrics`.
+pub(crate) async fn show(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    reply::no_query(uri.query())?;
+    if !app.guard.admits_to_metrics(guard::bearer(&headers)) {
+        return Err(guard::unauthorized());
+    }
+    let mut out = String::new();
+    text::encode(&mut out, &app.registry).expect("a string takes every character");
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, content_type)], out).into_response())
+}
+
+/// Asks the host at each scrape. Holds it weakly: what shows the databases must not keep them open.
+struct Databases(Weak<Host>);
+
+impl fmt::Debug for Databases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Databases")
+    }
+}
+
+impl Collector for Databases {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let Some(host) = self.0.upgrade() else { return Ok(()) };
+        let mut names = host.names();
+        names.sort();
+        let seen: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let state = host.state(&name);
+                (name, state)
+            })
+            .collect();
+        encode_databases(&seen, encoder)
+    }
+}
+
+/// One figure of every database; `None` where a database has none now.
+struct Gauge {
+    name: &'static str,
+    help: &'static str,
+    value: fn(&DatabaseState) -> Option<f64>,
+}
+
+const GAUGES: &[Gauge] = &[
+    Gauge {
+        name: "up",
+        help: "Whether the database answers requests.",
+        value: |state| Some(flag(matches!(state, DatabaseState::Open(_)))),
+    },
+    Gauge {
+        name: "size_bytes",
+        help: "The size of the database as a file.",
+        value: |state| of_open(state, |facts| Some(real(facts.size))),
+    },
+    Gauge {
+        name: "txid",
+        help: "The number of the newest snapshot in the bucket.",
+        value: |state| of_open(state, |facts| Some(real(facts.txid))),
+    },
+    Gauge {
+        name: "durable_timestamp_seconds",
+        help: "Every commit before this moment is in the bucket.",
+        value: |state| of_open(state, |facts| facts.durable_time.map(|time| time.as_duration().as_secs_f64())),
+    },
+    Gauge {
+        name: "pending",
+        help: "Whether there are commits that are not in the bucket.",
+        value: |state| of_open(state, |facts| Some(flag(facts.pending))),
+    },
+    Gauge {
+        name: "failed_uploads",
+        help: "How many tries of the upload that is under way failed so far.",
+        value: |state| of_open(state, |facts| Some(failed_uploads(&facts.uploads))),
+    },
+    Gauge {
+        name: "conflict",
+        help: "Whether uploads stopped because somebody else writes the snapshot.",
+        value: |state| of_open(state, |facts| Some(flag(matches!(facts.uploads, Uploads::Conflict { .. })))),
+    },
+];
+
+fn encode_databases(databases: &[(DatabaseName, DatabaseState)], mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+    for gauge in GAUGES {
+        let name = format!("buckethead_database_{}", gauge.name);
+        let mut family = encoder.encode_descriptor(&name, gauge.help, None, MetricType::Gauge)?;
+        for (database, state) in databases {
+            if let Some(value) = (gauge.value)(state) {
+                let labels = [("namespace", database.namespace()), ("name", database.name())];
+                family.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn of_open(state: &DatabaseState, value: impl Fn(&Facts) -> Option<f64>) -> Option<f64> {
+    if let DatabaseState::Open(facts) = state { value(facts) } else { None }
+}
+
+fn failed_uploads(uploads: &Uploads) -> f64 {
+    match uploads {
+        Uploads::Fine | Uploads::Conflict { .. } => 0.0,
+        Uploads::Failing { attempts, .. } => f64::from(*attempts),
+    }
+}
+
+fn flag(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
+}
+
+/// Metrics are floats; sizes and counts stay exact up to 2^53.
+#[allow(clippy::cast_precision_loss, reason = "argued above")]
+fn real(value: u64) -> f64 {
+    value as f64
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status_label(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+use super::*;
+use engine::{Origin, WallTime};
+
+#[derive(Debug)]
+struct Fixed(Vec<(DatabaseName, DatabaseState)>);
+
+impl Collector for Fixed {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        encode_databases(&self.0, encoder)
+    }
+}
+
+fn shown(databases: Vec<(DatabaseName, DatabaseState)>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Fixed(databases)));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).unwrap();
+    out
+}
+
+fn facts() -> Facts {
+    Facts {
+        size: 12_288,
+        txid: 4,
+        origin: Origin::Empty,
+        durable_time: Some("2026-11-23T08:00:00.5Z".parse::<WallTime>().unwrap()),
+        pending: true,
+        last_snapshot: None,
+        uploads: Uploads::Fine,
+    }
+}
+
+#[test]
+fn an_open_database_shows_all_its_figures() {
+    let failing = Uploads::Failing {
+        error: Arc::new(engine::Error::OutOfTime { database: DatabaseName::new("apps", "orders") }),
+        since: "2026-11-23T08:00:00Z".parse().unwrap(),
+        attempts: 3,
+    };
+    let out = shown(vec![(DatabaseName::new("apps", "orders"), DatabaseState::Open(Facts { uploads: failing, ..facts() }))]);
+    for (name, value) in [
+        ("up", "1.0"),
+        ("size_bytes", "12288.0"),
+        ("txid", "4.0"),
+        ("durable_timestamp_seconds", "1795420800.5"),
+        ("pending", "1.0"),
+        ("failed_uploads", "3.0"),
+        ("conflict", "0.0"),
+    ] {
+        let line = format!("buckethead_database_{name}{{namespace=\"apps\",name=\"orders\"}} {value}\n");
+        assert!(out.contains(&line), "{line} is not in\n{out}");
+    }
+}
+
+#[test]
+fn a_database_that_is_not_open_is_down_and_has_no_figures() {
+    let out = shown(vec![(DatabaseName::new("apps", "orders"), DatabaseState::Opening)]);
+    assert!(out.contains("buckethead_database_up{namespace=\"apps\",name=\"orders\"} 0.0\n"), "{out}");
+    assert!(!out.contains("buckethead_database_size_bytes{"), "{out}");
+}
+
+#[test]
+fn each_metric_is_described_once_however_many_databases_there_are() {
+    let databases = (0..3).map(|index| (DatabaseName::new("apps", format!("db-{index}")), DatabaseState::Open(facts()))).collect();
+    assert_eq!(shown(databases).matches("# TYPE buckethead_database_up gauge").count(), 1);
+}
+
+#[test]
+fn what_a_caller_invents_makes_no_new_series() {
+    assert_eq!(method_label(&Method::from_bytes(b"BREW").unwrap()), "other");
+    assert_eq!(method_label(&Method::POST), "POST");
+    for (status, label) in [(204, "2xx"), (404, "4xx"), (499, "4xx"), (503, "5xx")] {
+        assert_eq!(status_label(StatusCode::from_u16(status).unwrap()), label);
+    }
+}

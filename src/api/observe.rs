@@ -1,0 +1,119 @@
+//! The outermost layer: gives each request an id, counts it, logs it, and writes down what went wrong.
+//!
+//! Invariant: SQL, values and tokens reach neither log nor metrics; so the path is logged as its template, and never its query.
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use rand::Rng as _;
+
+use crate::App;
+use crate::error::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An error where no route matched.
+type Params = Result<RawPathParams, RawPathParamsRejection>;
+
+pub(crate) async fn observe(State(app): State<App>, params: Params, request: Request, next: Next) -> Response {
+    let started = app.clock.now();
+    let id = sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw()));
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let database = params.as_ref().ok().and_then(database);
+
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = written(&problem, &id, response.headers());
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id has letters, digits and marks of ASCII"));
+
+    let took = app.clock.now() - started;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    app.requests.observe(route, &method, response.status(), took);
+    let status = response.status().as_u16();
+    if is_probe(route) {
+        tracing::debug!(%method, route, status, ?took, request_id = id, "request");
+    } else {
+        tracing::info!(%method, route, database, status, ?took, request_id = id, "request");
+    }
+    response
+}
+
+/// The problem's document, with the headers that other layers gave the reply (`Allow`, CORS).
+fn written(problem: &Problem, id: &str, given: &HeaderMap) -> Response {
+    let mut document = problem.render(id);
+    for (name, value) in given {
+        if ![header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name) {
+            document.headers_mut().append(name, value.clone());
+        }
+    }
+    document
+}
+
+/// The caller's own id, so that its logs and ours can be read together, if it is harmless to write down.
+fn sane_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let is_harmless = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_harmless.then(|| id.to_owned())
+}
+
+/// Nothing is decided by it: it only tells one request from another in the log.
+#[allow(clippy::disallowed_methods, reason = "request ids are drawn here alone")]
+fn draw() -> u64 {
+    rand::rng().random()
+}
+
+fn fresh_id(random: u64) -> String {
+    format!("{random:016x}")
+}
+
+/// The database in the path, if it could be the name of one: anything else is the caller's text, which has no place in a log.
+fn database(params: &RawPathParams) -> Option<String> {
+    let value = |wanted| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    let (namespace, name) = (value("namespace")?, value("name")?);
+    (is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
+}
+
+/// As Kubernetes names objects.
+fn is_name(text: &str) -> bool {
+    (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+}
+
+/// Asked every few seconds by machines, and of no interest while all is well.
+fn is_probe(route: &str) -> bool {
+    matches!(route, "/livez" | "/readyz" | "/metrics")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(id: &str) -> Option<String> {
+        sane_id(&HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_str(id).unwrap())]))
+    }
+
+    #[test]
+    fn an_id_that_could_confuse_a_log_is_replaced() {
+        for id in ["a", "7f3c-11_x.Y", &"a".repeat(64)] {
+            assert_eq!(given(id).as_deref(), Some(id));
+        }
+        for id in ["", "a b", "a\"b", "ü", "a=b", &"a".repeat(65)] {
+            assert_eq!(given(id), None, "{id:?}");
+        }
+        assert_eq!(sane_id(&HeaderMap::new()), None);
+        assert_eq!(fresh_id(255), "00000000000000ff");
+    }
+
+    #[test]
+    fn text_that_names_no_database_is_not_logged() {
+        assert!(is_name("orders") && is_name("orders-2.eu"));
+        for text in ["", "a b", "Robert'); DROP TABLE", "a/b", "\u{1b}[31m", &"a".repeat(254)] {
+            assert!(!is_name(text), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Listens, and stops in order: no new connections, then what runs may finish, then the rest is cut off.
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long we wait when the process may open no more sockets: until then some may have been closed.
+const OUT_OF_SOCKETS: Duration = Duration::from_millis(500);
+
+/// Answers HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge) until `shutdown`. Then requests that run have `drain` to finish.
+/// When it returns, no request runs any more.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, drain: Duration) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, router.clone(), shutdown.clone()));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept connections; trying again");
+                    tokio::time::sleep(OUT_OF_SOCKETS).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finish = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(drain, finish).await.is_err() {
+        tracing::warn!(connections = connections.len(), ?drain, "requests still run at the end of the drain time; cutting them off");
+        connections.shutdown().await;
+    }
+}
+
+/// One client, until it goes or we stop.
+async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+    // Replies are written whole: waiting for more to send would only delay them. A socket that refuses is served all the same.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router.map_request(|request: hyper::Request<Incoming>| request.map(Body::new)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http2().timer(TokioTimer::new());
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection broke off");
+    }
+}
+
+/// A handler that panicked ends its connection, not the server.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}
+
+/// The client was gone before we answered; the next one is fine.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::*;
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+/// A server whose one route says that it was entered, and answers when it is let go.
+struct Server {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    entered: Arc<Notify>,
+    go: Arc<Notify>,
+    set: JoinSet<()>,
+}
+
+async fn server(drain: Duration) -> Server {
+    let (entered, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler = {
+        let (entered, go) = (Arc::clone(&entered), Arc::clone(&go));
+        move || async move {
+            entered.notify_one();
+            go.notified().await;
+            "done"
+        }
+    };
+    let router = Router::new().route("/", get(handler)).route("/panic", get(|| async { panic!("a bug") as &str }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let mut set = JoinSet::new();
+    set.spawn(serve(listener, router, shutdown.clone(), drain));
+    Server { address, shutdown, entered, go, set }
+}
+
+async fn ask(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    // A connection that is cut off has no answer.
+    let _ = stream.read_to_string(&mut answer).await;
+    answer
+}
+
+/// One request on its way.
+struct Asking(JoinSet<String>);
+
+impl Asking {
+    fn of(address: SocketAddr) -> Self {
+        let mut set = JoinSet::new();
+        set.spawn(ask(address, REQUEST));
+        Self(set)
+    }
+
+    async fn answer(mut self) -> String {
+        self.0.join_next().await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_runs_at_shutdown_is_answered_and_no_other_is_taken() {
+    let mut server = server(Duration::from_secs(30)).await;
+    let asking = Asking::of(server.address);
+    server.entered.notified().await;
+    server.shutdown.cancel();
+    server.go.notify_one();
+    assert!(asking.answer().await.ends_with("done"));
+    server.set.join_next().await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_drain_time_is_cut_off() {
+    let mut server = server(Duration::from_millis(10)).await;
+    let asking = Asking::of(server.address);
+    server.entered.notified().await;
+    server.shutdown.cancel();
+    server.set.join_next().await.unwrap().unwrap();
+    assert_eq!(asking.answer().await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_stays_connected_without_asking_does_not_hold_up_the_end() {
+    let mut server = server(Duration::from_hours(1)).await;
+    let idle = TcpStream::connect(server.address).await.unwrap();
+    let asking = Asking::of(server.address);
+    server.entered.notified().await;
+    server.go.notify_one();
+    asking.answer().await;
+    server.shutdown.cancel();
+    server.set.join_next().await.unwrap().unwrap();
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_ends_its_connection_alone() {
+    let server = server(Duration::from_secs(30)).await;
+    assert_eq!(ask(server.address, b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").await, "");
+    server.go.notify_one();
+    assert!(ask(server.address, REQUEST).await.ends_with("done"));
+}
+
+#[tokio::test]
+async fn http2_is_spoken_by_prior_knowledge() {
+    let server = server(Duration::from_secs(30)).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // The preface and an empty SETTINGS frame; the server answers with its own SETTINGS (type 4).
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4);
+}

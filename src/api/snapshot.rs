@@ -1,0 +1,152 @@
+//! `GET snapshot` hands out the database as a file, `POST flush` brings it into the bucket.
+
+use std::io::{self, Read};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use engine::{Flush, Flushed, SnapshotFacts};
+use futures::{Stream, TryStreamExt as _, stream};
+use serde::Serialize;
+use tokio::task::spawn_blocking;
+
+use crate::error::Problem;
+use crate::{Admitted, reply};
+
+/// How much of the file is read at a time: all that one download holds besides its pin.
+const CHUNK: usize = 256 << 10;
+
+/// The newest version as a SQLite file. Later commits do not disturb it.
+pub(crate) async fn download(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+    reply::no_query(uri.query())?;
+    let pin = admitted.handle.database.pin();
+    let filename = format!("attachment; filename=\"{}.db\"", admitted.name.name());
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3")),
+        (header::CONTENT_LENGTH, HeaderValue::from(pin.size())),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_str(&filename).expect("names of resources are plain ASCII")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, Body::from_stream(chunks(pin.image()))).into_response())
+}
+
+/// The bytes of `reader`. Each chunk is read when the client is ready for it, in a task that ends with it: a slow client holds no
+/// thread, and one that went away leaves nothing behind.
+fn chunks(reader: Box<dyn Read + Send>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold(reader, |mut reader| async move {
+        let read = spawn_blocking(move || {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+            Ok::<_, io::Error>((Bytes::from(chunk), reader))
+        });
+        let (chunk, reader) = read.await.map_err(io::Error::other)??;
+        Ok((!chunk.is_empty()).then_some((chunk, reader)))
+    })
+    .into_stream()
+}
+
+/// Brings everything that is committed into the bucket before it answers.
+pub(crate) async fn flush(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+    reply::no_query(uri.query())?;
+    let flushed = admitted.handle.database.flush(Flush::Forced).await.map_err(|error| Problem::from(&*error))?;
+    Ok(reply::document(&FlushReply::of(&flushed)))
+}
+
+#[derive(Serialize)]
+struct FlushReply<'a> {
+    snapshot: Option<SnapshotReply<'a>>,
+    uploaded: bool,
+}
+
+#[derive(Serialize)]
+struct SnapshotReply<'a> {
+    time: String,
+    txid: u64,
+    size: u64,
+    /// Unknown for a snapshot that an earlier process made.
+    duration_ms: Option<u128>,
+    etag: &'a str,
+}
+
+impl<'a> FlushReply<'a> {
+    fn of(flushed: &'a Flushed) -> Self {
+        let (facts, uploaded) = match flushed {
+            Flushed::Uploaded(facts) => (Some(facts), true),
+            Flushed::Unchanged(facts) => (Some(facts), false),
+            Flushed::Skipped(facts) => (facts.as_ref(), false),
+        };
+        Self { snapshot: facts.map(SnapshotReply::of), uploaded }
+    }
+}
+
+impl<'a> SnapshotReply<'a> {
+    fn of(facts: &'a SnapshotFacts) -> Self {
+        let SnapshotFacts { time, txid, size, duration, etag } = facts;
+        Self {
+            time: time.to_string(),
+            txid: *txid,
+            size: *size,
+            duration_ms: duration.map(|duration| duration.as_millis()),
+            etag: etag.as_str(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Etag, WallTime};
+    use std::time::Duration;
+
+    async fn collect(reader: impl Read + Send + 'static) -> Result<Vec<Bytes>, io::Error> {
+        chunks(Box::new(reader)).try_collect().await
+    }
+
+    #[tokio::test]
+    async fn a_file_arrives_whole_in_chunks_of_bounded_size() {
+        let file: Vec<u8> = (0..CHUNK * 2 + 7).map(|place| u8::try_from(place % 251).unwrap()).collect();
+        let chunks = collect(io::Cursor::new(file.clone())).await.unwrap();
+        assert_eq!(chunks.iter().map(Bytes::len).collect::<Vec<_>>(), [CHUNK, CHUNK, 7]);
+        assert_eq!(chunks.concat(), file);
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_has_no_chunks() {
+        assert_eq!(collect(io::empty()).await.unwrap(), Vec::<Bytes>::new());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_fails_or_panics_cuts_the_download_off() {
+        struct Panics;
+        impl Read for Panics {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("a broken page")
+            }
+        }
+        struct Fails;
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("a broken page"))
+            }
+        }
+        assert!(collect(Fails).await.is_err());
+        assert!(collect(Panics).await.is_err());
+    }
+
+    #[test]
+    fn a_flush_tells_the_snapshot_that_holds_everything_and_whether_it_made_it() {
+        let facts = SnapshotFacts {
+            time: "2026-11-23T08:00:00Z".parse::<WallTime>().unwrap(),
+            txid: 7,
+            size: 8192,
+            duration: Some(Duration::from_millis(12)),
+            etag: Etag::new("abc"),
+        };
+        let json = |flushed: &Flushed| serde_json::to_string(&FlushReply::of(flushed)).unwrap();
+        let snapshot = r#"{"time":"2026-11-23T08:00:00Z","txid":7,"size":8192,"duration_ms":12,"etag":"abc"}"#;
+        assert_eq!(json(&Flushed::Uploaded(facts.clone())), format!(r#"{{"snapshot":{snapshot},"uploaded":true}}"#));
+        assert_eq!(json(&Flushed::Unchanged(facts)), format!(r#"{{"snapshot":{snapshot},"uploaded":false}}"#));
+        assert_eq!(json(&Flushed::Skipped(None)), r#"{"snapshot":null,"uploaded":false}"#);
+    }
+}

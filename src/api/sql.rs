@@ -1,0 +1,174 @@
+//! `POST sql` runs statements, `GET sql` reads.
+
+mod answer;
+mod request;
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+
+use crate::error::{Kind, Problem};
+use crate::{Admitted, App, reply};
+
+/// The largest body that is read, in bytes.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// Runs the statements of the body.
+pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    accepts_json(&head.headers)?;
+    reply::no_query(head.uri.query())?;
+    let form = Form::of(head.headers.get(header::CONTENT_TYPE))?;
+    let body = read(&head.headers, body).await?;
+    let asked = match form {
+        Form::Json => request::from_json(&body)?,
+        Form::Text => request::from_text(&body)?,
+    };
+    let started = app.clock.now();
+    let response = admitted.handle.database.run(asked).await?;
+    Ok(show(&response, app.clock.now() - started))
+}
+
+/// Runs the statements of `?q=` on the newest version; they may not write.
+pub(crate) async fn query(State(app): State<App>, admitted: Admitted, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    accepts_json(&headers)?;
+    let asked = request::from_query(uri.query().unwrap_or_default())?;
+    let started = app.clock.now();
+    let response = admitted.handle.database.read(asked).await?;
+    Ok(show(&response, app.clock.now() - started))
+}
+
+fn show(response: &engine::Response, took: Duration) -> Response {
+    reply::json(answer::json(response, took))
+}
+
+/// How the statements are written down in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+}
+
+impl Form {
+    /// By Content-Type. Without one, and with the one that curl sends by itself, the body is SQL.
+    fn of(content_type: Option<&HeaderValue>) -> Result<Self, Problem> {
+        let Some(value) = content_type else { return Ok(Self::Text) };
+        let value = value.to_str().unwrap_or("(not text)");
+        let mut parts = value.split(';').map(str::trim);
+        let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" => Self::Json,
+            "text/plain" | "application/x-www-form-urlencoded" => Self::Text,
+            _ => return Err(unsupported(value)),
+        };
+        let charset = parts.filter_map(|part| part.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("charset"));
+        match charset.map(|(_, charset)| charset.trim_matches('"').to_ascii_lowercase()).as_deref() {
+            None | Some("utf-8" | "us-ascii") => Ok(form),
+            Some(_) => Err(unsupported(value)),
+        }
+    }
+}
+
+fn unsupported(value: &str) -> Problem {
+    let detail = format!("Content-Type `{value}` is not understood; send application/json, or SQL as text/plain, in UTF-8");
+    Problem::new(Kind::UnsupportedMediaType, detail)
+}
+
+/// Whether one of the ranges of `Accept` holds `application/json`. The most specific range decides, as HTTP says.
+fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let ranges = headers.get_all(header::ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let mut best: Option<(u8, bool)> = None;
+    for range in ranges.map(str::trim).filter(|range| !range.is_empty()) {
+        let mut parts = range.split(';').map(str::trim);
+        let precision = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" => 3,
+            "application/*" => 2,
+            "*/*" => 1,
+            // Names what we do not offer: it says nothing of JSON, but it is no empty wish either.
+            _ => 0,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
+        let wanted = precision > 0 && weight.is_ok_and(|weight| weight > 0.0);
+        if best.is_none_or(|(known, _)| precision > known) {
+            best = Some((precision, wanted));
+        }
+    }
+    if best.is_none_or(|(_, wanted)| wanted) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::NotAcceptable, "results are offered as application/json; accept that, or send no Accept"))
+}
+
+/// The whole body, if it is not too large.
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body has more than {BODY_LIMIT} bytes; send less at a time"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
+        return Err(too_large());
+    }
+    to_bytes(body, BODY_LIMIT).await.map_err(|error| {
+        let over = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
+        if over { too_large() } else { Problem::bad_request(format!("the body did not arrive whole: {error}")) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(content_type: &'static str) -> Result<Form, Problem> {
+        Form::of(Some(&HeaderValue::from_static(content_type)))
+    }
+
+    fn accepting(values: &[&'static str]) -> bool {
+        accepts_json(&values.iter().map(|value| (header::ACCEPT, HeaderValue::from_static(value))).collect()).is_ok()
+    }
+
+    #[test]
+    fn a_body_without_a_type_and_one_from_plain_curl_are_sql() {
+        assert_eq!(Form::of(None), Ok(Form::Text));
+        assert_eq!(form("application/x-www-form-urlencoded"), Ok(Form::Text));
+        assert_eq!(form("text/plain; charset=UTF-8"), Ok(Form::Text));
+        assert_eq!(form("Application/JSON;charset=\"utf-8\""), Ok(Form::Json));
+    }
+
+    #[test]
+    fn other_types_and_charsets_are_refused_by_name() {
+        for value in ["application/xml", "text/plain; charset=latin1", "", "multipart/form-data; boundary=x"] {
+            let problem = form(value).unwrap_err();
+            assert_eq!(problem.kind, Kind::UnsupportedMediaType);
+            assert!(problem.detail.contains(value), "{}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn json_is_given_to_whoever_does_not_refuse_it() {
+        for values in [&[][..], &["*/*"], &["application/*"], &["text/html, application/json;q=0.1"], &["text/csv", "*/*;q=0.5"], &[""]] {
+            assert!(accepting(values), "{values:?}");
+        }
+        for values in
+            [&["text/csv"][..], &["application/json;q=0"], &["*/*, application/json;q=0"], &["application/x-ndjson"], &["*/*;q=x"]]
+        {
+            assert!(!accepting(values), "{values:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
+        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(BODY_LIMIT as u64 + 1))]);
+        assert_eq!(read(&announced, Body::empty()).await.unwrap_err().kind, Kind::BodyTooLarge);
+        let body = || Body::from(vec![b' '; BODY_LIMIT + 1]);
+        assert_eq!(read(&HeaderMap::new(), body()).await.unwrap_err().kind, Kind::BodyTooLarge);
+        assert_eq!(read(&HeaderMap::new(), Body::from(vec![b' '; BODY_LIMIT])).await.unwrap().len(), BODY_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_a_bad_request() {
+        let broken = futures::stream::iter([Ok(Bytes::from_static(b"select")), Err(std::io::Error::other("cut"))]);
+        assert_eq!(read(&HeaderMap::new(), Body::from_stream(broken)).await.unwrap_err().kind, Kind::BadRequest);
+    }
+}
