@@ -1,1 +1,41 @@
-//! controller
+//! The controller: what resources declare, carried out on the engine's host.
+//!
+//! ```text
+//! watches ─┐                                                         ┌─> status, events
+//! host ────┼─> reconcile:  observe ──> plan (pure) ──> act ──> status (pure)
+//! folder ──┘                 │                          └─> host, finalizer, connection Secret
+//!                            └── Secrets by name, host, other resources
+//! ```
+//!
+//! [`run`] does this for a cluster, [`local::run`] for the folder of manifests of `dev`: the same decisions on another kind of input.
+//! Owns: the resource, its Secrets' meaning, its status. Does not own: databases (`engine`), HTTP (`api`).
+
+mod act;
+mod context;
+pub mod crd;
+mod error;
+mod events;
+#[cfg(test)]
+mod fixtures;
+pub mod local;
+mod memory;
+mod metrics;
+mod objects;
+mod observe;
+mod operator;
+mod plan;
+mod problem;
+mod reason;
+mod reconcile;
+mod resolve;
+mod rival;
+#[cfg(test)]
+mod scripted;
+mod status;
+mod watch;
+
+pub use context::OperatorOptions;
+pub use error::Error;
+pub use metrics::Metrics;
+pub use operator::run;
+pub use resolve::Defaults;

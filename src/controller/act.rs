@@ -1,0 +1,126 @@
+//! Carries out the steps of a plan, one after the other. I/O only; decides nothing.
+
+use std::sync::Arc;
+
+use engine::{Flush, Host};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use rand::RngCore as _;
+
+use crate::context::{Cluster, Context};
+use crate::crd::BucketDatabase;
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::objects::{self, FIELD_MANAGER, Token};
+use crate::plan::{Step, name_of};
+
+/// How far the steps came.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The request of the flush annotation that was carried out.
+    pub(crate) flushed: Option<String>,
+    /// The resource was let go: there is nobody to tell anything any more.
+    pub(crate) let_go: bool,
+    /// What ended the steps, if not all were done.
+    pub(crate) result: Result<(), Error>,
+}
+
+/// Does the steps in order, and stops at the first that fails.
+pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]) -> Outcome {
+    let mut outcome = Outcome { flushed: None, let_go: false, result: Ok(()) };
+    for step in steps {
+        let done = match step {
+            Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } => {
+                on_cluster(&ctx.cluster, resource, step).await
+            }
+            step => on_host(&ctx.host, &ctx.cluster.memory, resource, step).await,
+        };
+        if let Err(error) = done {
+            outcome.result = Err(error);
+            break;
+        }
+        match step {
+            Step::Flush { request } => outcome.flushed = Some(request.clone()),
+            Step::RemoveFinalizer => outcome.let_go = true,
+            _ => {}
+        }
+    }
+    outcome
+}
+
+/// A step that concerns the host alone. Those that concern the cluster are none here.
+pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &BucketDatabase, step: &Step) -> Result<(), Error> {
+    let name = name_of(resource);
+    match step {
+        Step::Open(config) => {
+            host.open((**config).clone());
+            memory.update(resource, |known| known.applied = Some((**config).clone()));
+        }
+        Step::Reconfigure(config) => {
+            host.reconfigure((**config).clone());
+            memory.update(resource, |known| known.applied = Some((**config).clone()));
+        }
+        Step::Flush { .. } => {
+            let handle = host.get(&name).map_err(|error| Error::Engine(Arc::new(error)))?;
+            handle.database.flush(Flush::Forced).await.map_err(Error::Engine)?;
+        }
+        Step::Close => {
+            host.close(&name).await.map_err(Error::Engine)?;
+        }
+        Step::Abandon => {
+            let lost = host.abandon(&name);
+            tracing::warn!(database = %name, lost, "given up, as its annotation asks for");
+        }
+        Step::Forget => host.forget(&name),
+        Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } => {}
+    }
+    Ok(())
+}
+
+/// A step that concerns the API server alone. Those that concern the host are none here.
+async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -> Result<(), Error> {
+    match step {
+        Step::AddFinalizer => patch(cluster, resource, &objects::add_finalizer(resource), "adding the finalizer").await,
+        Step::RemoveFinalizer => let_go(cluster, resource).await,
+        Step::EnsureConnectionSecret { token } => ensure_connection_secret(cluster, resource, &token.clone().unwrap_or_else(draw)).await,
+        Step::Open(_) | Step::Reconfigure(_) | Step::Flush { .. } | Step::Close | Step::Abandon | Step::Forget => Ok(()),
+    }
+}
+
+async fn ensure_connection_secret(cluster: &Cluster, resource: &BucketDatabase, token: &Token) -> Result<(), Error> {
+    let secret = objects::connection_secret(resource, &cluster.options.public_url, token);
+    let name = objects::connection_secret_name(resource);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let doing = "writing the connection Secret";
+    cluster.secrets(resource).patch(&name, &params, &Patch::Apply(&secret)).await.map_err(Error::cluster(doing))?;
+    Ok(())
+}
+
+fn draw() -> Token {
+    let mut bytes = [0; 32];
+    #[allow(clippy::disallowed_methods, reason = "tokens are drawn here alone")]
+    rand::rng().fill_bytes(&mut bytes);
+    Token::from_random(bytes)
+}
+
+/// A resource that is gone already is let go.
+async fn let_go(cluster: &Cluster, resource: &BucketDatabase) -> Result<(), Error> {
+    match patch(cluster, resource, &objects::remove_finalizer(resource), "removing the finalizer").await {
+        Err(Error::Cluster { source, .. }) if is_gone(&source) => Ok(()),
+        done => done,
+    }
+}
+
+async fn patch(cluster: &Cluster, resource: &BucketDatabase, patch: &serde_json::Value, doing: &'static str) -> Result<(), Error> {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    cluster.resources(resource).patch(&resource.name_any(), &params, &Patch::Merge(patch)).await.map_err(Error::cluster(doing))?;
+    Ok(())
+}
+
+/// Whether the API server says that there is no such object.
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! The manifests under `examples/` are ones that the schema accepts and this build can do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{BucketDatabase, admit, unsupported};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let nested = entries.flat_map(|path| if path.is_dir() { manifests(&path) } else { vec![path] });
+    nested.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+}
+
+fn databases(path: &Path) -> Vec<BucketDatabase> {
+    let documents: Vec<Value> = serde_yaml::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
+    let declared = documents.into_iter().filter(|document| document["kind"] == "BucketDatabase");
+    declared.map(|document| admit(document).unwrap_or_else(|refused| panic!("{}: {refused}", path.display()))).collect()
+}
+
+#[test]
+fn every_example_is_accepted_and_asks_for_nothing_that_is_not_built() {
+    let paths = manifests(&folder());
+    assert!(paths.len() >= 4, "{paths:?}");
+    for path in paths {
+        let databases = databases(&path);
+        assert!(!databases.is_empty(), "{} declares no database", path.display());
+        for database in databases {
+            assert_eq!(unsupported(&database.spec), [], "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_top_level_holds_the_quickstart_alone() {
+    let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = entries.filter(|path| path.is_file()).collect();
+    assert_eq!(files, [folder().join("quickstart.yaml")]);
+    let databases = databases(&files[0]);
+    let [quickstart] = databases.as_slice() else { panic!("one database") };
+    let name = (quickstart.metadata.namespace.as_deref(), quickstart.metadata.name.as_deref());
+    assert_eq!(name, (Some("default"), Some("quickstart")));
+    assert_eq!((&quickstart.spec.endpoint, &quickstart.spec.credentials), (&None, &None));
+}

@@ -1,0 +1,136 @@
+//! Which fields of a spec ask for parts that this build does not have.
+//!
+//! Owns: the list of such parts. Whoever builds one removes its lines here.
+//! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default. `files.prefix` is no exception:
+//! nothing lies under it yet, and it is immutable from the start so that what will lie there is found.
+
+use super::{Auth, BranchControl, BucketDatabaseSpec, DeletionPolicy, Durability, DurabilityMode, Gc};
+
+/// A field that is set to what this build cannot do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Where it stands, such as `spec.durability.mode`.
+    pub field: &'static str,
+    /// Why it is refused, and what to write instead.
+    pub reason: &'static str,
+}
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
+
+const BRANCHES: &str = "this version serves `main` alone: remove the field";
+const DELTAS: &str = "this version writes whole snapshots each `interval` (durability.mode: snapshot): remove the field";
+const GC: &str = "this version keeps no files in the bucket and deletes none: remove the field";
+
+/// What the spec asks for and this build cannot do, in the order of the schema; empty if nothing.
+pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
+    let mut found = Found(Vec::new());
+    found.check(spec.snapshot_interval != super::default::snapshot_interval(), "spec.snapshotInterval", DELTAS);
+    found.check(spec.branch != "main", "spec.branch", BRANCHES);
+    found.check(!spec.branches.is_empty(), "spec.branches", BRANCHES);
+    found.check(spec.promotion.is_some(), "spec.promotion", BRANCHES);
+    found.durability(&spec.durability);
+    found.gc(&spec.files.gc);
+    found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
+    found.check(spec.api.service, "spec.api.service", "this version makes no Service for each database: use the URL in status.url");
+    found.check(spec.api.branches != BranchControl::Spec, "spec.api.branches", BRANCHES);
+    found.check(spec.suspend, "spec.suspend", "this version cannot suspend a database: delete the resource, its data stays in the bucket");
+    found.check(
+        spec.deletion_policy != DeletionPolicy::Retain,
+        "spec.deletionPolicy",
+        "this version deletes nothing in the bucket: remove the field",
+    );
+    found.0
+}
+
+struct Found(Vec<Unsupported>);
+
+impl Found {
+    fn check(&mut self, is_asked: bool, field: &'static str, reason: &'static str) {
+        if is_asked {
+            self.0.push(Unsupported { field, reason });
+        }
+    }
+
+    fn durability(&mut self, asked: &Durability) {
+        let known = Durability::default();
+        self.check(asked.mode != DurabilityMode::Snapshot, "spec.durability.mode", DELTAS);
+        self.check(asked.stream_interval != known.stream_interval, "spec.durability.streamInterval", DELTAS);
+        self.check(asked.retention != known.retention, "spec.durability.retention", DELTAS);
+        self.check(asked.max_lag != known.max_lag, "spec.durability.maxLag", DELTAS);
+        self.check(asked.on_max_lag != known.on_max_lag, "spec.durability.onMaxLag", DELTAS);
+        self.check(asked.verify_interval != known.verify_interval, "spec.durability.verifyInterval", DELTAS);
+        self.check(
+            asked.unsafe_single_writer,
+            "spec.durability.unsafeSingleWriter",
+            "this version needs a store that honours conditions on writes: remove the field",
+        );
+    }
+
+    fn gc(&mut self, asked: &Gc) {
+        let known = Gc::default();
+        self.check(asked.schedule != known.schedule, "spec.files.gc.schedule", GC);
+        self.check(asked.grace_seconds != known.grace_seconds, "spec.files.gc.graceSeconds", GC);
+        self.check(asked.dry_run, "spec.files.gc.dryRun", GC);
+        self.check(asked.include_unowned, "spec.files.gc.includeUnowned", GC);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn fields(spec: Value) -> Vec<&'static str> {
+        let spec: BucketDatabaseSpec = serde_json::from_value(spec).unwrap();
+        unsupported(&spec).into_iter().map(|unsupported| unsupported.field).collect()
+    }
+
+    #[test]
+    fn what_this_build_does_is_not_refused() {
+        assert_eq!(fields(json!({"bucket": "b-1"})), Vec::<&str>::new());
+        let spec = json!({
+            "bucket": "b-1", "key": "k", "endpoint": "https://minio.storage:9000", "region": "us-east-1", "interval": "5s", "minInterval": "1s",
+            "keepPrevious": false, "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "k"},
+            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/"},
+            "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
+            "api": {"auth": "None", "tokenSecretRef": {"name": "t"}},
+        });
+        assert_eq!(fields(spec), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn each_field_of_an_unbuilt_part_is_refused_when_it_differs_from_its_default() {
+        let each = [
+            (json!({"snapshotInterval": "2h"}), "spec.snapshotInterval"),
+            (json!({"branch": "next"}), "spec.branch"),
+            (json!({"branches": [{"name": "next"}]}), "spec.branches"),
+            (json!({"promotion": {"id": "1", "from": {"branch": "next"}}}), "spec.promotion"),
+            (json!({"durability": {"mode": "stream"}}), "spec.durability.mode"),
+            (json!({"durability": {"mode": "sync"}}), "spec.durability.mode"),
+            (json!({"durability": {"streamInterval": "2s"}}), "spec.durability.streamInterval"),
+            (json!({"durability": {"retention": "48h"}}), "spec.durability.retention"),
+            (json!({"durability": {"maxLag": "1m"}}), "spec.durability.maxLag"),
+            (json!({"durability": {"onMaxLag": "Continue"}}), "spec.durability.onMaxLag"),
+            (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
+            (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
+            (json!({"files": {"gc": {"schedule": "@daily"}}}), "spec.files.gc.schedule"),
+            (json!({"files": {"gc": {"graceSeconds": 1}}}), "spec.files.gc.graceSeconds"),
+            (json!({"files": {"gc": {"dryRun": true}}}), "spec.files.gc.dryRun"),
+            (json!({"files": {"gc": {"includeUnowned": true}}}), "spec.files.gc.includeUnowned"),
+            (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),
+            (json!({"api": {"service": true}}), "spec.api.service"),
+            (json!({"api": {"branches": "Write"}}), "spec.api.branches"),
+            (json!({"suspend": true}), "spec.suspend"),
+            (json!({"deletionPolicy": "Delete"}), "spec.deletionPolicy"),
+        ];
+        for (mut spec, field) in each {
+            spec["bucket"] = json!("b-1");
+            assert_eq!(fields(spec), [field]);
+        }
+    }
+}

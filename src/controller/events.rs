@@ -1,0 +1,110 @@
+//! What happened, in words: one event for each change that people want to hear of.
+//!
+//! Owns: which changes of a status are news. Pure but for [`publish`].
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType, Recorder};
+
+use crate::crd::BucketDatabaseStatus;
+use crate::reason::Reason;
+use crate::status::condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED};
+use crate::status::find;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// Somebody should look at it.
+    pub(crate) is_warning: bool,
+    /// In one word.
+    pub(crate) reason: String,
+    /// In a sentence.
+    pub(crate) note: String,
+}
+
+impl Notice {
+    fn normal(reason: &str, note: &str) -> Self {
+        Self { is_warning: false, reason: reason.to_owned(), note: note.to_owned() }
+    }
+
+    fn warning(reason: &str, note: &str) -> Self {
+        Self { is_warning: true, reason: reason.to_owned(), note: note.to_owned() }
+    }
+}
+
+/// What happened between two statuses.
+pub(crate) fn between(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Vec<Notice> {
+    [restored(previous, next), uploads(previous, next), trouble(previous, next), final_flush(previous, next)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn restored(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let now = find(next, RESTORED).filter(|now| now.status == "True")?;
+    if find(previous, RESTORED).is_some_and(|before| before.status == "True" && before.reason == now.reason) {
+        return None;
+    }
+    let is_warning = now.reason == Reason::PreviousAccepted.as_str();
+    Some(Notice { is_warning, ..Notice::normal(&now.reason, &now.message) })
+}
+
+fn uploads(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let failed_before = find(previous, DURABLE).is_some_and(|before| before.status == "False");
+    let now = find(next, DURABLE)?;
+    match (failed_before, now.status.as_str()) {
+        // The conflict is told as what stalls the database.
+        (false, "False") if now.reason != Reason::SnapshotConflict.as_str() => Some(Notice::warning("SnapshotFailed", &now.message)),
+        (true, "True") => Some(Notice::normal("SnapshotRecovered", "snapshots reach the bucket again")),
+        _ => None,
+    }
+}
+
+/// What keeps the newest spec from being in force, told once for each reason.
+fn trouble(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let now = hindrance(next)?;
+    let is_told = hindrance(previous).is_some_and(|before| before.reason == now.reason);
+    (!is_told).then(|| Notice::warning(&now.reason, &now.message))
+}
+
+fn hindrance(status: &BucketDatabaseStatus) -> Option<&Condition> {
+    let is_work = |condition: &&Condition| [Reason::Restoring.as_str(), Reason::Closing.as_str()].contains(&condition.reason.as_str());
+    find(status, STALLED).or_else(|| find(status, RECONCILING)).filter(|condition| !is_work(condition))
+}
+
+fn final_flush(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let now = unsaved(next)?;
+    let is_told = unsaved(previous).is_some_and(|before| before.reason == now.reason);
+    (!is_told).then(|| Notice::warning("FinalFlushFailed", &now.message))
+}
+
+/// `Ready` of a resource that is being deleted and could not be saved so far.
+fn unsaved(status: &BucketDatabaseStatus) -> Option<&Condition> {
+    find(status, RECONCILING).filter(|work| work.reason == Reason::Closing.as_str())?;
+    find(status, READY).filter(|ready| ready.reason != Reason::Closing.as_str())
+}
+
+/// Tells it to the cluster. A lost event is logged, nothing more: the status says the same.
+pub(crate) async fn publish(recorder: &Recorder, about: &ObjectReference, notices: Vec<Notice>) {
+    for notice in notices {
+        let event = Event {
+            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
+            reason: notice.reason,
+            note: Some(shortened(notice.note)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = recorder.publish(&event, about).await {
+            tracing::warn!(%error, reason = event.reason, name = about.name, namespace = about.namespace, "an event was not published");
+        }
+    }
+}
+
+/// The API server refuses more than a kilobyte.
+fn shortened(mut note: String) -> String {
+    note.truncate(note.floor_char_boundary(1000));
+    note
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use engine::{Facts, Origin, State};
+use serde_json::json;
+
+use super::*;
+use crate::fixtures::*;
+use crate::plan::{Observed, Verdict};
+use crate::problem::Problem;
+use crate::status::{Said, next};
+
+const SERVING: Verdict = Verdict::Serving { but: None };
+
+fn status(seen: &Observed, verdict: &Verdict) -> BucketDatabaseStatus {
+    let said = Said { verdict, flushed: None, url: "u", host: "h", binding: None };
+    next(&resource(json!({})), &BucketDatabaseStatus::default(), seen, &said)
+}
+
+fn serving(facts: Facts) -> BucketDatabaseStatus {
+    status(&Observed { hosted: State::Open(facts), ..served() }, &SERVING)
+}
+
+/// The reasons that are told, warnings marked.
+fn told(before: &BucketDatabaseStatus, after: &BucketDatabaseStatus) -> Vec<String> {
+    between(before, after).iter().map(|notice| format!("{}{}", if notice.is_warning { "!" } else { "" }, notice.reason)).collect()
+}
+
+#[test]
+fn a_restore_and_an_empty_start_are_told_once() {
+    let restoring = status(&seen(), &Verdict::Restoring);
+    let restored = serving(facts());
+    assert_eq!(told(&restoring, &restored), ["Restored"]);
+    assert_eq!(told(&restored, &restored), Vec::<String>::new());
+    assert_eq!(told(&restoring, &serving(Facts { origin: Origin::Empty, ..facts() })), ["StartedEmpty"]);
+}
+
+#[test]
+fn failing_snapshots_are_told_once_and_so_is_their_recovery() {
+    let (fine, broken) = (serving(facts()), serving(Facts { uploads: failing(), ..facts() }));
+    assert_eq!(told(&fine, &broken), ["!SnapshotFailed"]);
+    assert_eq!(told(&broken, &broken), Vec::<String>::new());
+    assert_eq!(told(&broken, &fine), ["SnapshotRecovered"]);
+}
+
+#[test]
+fn a_conflict_is_told_by_its_own_name_alone() {
+    assert_eq!(told(&serving(facts()), &serving(Facts { uploads: conflict(), ..facts() })), ["!SnapshotConflict"]);
+}
+
+#[test]
+fn what_hinders_is_told_once_for_each_reason_whether_it_serves_or_not() {
+    let problem = |reason, message: &str| Problem::passing(reason, message);
+    let missing = status(&seen(), &Verdict::Failed(problem(Reason::CredentialsMissing, "one")));
+    let reworded = status(&seen(), &Verdict::Failed(problem(Reason::CredentialsMissing, "two")));
+    let rejected = status(&seen(), &Verdict::Failed(problem(Reason::CredentialsRejected, "three")));
+    assert_eq!(told(&BucketDatabaseStatus::default(), &missing), ["!CredentialsMissing"]);
+    assert_eq!(told(&missing, &reworded), Vec::<String>::new());
+    assert_eq!(told(&reworded, &rejected), ["!CredentialsRejected"]);
+    let served = status(&served(), &Verdict::Serving { but: Some(problem(Reason::CredentialsMissing, "one")) });
+    assert_eq!(told(&serving(facts()), &served), ["!CredentialsMissing"]);
+}
+
+#[test]
+fn a_final_flush_that_fails_is_told() {
+    let closing = status(&served(), &Verdict::Closing { but: None });
+    let unsaved = status(&served(), &Verdict::Closing { but: Some(Problem::passing(Reason::EndpointUnreachable, "m")) });
+    assert_eq!(told(&serving(facts()), &closing), Vec::<String>::new());
+    assert_eq!(told(&closing, &unsaved), ["!FinalFlushFailed"]);
+    assert_eq!(told(&unsaved, &unsaved), Vec::<String>::new());
+}
+
+#[test]
+fn a_long_note_is_cut_at_a_character() {
+    assert_eq!(shortened("ä".repeat(600)).len(), 1000);
+    assert_eq!(shortened(format!("a{}", "ä".repeat(600))).len(), 999);
+}

@@ -1,0 +1,148 @@
+//! Values that the tests of several modules begin with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::bucket::s3::{Credentials, StoreConfig};
+use engine::{
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Error, Etag, Facts, Limits, Location, Origin, Previous,
+    QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads, WallTime, bucket,
+};
+use serde_json::{Value, json};
+
+use crate::crd::BucketDatabase;
+use crate::plan::{Connection, FINALIZER, Observed};
+
+pub(crate) const UID: &str = "6e1c2c5e-0000-4000-8000-000000000001";
+
+pub(crate) fn second(n: i64) -> WallTime {
+    WallTime::from_second(1_700_000_000 + n).unwrap()
+}
+
+/// `apps/orders`, with `patch` merged in.
+pub(crate) fn resource(patch: Value) -> BucketDatabase {
+    let mut whole = json!({
+        "apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase",
+        "metadata": {
+            "name": "orders", "namespace": "apps", "uid": UID, "generation": 3, "resourceVersion": "7",
+            "creationTimestamp": "2026-11-23T08:00:00Z", "finalizers": [FINALIZER], "annotations": {},
+        },
+        "spec": {"bucket": "orders-data", "key": "orders.db", "credentials": {"secretRef": {"name": "orders-bucket"}}},
+    });
+    merge(&mut whole, patch);
+    serde_json::from_value(whole).unwrap()
+}
+
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+/// `apps/orders` while it is being deleted.
+pub(crate) fn deleted(patch: Value) -> BucketDatabase {
+    let mut resource = resource(patch);
+    resource.metadata.deletion_timestamp = resource.metadata.creation_timestamp.clone();
+    resource
+}
+
+pub(crate) fn name() -> DatabaseName {
+    DatabaseName::new("apps", "orders")
+}
+
+pub(crate) fn config() -> DatabaseConfig {
+    DatabaseConfig {
+        name: name(),
+        location: Location {
+            bucket: BucketName::parse("orders-data").unwrap(),
+            key: DatabaseKey::parse("orders.db").unwrap(),
+            branch: BranchName::main(),
+        },
+        store: StoreConfig {
+            endpoint: None,
+            region: "auto".to_owned(),
+            credentials: Credentials { access_key_id: "id".to_owned(), secret_access_key: "key".to_owned(), session_token: None },
+            ca_bundle: None,
+            kms_key_id: None,
+        },
+        snapshots: SnapshotPolicy { interval: Duration::from_mins(1), min_interval: Duration::from_secs(5), keep_previous: true },
+        limits: Limits { max_size: 1 << 20, query: QueryLimits::default() },
+        access: Access::Tokens(Vec::new()),
+        accept_snapshot: None,
+    }
+}
+
+/// All is well and nothing is open.
+pub(crate) fn seen() -> Observed {
+    Observed {
+        now: second(0),
+        config: Ok(config()),
+        applied: None,
+        hosted: State::Absent,
+        rival: None,
+        connection: Connection::Current,
+        said: None,
+        unready_since: None,
+        flush_handled: None,
+    }
+}
+
+/// All is well and the database is open.
+pub(crate) fn served() -> Observed {
+    Observed { applied: Some(config()), hosted: State::Open(facts()), ..seen() }
+}
+
+pub(crate) fn facts() -> Facts {
+    Facts {
+        size: 8192,
+        txid: 4,
+        origin: Origin::Snapshot { etag: Etag::new("e3"), size: 4096 },
+        durable_time: Some(second(-5)),
+        pending: false,
+        last_snapshot: Some(SnapshotFacts {
+            time: second(-5),
+            txid: 4,
+            size: 8192,
+            duration: Some(Duration::from_millis(20)),
+            etag: Etag::new("e4"),
+        }),
+        uploads: Uploads::Fine,
+    }
+}
+
+pub(crate) fn failed(error: Error, attempts: u32, at: WallTime) -> State {
+    State::Failed { error: Arc::new(error), attempts, at }
+}
+
+pub(crate) fn of_bucket(source: bucket::Error) -> Error {
+    Error::Bucket { database: name(), doing: "reading the snapshot", source }
+}
+
+pub(crate) fn unreachable() -> Error {
+    of_bucket(bucket::Error::Unavailable { message: "connection refused".to_owned() })
+}
+
+pub(crate) fn corrupt(previous: Previous) -> Error {
+    Error::SnapshotCorrupt {
+        database: name(),
+        key: DatabaseKey::parse("orders.db").unwrap().snapshot(&BranchName::main()),
+        etag: Etag::new("e9"),
+        detail: "file is not a database".to_owned(),
+        previous,
+    }
+}
+
+pub(crate) fn conflict() -> Uploads {
+    let key = DatabaseKey::parse("orders.db").unwrap().snapshot(&BranchName::main());
+    let error = Error::SnapshotConflict { database: name(), key, ours: "e4".to_owned(), theirs: "e5".to_owned() };
+    Uploads::Conflict { error: Arc::new(error) }
+}
+
+pub(crate) fn failing() -> Uploads {
+    Uploads::Failing { error: Arc::new(unreachable()), since: second(-30), attempts: 2 }
+}

@@ -1,0 +1,146 @@
+//! One look at one resource of a folder: the cluster's look without a cluster.
+
+use std::io;
+use std::sync::Arc;
+
+use engine::bucket::s3::StoreConfig;
+use engine::{BucketName, DatabaseConfig, DatabaseName, Host};
+use url::Url;
+
+use crate::act;
+use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::plan::{self, Connection, Observed, Step, Verdict};
+use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
+use crate::reason::Reason;
+use crate::resolve::{Defaults, Secrets, resolve};
+use crate::status::{self, Said};
+use crate::{events, objects};
+
+/// Makes a bucket of the embedded store, if it is not there.
+pub type MakeBucket = Arc<dyn Fn(&BucketName) -> io::Result<()> + Send + Sync>;
+
+/// What all looks share.
+pub(super) struct Looks {
+    pub(super) host: Arc<Host>,
+    pub(super) memory: Memory,
+    pub(super) defaults: Defaults,
+    pub(super) make_bucket: MakeBucket,
+    pub(super) base_url: Url,
+    pub(super) clock: Arc<dyn engine::Clock>,
+}
+
+/// What a look needs to know of the folder.
+pub(super) struct Subject {
+    pub(super) resource: BucketDatabase,
+    pub(super) secrets: Secrets,
+    pub(super) rival: Option<DatabaseName>,
+}
+
+/// What came of a look.
+pub(super) struct Looked {
+    pub(super) status: BucketDatabaseStatus,
+    /// What happened since the last one.
+    pub(super) notices: Vec<events::Notice>,
+    /// The resource was deleted, and its database is closed.
+    pub(super) let_go: bool,
+    /// At the latest.
+    pub(super) look_again: std::time::Duration,
+}
+
+impl Looks {
+    /// Brings one database closer to what its resource asks for.
+    pub(super) async fn look(&self, subject: &Subject) -> Looked {
+        let resource = &subject.resource;
+        let name = plan::name_of(resource);
+        let seen = self.observe(subject);
+        let plan = plan::plan(resource, &seen);
+        let (done, result) = self.act(resource, &plan.steps).await;
+        let failures = self.memory.count_failure(&name, result.is_err());
+        let look_again = if result.is_ok() { plan.look_again } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
+        let verdict = plan.verdict.after(resource, &result);
+        let (status, notices) = self.tell(resource, &seen, verdict, done.flushed.as_deref());
+        if done.let_go {
+            self.memory.forget(&name);
+        }
+        Looked { status, notices, let_go: done.let_go, look_again }
+    }
+
+    fn observe(&self, subject: &Subject) -> Observed {
+        let resource = &subject.resource;
+        let remembered = self.memory.of(resource);
+        let status = remembered.status.unwrap_or_default();
+        Observed {
+            now: self.clock.wall(),
+            config: self.wanted(subject),
+            applied: remembered.applied,
+            hosted: self.host.state(&plan::name_of(resource)),
+            rival: subject.rival.clone(),
+            connection: Connection::NotNeeded,
+            said: remembered.said,
+            unready_since: status::unready_since(&status),
+            flush_handled: status.last_handled.and_then(|handled| handled.flush),
+        }
+    }
+
+    fn wanted(&self, subject: &Subject) -> Result<DatabaseConfig, Problem> {
+        let refused = unsupported(&subject.resource.spec);
+        if !refused.is_empty() {
+            return Err(Problem::unsupported(&refused));
+        }
+        let config = resolve(&subject.resource, &subject.secrets, &self.defaults)?;
+        if self.is_embedded(&config.store) {
+            (self.make_bucket)(&config.location.bucket).map_err(|error| {
+                let message = format!("the bucket {} could not be made in the folder of --data: {error}", config.location.bucket);
+                Problem::passing(Reason::InternalError, message)
+            })?;
+        }
+        Ok(config)
+    }
+
+    fn is_embedded(&self, store: &StoreConfig) -> bool {
+        self.defaults.store.as_ref().is_some_and(|embedded| embedded.endpoint == store.endpoint)
+    }
+
+    async fn act(&self, resource: &BucketDatabase, steps: &[Step]) -> (Done, Result<(), Error>) {
+        let mut done = Done::default();
+        for step in steps {
+            if let Err(error) = act::on_host(&self.host, &self.memory, resource, step).await {
+                return (done, Err(error));
+            }
+            match step {
+                Step::Flush { request } => done.flushed = Some(request.clone()),
+                Step::RemoveFinalizer => done.let_go = true,
+                _ => {}
+            }
+        }
+        (done, Ok(()))
+    }
+
+    fn tell(
+        &self,
+        resource: &BucketDatabase,
+        seen: &Observed,
+        verdict: Verdict,
+        flushed: Option<&str>,
+    ) -> (BucketDatabaseStatus, Vec<events::Notice>) {
+        let previous = self.memory.of(resource).status.unwrap_or_default();
+        let url = objects::url(resource, &self.base_url);
+        let said = Said { verdict: &verdict, flushed, url: &url, host: "dev", binding: None };
+        let status = status::next(resource, &previous, seen, &said);
+        let notices = events::between(&previous, &status);
+        self.memory.update(resource, |known| {
+            known.status = Some(status.clone());
+            known.said = Some(verdict);
+        });
+        (status, notices)
+    }
+}
+
+/// How far the steps came.
+#[derive(Default)]
+struct Done {
+    flushed: Option<String>,
+    let_go: bool,
+}

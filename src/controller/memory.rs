@@ -1,0 +1,74 @@
+//! What this process remembers of each resource between two looks.
+//!
+//! Owns: what cannot be read back from the cluster or the host (the configuration in force, the last status written, failures in a row).
+//! Losing it costs a write or a try too many, never data.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use engine::{DatabaseConfig, DatabaseName, WallTime};
+
+use crate::crd::{BucketDatabase, BucketDatabaseStatus};
+use crate::plan::{Verdict, name_of};
+
+/// What is remembered of one resource.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remembered {
+    /// The resource that this is about. One of the same name that is made later is another.
+    uid: Option<String>,
+    /// What the host was given last.
+    pub(crate) applied: Option<DatabaseConfig>,
+    /// What was said after the last look.
+    pub(crate) said: Option<Verdict>,
+    /// The last status written. The store of the watch may lag behind it.
+    pub(crate) status: Option<BucketDatabaseStatus>,
+    /// When that was.
+    pub(crate) written: Option<WallTime>,
+    /// How many reconciliations failed in a row.
+    pub(crate) failures: u32,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<HashMap<DatabaseName, Remembered>>);
+
+impl Memory {
+    /// What is remembered of a resource; nothing of an earlier one of its name.
+    pub(crate) fn of(&self, resource: &BucketDatabase) -> Remembered {
+        let known = self.lock();
+        known.get(&name_of(resource)).filter(|known| known.uid == resource.metadata.uid).cloned().unwrap_or_default()
+    }
+
+    /// Changes what is remembered of a resource.
+    pub(crate) fn update(&self, resource: &BucketDatabase, change: impl FnOnce(&mut Remembered)) {
+        let mut known = self.lock();
+        let entry = known.entry(name_of(resource)).or_default();
+        if entry.uid != resource.metadata.uid {
+            *entry = Remembered { uid: resource.metadata.uid.clone(), ..Remembered::default() };
+        }
+        change(entry);
+    }
+
+    /// Remembers one more failure of a resource, or that there is none any more. Returns how many there are in a row.
+    pub(crate) fn count_failure(&self, name: &DatabaseName, failed: bool) -> u32 {
+        let mut known = self.lock();
+        let Some(entry) = known.get_mut(name) else { return u32::from(failed) };
+        entry.failures = if failed { entry.failures.saturating_add(1) } else { 0 };
+        entry.failures
+    }
+
+    /// How many reconciliations of a resource failed in a row.
+    pub(crate) fn failures(&self, name: &DatabaseName) -> u32 {
+        self.lock().get(name).map_or(1, |known| known.failures)
+    }
+
+    /// Forgets a resource that is gone.
+    pub(crate) fn forget(&self, name: &DatabaseName) {
+        self.lock().remove(name);
+    }
+
+    /// Nobody panics while holding it, and each entry is whole after each change.
+    fn lock(&self) -> MutexGuard<'_, HashMap<DatabaseName, Remembered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

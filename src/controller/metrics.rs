@@ -1,0 +1,47 @@
+//! What the controller counts.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::Error;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    kind: &'static str,
+}
+
+/// Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    reconciles: Counter,
+    failures: Family<FailureLabels, Counter>,
+    duration: Histogram,
+}
+
+impl Metrics {
+    /// Registers all metrics of the controller.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Counter::default(),
+            failures: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
+        };
+        registry.register("buckethead_reconciles", "Reconciliations of BucketDatabases", metrics.reconciles.clone());
+        registry.register("buckethead_reconcile_failures", "Reconciliations that failed, by kind", metrics.failures.clone());
+        registry.register_with_unit("buckethead_reconcile_duration", "How long they took", Unit::Seconds, metrics.duration.clone());
+        metrics
+    }
+
+    pub(crate) fn count<T>(&self, took: Duration, result: &Result<T, Error>) {
+        self.reconciles.inc();
+        self.duration.observe(took.as_secs_f64());
+        if let Err(error) = result {
+            self.failures.get_or_create(&FailureLabels { kind: error.kind() }).inc();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What is the case: the resource's Secrets, the host, other resources. I/O only; decides nothing.
+//!
+//! Secrets are read by name at each look and never listed or watched, so the operator needs no right to see others.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+
+use crate::context::{Cluster, Context};
+use crate::crd::{BucketDatabase, unsupported};
+use crate::objects::{self, Token};
+use crate::plan::{Connection, Observed, name_of};
+use crate::problem::Problem;
+use crate::reason::Reason;
+use crate::resolve::{Defaults, SecretData, Secrets, resolve};
+use crate::rival::rival;
+use crate::status;
+
+/// Looks at everything that the plan asks for. `broken` is what keeps the resource from being read.
+pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Option<Problem>) -> Observed {
+    let name = name_of(resource);
+    let remembered = ctx.cluster.memory.of(resource);
+    let (config, connection) = match broken {
+        Some(problem) => (Err(problem), Connection::Unknown),
+        None => wanted(&ctx.cluster, resource).await,
+    };
+    let known = ctx.known();
+    let status = remembered.status.or_else(|| resource.status.clone()).unwrap_or_default();
+    Observed {
+        now: ctx.cluster.options.clock.wall(),
+        config,
+        applied: remembered.applied,
+        hosted: ctx.host.state(&name),
+        rival: rival(resource, known.iter().filter_map(|other| other.0.as_ref().ok())),
+        connection,
+        said: remembered.said,
+        unready_since: status::unready_since(&status),
+        flush_handled: status.last_handled.and_then(|handled| handled.flush),
+    }
+}
+
+/// What the spec and its Secrets ask for, and how the connection Secret stands.
+async fn wanted(cluster: &Cluster, resource: &BucketDatabase) -> (Result<engine::DatabaseConfig, Problem>, Connection) {
+    let refused = unsupported(&resource.spec);
+    if !refused.is_empty() {
+        return (Err(Problem::unsupported(&refused)), Connection::Unknown);
+    }
+    match read(cluster, resource).await {
+        Ok((secrets, connection)) => (resolve(resource, &secrets, &Defaults::default()).map_err(Problem::from), connection),
+        Err(problem) => (Err(problem), Connection::Unknown),
+    }
+}
+
+async fn read(cluster: &Cluster, resource: &BucketDatabase) -> Result<(Secrets, Connection), Problem> {
+    let spec = &resource.spec;
+    let credentials = named(cluster, resource, spec.credentials.as_ref().map(|credentials| &*credentials.secret_ref.name)).await?;
+    let ca = named(cluster, resource, spec.endpoint_tls.as_ref().map(|tls| &*tls.ca_ref.name)).await?;
+    let given = named(cluster, resource, spec.api.token_secret_ref.as_ref().map(|token| &*token.name)).await?;
+    let connection = secret(cluster, resource, &objects::connection_secret_name(resource)).await?;
+    let stands = match (&spec.api.token_secret_ref, given.as_ref().and_then(objects::token_of)) {
+        // Without the named token nothing can be said of the Secret that repeats it.
+        (Some(_), None) => Connection::Unknown,
+        (_, given) => compare(cluster, resource, connection.as_ref(), given)?,
+    };
+    let token = if spec.api.token_secret_ref.is_some() { given } else { connection };
+    Ok((Secrets { credentials: credentials.map(into_data), ca: ca.map(into_data), token: token.map(into_data) }, stands))
+}
+
+fn compare(cluster: &Cluster, resource: &BucketDatabase, found: Option<&Secret>, given: Option<Token>) -> Result<Connection, Problem> {
+    objects::compare(resource, &cluster.options.public_url, found, given).map_err(|objects::NotOurs| {
+        let name = objects::connection_secret_name(resource);
+        let message = format!("there is a Secret `{name}` that is not ours: delete or rename it, the connection Secret takes its place");
+        Problem::stuck(Reason::ConnectionSecretTaken, message)
+    })
+}
+
+async fn named(cluster: &Cluster, resource: &BucketDatabase, name: Option<&str>) -> Result<Option<Secret>, Problem> {
+    match name {
+        Some(name) => secret(cluster, resource, name).await,
+        None => Ok(None),
+    }
+}
+
+async fn secret(cluster: &Cluster, resource: &BucketDatabase, name: &str) -> Result<Option<Secret>, Problem> {
+    cluster.secrets(resource).get_opt(name).await.map_err(|error| {
+        let message = format!("the Secret `{name}` could not be read: {error}; the operator needs the right to get it");
+        Problem::passing(Reason::ClusterRequestFailed, message)
+    })
+}
+
+fn into_data(secret: Secret) -> SecretData {
+    let data = secret.data.unwrap_or_default();
+    SecretData::from(data.into_iter().map(|(key, value)| (key, value.0)).collect::<BTreeMap<_, _>>())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! The operator: all watches together, from the first list to the last look.
+//!
+//! Owns: readiness and the order of shutdown. The host outlives it: whoever called [`run`] shuts the host down after it.
+
+use std::sync::Arc;
+
+use engine::Host;
+use futures::future::join_all;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::Client;
+use kube::runtime::Controller;
+use kube::runtime::controller::{self, Config};
+use kube::runtime::reflector::Store;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Cluster, Context, OperatorOptions};
+use crate::error::Error;
+use crate::watch::{self, Watch};
+use crate::{problem, reconcile};
+
+/// How many names of freed places a slow watch may lag behind before it looks at all.
+const FREED_KEPT: usize = 1024;
+
+/// Carries out what `BucketDatabase`s ask for until `shutdown`; then what runs is ended, and nothing new begun.
+pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shutdown: CancellationToken) -> Result<(), Error> {
+    if shutdown.run_until_cancelled(watch::until_established(&client, &options.namespaces)).await.is_none() {
+        return Ok(());
+    }
+    let (watches, gone) = watch::watches(&client, &options.namespaces);
+    let stores = watches.iter().map(|watch| watch.store.clone()).collect();
+    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), stores });
+    let freed = broadcast::Sender::new(FREED_KEPT);
+    let stop = shutdown.child_token();
+    let controllers: Vec<_> = watches.into_iter().map(|watch| control(Arc::clone(&ctx), watch, &freed, stop.clone())).collect();
+    let looks = async {
+        join_all(controllers).await;
+        stop.cancel();
+    };
+    tokio::join!(looks, announce(&ctx, &stop), watch::follow_gone(Arc::clone(&ctx), gone, freed.clone(), stop.clone()));
+    if shutdown.is_cancelled() { Ok(()) } else { Err(Error::WatchEnded) }
+}
+
+/// Looks at the resources of one watch.
+fn control(
+    ctx: Arc<Context>,
+    watch: Watch,
+    freed: &broadcast::Sender<engine::DatabaseName>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let pokes = watch::pokes(&ctx.host, freed, &watch.store);
+    Controller::for_stream(watch.touched, watch.store)
+        .with_config(Config::default().concurrency(ctx.cluster.options.concurrency).debounce(problem::DEBOUNCE))
+        .reconcile_on(pokes)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile::run, reconcile::after_failure, ctx)
+        .for_each(|looked| async move {
+            match looked {
+                // Looked at, or failed and told by `after_failure`, or gone before its turn.
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a watch failed; it is tried again"),
+            }
+        })
+        .boxed()
+}
+
+/// Says that the operator is ready once every watch is synced, and that it is not from the moment it stops.
+async fn announce(ctx: &Context, stop: &CancellationToken) {
+    let synced = join_all(ctx.stores.iter().map(Store::wait_until_ready));
+    if let Some(synced) = stop.run_until_cancelled(synced).await
+        && synced.iter().all(Result::is_ok)
+    {
+        tracing::info!("all watches are synced");
+        ctx.cluster.options.ready.send_replace(true);
+        stop.cancelled().await;
+    }
+    ctx.cluster.options.ready.send_replace(false);
+}

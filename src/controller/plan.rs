@@ -1,0 +1,327 @@
+//! What must be done so that a database becomes what its resource asks for.
+//!
+//! Owns: every decision of the controller. Does no I/O, reads no clock, draws no random number.
+//! Invariants: commits that are not in the bucket are given up only where the annotation `force-delete` names the resource's UID; the
+//! finalizer stays while the host holds such commits; nothing is opened that another resource serves.
+
+use std::time::Duration;
+
+use engine::{DatabaseConfig, DatabaseName, Facts, State, WallTime};
+use kube::ResourceExt;
+
+use crate::crd::BucketDatabase;
+use crate::error::Error;
+use crate::objects::Token;
+use crate::problem::{self, LOOK_AGAIN, Problem};
+use crate::reason::Reason;
+
+/// Keeps a deleted resource until its last flush is done.
+pub(crate) const FINALIZER: &str = "buckethead.dev/final-flush";
+/// Asks for one flush for each new value.
+pub(crate) const FLUSH_REQUESTED_AT: &str = "buckethead.dev/flush-requested-at";
+/// Names the UID of a deleted resource whose unsaved commits are given up.
+pub(crate) const FORCE_DELETE: &str = "buckethead.dev/force-delete";
+
+/// For states that end by themselves within seconds, and whose end the host reports.
+const SOON: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// What was seen, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Observed {
+    /// The time of looking.
+    pub(crate) now: WallTime,
+    /// What the spec and its Secrets say, or what is wrong with them.
+    pub(crate) config: Result<DatabaseConfig, Problem>,
+    /// What this process opened the database with last.
+    pub(crate) applied: Option<DatabaseConfig>,
+    /// What the host knows.
+    pub(crate) hosted: State,
+    /// An older resource that declares the same place.
+    pub(crate) rival: Option<DatabaseName>,
+    /// The connection Secret.
+    pub(crate) connection: Connection,
+    /// What was said after the last look of this process.
+    pub(crate) said: Option<Verdict>,
+    /// Since when the resource is not ready.
+    pub(crate) unready_since: Option<WallTime>,
+    /// The value of the flush annotation that was dealt with last.
+    pub(crate) flush_handled: Option<String>,
+}
+
+/// The connection Secret as it is beside what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// Nobody needs one.
+    NotNeeded,
+    /// It cannot be told what it should be; `Observed::config` says why.
+    Unknown,
+    /// It is as it should be.
+    Current,
+    /// It is not there, or not as it should be. It keeps this token; without one a new one is drawn.
+    Stale {
+        /// From the Secret itself or from `api.tokenSecretRef`.
+        token: Option<Token>,
+    },
+}
+
+/// One thing to do. Steps are done in order, and the first that fails ends them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Step {
+    /// Keep the resource until the last flush.
+    AddFinalizer,
+    /// Write the connection Secret.
+    EnsureConnectionSecret {
+        /// Draw one if there is none.
+        token: Option<Token>,
+    },
+    /// Begin to restore and serve.
+    Open(Box<DatabaseConfig>),
+    /// Take over new intervals, limits, credentials, tokens.
+    Reconfigure(Box<DatabaseConfig>),
+    /// Flush because the annotation asks for it.
+    Flush {
+        /// The annotation's value.
+        request: String,
+    },
+    /// Flush, then drop.
+    Close,
+    /// Drop without a flush.
+    Abandon,
+    /// Forget a failed open.
+    Forget,
+    /// Let the deleted resource go.
+    RemoveFinalizer,
+}
+
+/// How the database stands, for the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It answers requests.
+    Serving {
+        /// What keeps the newest spec from being in force.
+        but: Option<Problem>,
+    },
+    /// It is being restored.
+    Restoring,
+    /// It does not serve.
+    Failed(Problem),
+    /// It is being deleted.
+    Closing {
+        /// What keeps it from ending.
+        but: Option<Problem>,
+    },
+}
+
+impl Verdict {
+    /// The verdict once it is known how the steps went.
+    pub(crate) fn after(self, resource: &BucketDatabase, result: &Result<(), Error>) -> Self {
+        let problem = match result {
+            Ok(()) => return self,
+            // Those of uploads are in the host's facts.
+            Err(Error::Engine(error)) => match self {
+                Self::Closing { .. } => return Self::Closing { but: Some(unsaved_because(resource, error)) },
+                other => return other,
+            },
+            Err(error) => Problem::passing(Reason::ClusterRequestFailed, error.with_source()),
+        };
+        match self {
+            Self::Serving { .. } => Self::Serving { but: Some(problem) },
+            Self::Restoring | Self::Failed(_) => Self::Failed(problem),
+            Self::Closing { .. } => Self::Closing { but: Some(problem) },
+        }
+    }
+}
+
+/// What to do, when to look again at the latest, and what to say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    /// In this order.
+    pub(crate) steps: Vec<Step>,
+    /// At the latest.
+    pub(crate) look_again: Duration,
+    /// For the status.
+    pub(crate) verdict: Verdict,
+}
+
+impl Plan {
+    fn wait(look_again: Duration, verdict: Verdict) -> Self {
+        Self { steps: Vec::new(), look_again, verdict }
+    }
+}
+
+/// What must change so that what was `seen` becomes what `resource` asks for.
+pub(crate) fn plan(resource: &BucketDatabase, seen: &Observed) -> Plan {
+    if resource.metadata.deletion_timestamp.is_some() { leave(resource, seen) } else { serve(resource, seen) }
+}
+
+fn serve(resource: &BucketDatabase, seen: &Observed) -> Plan {
+    match (&seen.connection, &seen.config) {
+        // The tokens that are served are always those that the Secret tells: it is written first, then read again.
+        (Connection::Stale { token }, _) => Plan {
+            steps: vec![Step::EnsureConnectionSecret { token: token.clone() }],
+            look_again: AT_ONCE,
+            verdict: as_it_is(resource, seen),
+        },
+        (_, Err(problem)) => refuse(resource, seen, problem),
+        (_, Ok(config)) => host(resource, seen, config),
+    }
+}
+
+/// How it stands while something else has to be done first.
+fn as_it_is(resource: &BucketDatabase, seen: &Observed) -> Verdict {
+    match &seen.hosted {
+        State::Open(_) => Verdict::Serving { but: None },
+        State::Failed { error, .. } => Verdict::Failed(Problem::of(&name_of(resource), error)),
+        State::Absent | State::Opening | State::Closing => restoring(seen),
+    }
+}
+
+/// A try after a failure keeps the failure's verdict until it succeeds: the status would otherwise go to and fro with each try.
+fn restoring(seen: &Observed) -> Verdict {
+    match &seen.said {
+        Some(failed @ Verdict::Failed(_)) => failed.clone(),
+        Some(Verdict::Serving { .. } | Verdict::Restoring | Verdict::Closing { .. }) | None => Verdict::Restoring,
+    }
+}
+
+/// The spec cannot be carried out: nothing is opened, but what serves goes on with what it has.
+fn refuse(resource: &BucketDatabase, seen: &Observed, problem: &Problem) -> Plan {
+    let look_again = growing(seen);
+    match &seen.hosted {
+        State::Open(_) => Plan { steps: asked_flush(resource, seen), look_again, verdict: Verdict::Serving { but: Some(problem.clone()) } },
+        State::Opening => Plan::wait(look_again, restoring(seen)),
+        State::Absent | State::Failed { .. } | State::Closing => Plan::wait(look_again, Verdict::Failed(problem.clone())),
+    }
+}
+
+fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Plan {
+    match &seen.hosted {
+        State::Absent => match &seen.rival {
+            Some(rival) => Plan::wait(LOOK_AGAIN, Verdict::Failed(Problem::held(rival))),
+            None => open(resource, config, Verdict::Restoring),
+        },
+        State::Failed { error, attempts, at } => match &seen.rival {
+            Some(rival) => Plan { steps: vec![Step::Forget], look_again: LOOK_AGAIN, verdict: Verdict::Failed(Problem::held(rival)) },
+            None if seen.applied.as_ref() != Some(config) => open(resource, config, Verdict::Restoring),
+            None => try_again(resource, config, problem::pause(error, *attempts).map(|pause| until(seen.now, *at, pause)), error),
+        },
+        State::Opening => Plan::wait(LOOK_AGAIN, restoring(seen)),
+        State::Open(_) => Plan { steps: adjust(resource, seen, config), look_again: LOOK_AGAIN, verdict: Verdict::Serving { but: None } },
+        // A resource of the same name was deleted a moment ago.
+        State::Closing => Plan::wait(SOON, Verdict::Restoring),
+    }
+}
+
+/// The finalizer comes first: from the moment of opening there may be commits to save.
+fn open(resource: &BucketDatabase, config: &DatabaseConfig, verdict: Verdict) -> Plan {
+    let mut steps = Vec::new();
+    if !has_finalizer(resource) {
+        steps.push(Step::AddFinalizer);
+    }
+    steps.push(Step::Open(Box::new(config.clone())));
+    Plan { steps, look_again: LOOK_AGAIN, verdict }
+}
+
+/// A failed open for which nothing has changed but the time.
+fn try_again(resource: &BucketDatabase, config: &DatabaseConfig, left: Option<Duration>, error: &engine::Error) -> Plan {
+    let verdict = Verdict::Failed(Problem::of(&name_of(resource), error));
+    match left {
+        Some(Duration::ZERO) => open(resource, config, verdict),
+        Some(left) => Plan::wait(left.min(LOOK_AGAIN), verdict),
+        None => Plan::wait(LOOK_AGAIN, verdict),
+    }
+}
+
+/// What an open database still lacks. Its place in the bucket stays, whatever the spec says.
+fn adjust(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if seen.applied.as_ref() != Some(config) {
+        steps.push(Step::Reconfigure(Box::new(config.clone())));
+    }
+    steps.extend(asked_flush(resource, seen));
+    steps
+}
+
+fn asked_flush(resource: &BucketDatabase, seen: &Observed) -> Vec<Step> {
+    let asked = resource.annotations().get(FLUSH_REQUESTED_AT);
+    asked
+        .filter(|request| seen.flush_handled.as_ref() != Some(*request))
+        .map(|request| Step::Flush { request: request.clone() })
+        .into_iter()
+        .collect()
+}
+
+/// The resource is being deleted. The Secrets may be gone already, so the host saves with the credentials that it has.
+fn leave(resource: &BucketDatabase, seen: &Observed) -> Plan {
+    let closing = Verdict::Closing { but: None };
+    if is_forced(resource) {
+        let mut steps = if matches!(seen.hosted, State::Absent) { Vec::new() } else { vec![Step::Abandon] };
+        steps.extend(let_go(resource));
+        return Plan { steps, look_again: LOOK_AGAIN, verdict: closing };
+    }
+    match &seen.hosted {
+        State::Absent => Plan { steps: let_go(resource), look_again: LOOK_AGAIN, verdict: closing },
+        State::Failed { .. } => Plan { steps: [vec![Step::Forget], let_go(resource)].concat(), look_again: LOOK_AGAIN, verdict: closing },
+        State::Open(facts) => {
+            Plan { steps: vec![Step::Close], look_again: AT_ONCE, verdict: Verdict::Closing { but: unsaved(resource, facts) } }
+        }
+        // Nothing was served yet, so there is nothing to save.
+        State::Opening => Plan { steps: vec![Step::Close], look_again: AT_ONCE, verdict: closing },
+        State::Closing => Plan::wait(SOON, closing),
+    }
+}
+
+fn let_go(resource: &BucketDatabase) -> Vec<Step> {
+    if has_finalizer(resource) { vec![Step::RemoveFinalizer] } else { Vec::new() }
+}
+
+/// Why the last flush did not succeed so far.
+fn unsaved(resource: &BucketDatabase, facts: &Facts) -> Option<Problem> {
+    let error = match &facts.uploads {
+        engine::Uploads::Fine => return None,
+        engine::Uploads::Failing { error, .. } | engine::Uploads::Conflict { error } => error,
+    };
+    Some(unsaved_because(resource, error))
+}
+
+/// The last flush failed: what to do, and the way to give up.
+fn unsaved_because(resource: &BucketDatabase, error: &engine::Error) -> Problem {
+    let name = name_of(resource);
+    let problem = Problem::of(&name, error);
+    let give_up = problem::force_delete(&name, resource.metadata.uid.as_deref());
+    Problem { message: format!("the final flush failed: {}. {give_up}", problem.message), ..problem }
+}
+
+/// How long to wait for what nobody reports: as long as it is missing already, so that the pauses grow.
+fn growing(seen: &Observed) -> Duration {
+    let since = seen.unready_since.map_or(Duration::ZERO, |since| elapsed(since, seen.now));
+    since.clamp(SOON, LOOK_AGAIN)
+}
+
+fn until(now: WallTime, at: WallTime, pause: Duration) -> Duration {
+    pause.saturating_sub(elapsed(at, now))
+}
+
+/// From one moment to another; zero if it lies ahead.
+pub(crate) fn elapsed(from: WallTime, to: WallTime) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}
+
+fn has_finalizer(resource: &BucketDatabase) -> bool {
+    resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Whether the annotation names this very resource, not an earlier one of its name.
+fn is_forced(resource: &BucketDatabase) -> bool {
+    let named = resource.annotations().get(FORCE_DELETE);
+    named.is_some() && named == resource.metadata.uid.as_ref()
+}
+
+/// The engine's name of a resource.
+pub(crate) fn name_of(resource: &BucketDatabase) -> DatabaseName {
+    DatabaseName::new(resource.namespace().unwrap_or_default(), resource.name_any())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+#![allow(clippy::needless_pass_by_value, reason = "tests read better when their helpers take what they are given")]
+
+use std::sync::Arc;
+
+use engine::{Etag, Previous, Uploads, bucket};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::fixtures::*;
+
+fn planned(resource: &BucketDatabase, seen: Observed) -> Vec<Step> {
+    plan(resource, &seen).steps
+}
+
+fn open_step() -> Step {
+    Step::Open(Box::new(config()))
+}
+
+fn missing() -> Problem {
+    Problem::passing(Reason::CredentialsMissing, "there is no Secret")
+}
+
+fn reason_of(verdict: &Verdict) -> Option<Reason> {
+    match verdict {
+        Verdict::Failed(problem) | Verdict::Serving { but: Some(problem) } | Verdict::Closing { but: Some(problem) } => {
+            Some(problem.reason)
+        }
+        Verdict::Serving { but: None } | Verdict::Closing { but: None } | Verdict::Restoring => None,
+    }
+}
+
+#[test]
+fn a_new_resource_gets_its_connection_secret_before_anything_else() {
+    let plan = plan(&resource(json!({})), &Observed { connection: Connection::Stale { token: None }, ..seen() });
+    assert_eq!((plan.steps, plan.look_again), (vec![Step::EnsureConnectionSecret { token: None }], AT_ONCE));
+}
+
+#[test]
+fn the_finalizer_stands_before_there_is_anything_to_save() {
+    let bare = resource(json!({"metadata": {"finalizers": []}}));
+    assert_eq!(planned(&bare, seen()), [Step::AddFinalizer, open_step()]);
+    assert_eq!(planned(&resource(json!({})), seen()), [open_step()]);
+}
+
+#[test]
+fn an_open_database_in_force_needs_nothing_until_secrets_are_read_again() {
+    let plan = plan(&resource(json!({})), &served());
+    assert_eq!(plan, Plan { steps: vec![], look_again: LOOK_AGAIN, verdict: Verdict::Serving { but: None } });
+}
+
+#[test]
+fn a_changed_configuration_is_taken_over_without_closing() {
+    let mut old = config();
+    old.snapshots.keep_previous = false;
+    assert_eq!(planned(&resource(json!({})), Observed { applied: Some(old), ..served() }), [Step::Reconfigure(Box::new(config()))]);
+}
+
+#[test]
+fn a_resource_whose_place_is_held_waits_and_names_the_holder() {
+    let rival = Some(DatabaseName::new("apps", "older"));
+    let waiting = plan(&resource(json!({})), &Observed { rival: rival.clone(), ..seen() });
+    assert_eq!(waiting.steps, []);
+    let Verdict::Failed(problem) = &waiting.verdict else { panic!("{:?}", waiting.verdict) };
+    assert_eq!((problem.reason, problem.stuck), (Reason::HeldElsewhere, true));
+    assert!(problem.message.contains("apps/older"), "{}", problem.message);
+
+    let failed = Observed { rival: rival.clone(), hosted: failed(unreachable(), 1, second(-900)), ..seen() };
+    assert_eq!(planned(&resource(json!({})), failed), [Step::Forget]);
+    assert_eq!(planned(&resource(json!({})), Observed { rival, ..served() }), [], "the one that serves stays");
+}
+
+#[test]
+fn what_serves_goes_on_when_its_secret_is_gone_and_says_so() {
+    let plan = plan(&resource(json!({})), &Observed { config: Err(missing()), ..served() });
+    assert_eq!((plan.steps, plan.verdict), (vec![], Verdict::Serving { but: Some(missing()) }));
+}
+
+#[test]
+fn what_is_missing_is_looked_for_with_growing_pauses() {
+    for (age, pause) in [(None, 2), (Some(1), 2), (Some(10), 10), (Some(5000), 300)] {
+        let seen = Observed { config: Err(missing()), unready_since: age.map(|age| second(-age)), ..seen() };
+        let plan = plan(&resource(json!({})), &seen);
+        assert_eq!(
+            (plan.steps, plan.look_again, plan.verdict),
+            (vec![], Duration::from_secs(pause), Verdict::Failed(missing())),
+            "{age:?}"
+        );
+    }
+}
+
+#[test]
+fn a_failed_open_is_tried_again_after_a_pause_that_doubles_up_to_five_minutes() {
+    for (attempts, pause) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (4_000_000_000, 300)] {
+        let after = |passed: i64| Observed { applied: Some(config()), hosted: failed(unreachable(), attempts, second(-passed)), ..seen() };
+        assert_eq!(planned(&resource(json!({})), after(pause)), [open_step()], "{attempts}");
+        let early = plan(&resource(json!({})), &after(pause - 1));
+        assert_eq!((early.steps, early.look_again), (vec![], Duration::from_secs(1)), "{attempts}");
+        assert_eq!(reason_of(&early.verdict), Some(Reason::EndpointUnreachable));
+    }
+}
+
+#[test]
+fn every_failure_that_can_heal_is_tried_again_and_a_refused_endpoint_is_not() {
+    let heals = [
+        bucket::Error::NoSuchBucket,
+        bucket::Error::AccessDenied { code: "InvalidAccessKeyId".to_owned(), message: String::new() },
+        bucket::Error::Unavailable { message: String::new() },
+        bucket::Error::Unclear { message: String::new() },
+        bucket::Error::Refused { code: "KMS".to_owned(), message: String::new() },
+        bucket::Error::PreconditionFailed,
+    ];
+    for error in heals {
+        let seen = Observed { applied: Some(config()), hosted: failed(of_bucket(error.clone()), 3, second(-300)), ..seen() };
+        assert_eq!(planned(&resource(json!({})), seen), [open_step()], "{error}");
+    }
+    let refused = of_bucket(bucket::Error::EndpointRefused { reason: "loopback".to_owned() });
+    let seen = Observed { applied: Some(config()), hosted: failed(refused, 1, second(-90_000)), ..seen() };
+    let plan = plan(&resource(json!({})), &seen);
+    assert_eq!((plan.steps, plan.look_again), (vec![], LOOK_AGAIN));
+}
+
+#[test]
+fn whatever_failed_is_tried_at_once_when_the_spec_a_secret_or_an_annotation_changed() {
+    let mut old = config();
+    old.accept_snapshot = Some(Etag::new("other"));
+    for error in [unreachable(), corrupt(Previous::Absent), of_bucket(bucket::Error::EndpointRefused { reason: String::new() })] {
+        let seen = Observed { applied: Some(old.clone()), hosted: failed(error, 9, second(0)), ..seen() };
+        let plan = plan(&resource(json!({})), &seen);
+        assert_eq!((plan.steps, plan.verdict), (vec![open_step()], Verdict::Restoring));
+    }
+}
+
+#[test]
+fn a_corrupt_snapshot_waits_for_a_person_and_is_read_again_rarely() {
+    let after =
+        |passed: i64| Observed { applied: Some(config()), hosted: failed(corrupt(Previous::Damaged), 1, second(-passed)), ..seen() };
+    let waiting = plan(&resource(json!({})), &after(299));
+    assert_eq!((waiting.steps, reason_of(&waiting.verdict)), (vec![], Some(Reason::SnapshotCorrupt)));
+    assert_eq!(planned(&resource(json!({})), after(300)), [open_step()]);
+}
+
+#[test]
+fn a_try_after_a_failure_keeps_its_verdict_and_a_first_one_is_a_restore() {
+    let failure = Verdict::Failed(missing());
+    let opening = Observed { hosted: State::Opening, applied: Some(config()), ..seen() };
+    assert_eq!(plan(&resource(json!({})), &Observed { said: Some(failure.clone()), ..opening.clone() }).verdict, failure);
+    assert_eq!(plan(&resource(json!({})), &opening).verdict, Verdict::Restoring);
+}
+
+#[test]
+fn an_asked_flush_is_done_once_for_each_value() {
+    let asking = resource(json!({"metadata": {"annotations": {FLUSH_REQUESTED_AT: "noon"}}}));
+    assert_eq!(planned(&asking, served()), [Step::Flush { request: "noon".to_owned() }]);
+    assert_eq!(planned(&asking, Observed { flush_handled: Some("noon".to_owned()), ..served() }), []);
+    assert_eq!(planned(&asking, Observed { flush_handled: Some("dawn".to_owned()), config: Err(missing()), ..served() }).len(), 1);
+    assert_eq!(planned(&asking, Observed { hosted: State::Opening, ..seen() }), [], "there is nothing to flush yet");
+}
+
+#[test]
+fn a_deleted_resource_is_flushed_with_what_is_in_memory_then_let_go() {
+    let gone = deleted(json!({}));
+    for config in [Ok(config()), Err(missing())] {
+        assert_eq!(planned(&gone, Observed { config: config.clone(), ..served() }), [Step::Close]);
+        assert_eq!(planned(&gone, Observed { config, ..seen() }), [Step::RemoveFinalizer]);
+    }
+    assert_eq!(planned(&gone, Observed { hosted: State::Opening, ..seen() }), [Step::Close]);
+    assert_eq!(planned(&gone, Observed { hosted: State::Closing, ..seen() }), []);
+    let failed = Observed { hosted: failed(unreachable(), 1, second(0)), ..seen() };
+    assert_eq!(planned(&gone, failed), [Step::Forget, Step::RemoveFinalizer]);
+    assert_eq!(planned(&deleted(json!({"metadata": {"finalizers": ["other"]}})), seen()), [], "others' finalizers are theirs");
+}
+
+#[test]
+fn a_final_flush_that_fails_names_the_way_to_give_up() {
+    let seen = Observed { hosted: State::Open(Facts { uploads: failing(), pending: true, ..facts() }), ..served() };
+    let Verdict::Closing { but: Some(problem) } = plan(&deleted(json!({})), &seen).verdict else { panic!("closing") };
+    assert!(problem.message.contains(&format!("{FORCE_DELETE}={UID}")), "{}", problem.message);
+    let error: Result<(), Error> = Err(Error::Engine(Arc::new(unreachable())));
+    let after = Verdict::Closing { but: None }.after(&deleted(json!({})), &error);
+    assert_eq!(reason_of(&after), Some(Reason::EndpointUnreachable));
+}
+
+#[test]
+fn only_the_uid_of_this_very_resource_gives_up_what_is_not_saved() {
+    let forced = |uid: &str| deleted(json!({"metadata": {"annotations": {FORCE_DELETE: uid}}}));
+    assert_eq!(planned(&forced(UID), served()), [Step::Abandon, Step::RemoveFinalizer]);
+    assert_eq!(planned(&forced("an-earlier-one"), served()), [Step::Close]);
+    let not_deleted = resource(json!({"metadata": {"annotations": {FORCE_DELETE: UID}}}));
+    assert_eq!(planned(&not_deleted, served()), []);
+}
+
+#[test]
+fn a_failed_request_to_the_cluster_does_not_take_a_serving_database_down() {
+    let error: Result<(), Error> = Err(Error::WatchEnded);
+    assert!(matches!(Verdict::Serving { but: None }.after(&resource(json!({})), &error), Verdict::Serving { but: Some(_) }));
+    assert_eq!(reason_of(&Verdict::Restoring.after(&resource(json!({})), &error)), Some(Reason::ClusterRequestFailed));
+}
+
+fn any_state() -> impl Strategy<Value = State> {
+    let uploads = prop_oneof![Just(Uploads::Fine), Just(failing()), Just(conflict())];
+    let open = (any::<bool>(), uploads).prop_map(|(pending, uploads)| State::Open(Facts { pending, uploads, ..facts() }));
+    let error = prop_oneof![Just(unreachable()), Just(corrupt(Previous::Absent)), Just(of_bucket(bucket::Error::NoSuchBucket))];
+    let failed = (error, 0..20_u32, -1000..1000_i64).prop_map(|(error, attempts, at)| failed(error, attempts, second(at)));
+    prop_oneof![Just(State::Absent), Just(State::Opening), Just(State::Closing), open, failed]
+}
+
+prop_compose! {
+    fn any_seen()(
+        hosted in any_state(), is_resolved in any::<bool>(), is_applied in any::<bool>(), has_rival in any::<bool>(),
+        connection in prop_oneof![Just(Connection::Current), Just(Connection::Unknown), Just(Connection::Stale { token: None })],
+    ) -> Observed {
+        Observed {
+            config: if is_resolved { Ok(config()) } else { Err(missing()) },
+            applied: is_applied.then(config),
+            rival: has_rival.then(|| DatabaseName::new("apps", "older")),
+            hosted, connection, ..seen()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_resource()(is_deleted in any::<bool>(), has_finalizer in any::<bool>(), forced in prop_oneof![Just(None), Just(Some("x")), Just(Some(UID))])
+        -> BucketDatabase
+    {
+        let mut resource = if is_deleted { deleted(json!({})) } else { resource(json!({})) };
+        if !has_finalizer {
+            resource.metadata.finalizers = None;
+        }
+        if let Some(uid) = forced {
+            resource.annotations_mut().insert(FORCE_DELETE.to_owned(), uid.to_owned());
+        }
+        resource
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_unsaved_is_ever_given_up_without_the_annotation(resource in any_resource(), seen in any_seen()) {
+        let plan = plan(&resource, &seen);
+        let may_give_up = resource.metadata.deletion_timestamp.is_some() && is_forced(&resource);
+        let may_hold_commits = matches!(seen.hosted, State::Open(_) | State::Opening | State::Closing);
+        prop_assert!(may_give_up || !plan.steps.contains(&Step::Abandon));
+        prop_assert!(may_give_up || !may_hold_commits || !plan.steps.contains(&Step::RemoveFinalizer));
+        prop_assert!(plan.look_again <= LOOK_AGAIN);
+    }
+
+    #[test]
+    fn nothing_is_opened_without_its_finalizer_nor_beside_a_rival(resource in any_resource(), seen in any_seen()) {
+        let plan = plan(&resource, &seen);
+        if plan.steps.contains(&open_step()) {
+            prop_assert!(has_finalizer(&resource) || plan.steps.first() == Some(&Step::AddFinalizer));
+            prop_assert!(seen.rival.is_none() && resource.metadata.deletion_timestamp.is_none());
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What keeps a database from what its resource asks for: the reason, a message that names object, field and remedy, and what heals it.
+//!
+//! Owns: the sentences that users read, and when a failed open is tried again. Pure.
+
+use std::time::Duration;
+
+use engine::bucket;
+use engine::{DatabaseName, Error, Etag, Previous};
+
+use crate::crd::Unsupported;
+use crate::plan::FORCE_DELETE;
+use crate::reason::Reason;
+use crate::resolve::{ACCEPT_SNAPSHOT, ResolveError};
+
+/// The longest time between two looks at a database: Secrets are read again, since they are not watched.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_mins(5);
+/// The first of the growing pauses between two tries.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Several changes of one resource within this time make one look.
+pub(crate) const DEBOUNCE: Duration = Duration::from_millis(50);
+/// The longest pause where each try reads the whole snapshot and only a person can change what it finds.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// Something that is wrong, for the status and for events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// In one word.
+    pub(crate) reason: Reason,
+    /// In a sentence or two: the object, the field, the remedy.
+    pub(crate) message: String,
+    /// Nothing heals it until a person changes something: kstatus calls it stalled.
+    pub(crate) stuck: bool,
+}
+
+impl Problem {
+    /// One that may heal by itself, or once another object is there.
+    pub(crate) fn passing(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), stuck: false }
+    }
+
+    /// One that a person has to settle.
+    pub(crate) fn stuck(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), stuck: true }
+    }
+
+    /// Another resource serves the same place.
+    pub(crate) fn held(by: &DatabaseName) -> Self {
+        Self::stuck(
+            Reason::HeldElsewhere,
+            format!(
+                "{by} declares the same endpoint, bucket, key and branch and came first; delete one of the two, or give this one another spec.key"
+            ),
+        )
+    }
+
+    /// Fields ask for parts that this build does not have.
+    pub(crate) fn unsupported(fields: &[Unsupported]) -> Self {
+        Self::stuck(Reason::FieldNotSupported, fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    /// What the engine reported of this database.
+    pub(crate) fn of(database: &DatabaseName, error: &Error) -> Self {
+        let reason = Reason::from(error);
+        match error {
+            Error::Bucket { doing, source, .. } => Self::of_bucket(reason, doing, source),
+            Error::SnapshotCorrupt { key, etag, detail, previous, .. } => Self::stuck(
+                reason,
+                format!(
+                    "the object at {key} (ETag {etag}) is no sound SQLite database: {detail}. It is left as it is. {}",
+                    way_out(database, &format!("{key}.prev"), previous)
+                ),
+            ),
+            Error::SnapshotMissing { key, previous, .. } => Self::stuck(
+                reason,
+                format!(
+                    "there is no snapshot at {key}, but there is one before it: somebody deleted the newest. {}",
+                    way_out(database, &format!("{key}.prev"), previous)
+                ),
+            ),
+            Error::SnapshotConflict { key, ours, theirs, .. } => Self::stuck(
+                reason,
+                format!(
+                    "somebody else wrote {key} (ETag {theirs}; ours was {ours}): nothing more is uploaded, and writes are refused. Stop the other writer, \
+                     save this state with `GET …/snapshot`, then delete and apply the resource again ({}); it starts from what the bucket holds",
+                    force_delete(database, None)
+                ),
+            ),
+            Error::SnapshotTooLarge { key, size, limit, .. } => Self::stuck(
+                reason,
+                format!("the snapshot at {key} has {size} bytes, more than the {limit} of spec.limits.maxSize: raise it"),
+            ),
+            Error::HeldElsewhere { by, .. } => Self::held(by),
+            Error::Sql(_) | Error::NotServed { .. } | Error::OutOfTime { .. } | Error::Internal { .. } => {
+                Self::passing(reason, error.to_string())
+            }
+        }
+    }
+
+    fn of_bucket(reason: Reason, doing: &str, error: &bucket::Error) -> Self {
+        match error {
+            bucket::Error::NoSuchBucket => {
+                Self::passing(reason, format!("while {doing}: the bucket of spec.bucket does not exist; create it, it is looked for again"))
+            }
+            bucket::Error::AccessDenied { code, message } => Self::passing(
+                reason,
+                format!(
+                    "while {doing}: the store refused the credentials ({code}: {message}); correct the Secret of spec.credentials.secretRef, or permit \
+                     its account to get, list, put and delete in the bucket"
+                ),
+            ),
+            bucket::Error::EndpointRefused { reason: rule } => {
+                Self::stuck(reason, format!("spec.endpoint is refused: {rule}; use an endpoint that tenants may reach"))
+            }
+            bucket::Error::PreconditionFailed => {
+                Self::passing(reason, format!("while {doing}: the snapshot was changed by somebody else; let one writer have this key"))
+            }
+            bucket::Error::Unavailable { message } | bucket::Error::Unclear { message } => {
+                Self::passing(reason, format!("while {doing}: {message}; check spec.endpoint and the way to it. It is tried again"))
+            }
+            bucket::Error::Refused { code, message } => Self::passing(
+                reason,
+                format!(
+                    "while {doing}: the store refused the request ({code}: {message}); check spec.region, spec.encryption and the bucket's rules"
+                ),
+            ),
+            bucket::Error::Content(source) => {
+                Self::passing(reason, format!("while {doing}: the content could not be read: {source}; see the operator's log"))
+            }
+        }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        let message = error.to_string();
+        match error {
+            ResolveError::Spec { .. } => Self::stuck(Reason::InvalidSpec, message),
+            ResolveError::AmbientCredentialsNotAllowed => Self::stuck(Reason::AmbientCredentialsNotAllowed, message),
+            ResolveError::CredentialsMissing { .. } => Self::passing(Reason::CredentialsMissing, message),
+            ResolveError::CaMissing { .. } => Self::passing(Reason::CaMissing, message),
+            ResolveError::TokenMissing { .. } => Self::passing(Reason::TokenMissing, message),
+        }
+    }
+}
+
+/// How to go on when the newest snapshot is damaged.
+fn way_out(database: &DatabaseName, previous_key: &str, previous: &Previous) -> String {
+    let put_back = "put a sound file in its place";
+    match previous {
+        Previous::Intact(etag) => format!("{previous_key} is intact; to start from it: `{}`", accept(database, etag)),
+        Previous::Damaged => format!("{previous_key} is damaged, too: {put_back}"),
+        Previous::Absent => format!("There is no {previous_key}: {put_back}, or delete the object to start empty"),
+        Previous::Unknown => format!("The store did not tell whether {previous_key} is intact; it is asked again"),
+    }
+}
+
+fn accept(database: &DatabaseName, etag: &Etag) -> String {
+    annotate(database, ACCEPT_SNAPSHOT, etag.as_str())
+}
+
+/// The command that gives up what is not in the bucket.
+pub(crate) fn force_delete(database: &DatabaseName, uid: Option<&str>) -> String {
+    format!("`{}` gives up what is not saved", annotate(database, FORCE_DELETE, uid.unwrap_or("UID")))
+}
+
+fn annotate(database: &DatabaseName, annotation: &str, value: &str) -> String {
+    format!("kubectl annotate bdb {} -n {} {annotation}={value} --overwrite", database.name(), database.namespace())
+}
+
+/// What makes another try worth it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// Time: it may heal by itself.
+    Soon,
+    /// Time, but each try is dear and only a person can change what it finds.
+    Rarely,
+    /// A change of the resource or of its Secrets.
+    OnChange,
+}
+
+fn retry(error: &Error) -> Retry {
+    match error {
+        Error::Bucket { source: bucket::Error::EndpointRefused { .. }, .. } => Retry::OnChange,
+        Error::SnapshotCorrupt { previous: Previous::Unknown, .. }
+        | Error::SnapshotMissing { previous: Previous::Unknown, .. }
+        | Error::Bucket { .. }
+        | Error::SnapshotConflict { .. }
+        | Error::HeldElsewhere { .. }
+        | Error::Sql(_)
+        | Error::NotServed { .. }
+        | Error::OutOfTime { .. }
+        | Error::Internal { .. } => Retry::Soon,
+        Error::SnapshotCorrupt { .. } | Error::SnapshotMissing { .. } | Error::SnapshotTooLarge { .. } => Retry::Rarely,
+    }
+}
+
+/// How long to wait after the n-th failed open in a row; `None` until something changes.
+pub(crate) fn pause(error: &Error, attempts: u32) -> Option<Duration> {
+    match retry(error) {
+        Retry::Soon => Some(doubled(FIRST_PAUSE, attempts, LOOK_AGAIN)),
+        Retry::Rarely => Some(doubled(LOOK_AGAIN, attempts, LONGEST_PAUSE)),
+        Retry::OnChange => None,
+    }
+}
+
+/// `first`, doubled with each attempt after the first, up to `longest`.
+pub(crate) fn doubled(first: Duration, attempts: u32, longest: Duration) -> Duration {
+    let factor = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(longest)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! One look at one resource: observe, plan, act, tell.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use engine::DatabaseName;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use crate::context::{Context, Guarded};
+use crate::crd::BucketDatabase;
+use crate::error::Error;
+use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
+use crate::reason::Reason;
+use crate::{act, observe, plan, status};
+
+/// Brings one database closer to what its resource asks for.
+async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
+    let (resource, broken) = readable(resource);
+    let seen = observe::observe(ctx, &resource, broken).await;
+    let plan = plan::plan(&resource, &seen);
+    let outcome = act::run(ctx, &resource, &plan.steps).await;
+    let verdict = plan.verdict.after(&resource, &outcome.result);
+    // Written on failure, too: the status is the first place where a user looks.
+    let told = status::publish(&ctx.cluster, &resource, &seen, &verdict, &outcome).await;
+    outcome.result?;
+    Ok(Action::requeue(plan.look_again.min(told?)))
+}
+
+/// The resource, or what is left of one that does not parse: its metadata are enough to say so, and to let it go.
+fn readable(resource: &Guarded) -> (Cow<'_, BucketDatabase>, Option<Problem>) {
+    match &resource.0 {
+        Ok(resource) => (Cow::Borrowed(resource), None),
+        Err(invalid) => {
+            let spec = serde_json::from_value(serde_json::json!({"bucket": ""})).expect("every other field has a default");
+            let message = format!("the resource does not parse: {}; correct it, or apply the CRD of this version", invalid.error);
+            let resource = BucketDatabase { metadata: invalid.metadata.clone(), spec, status: None };
+            (Cow::Owned(resource), Some(Problem::stuck(Reason::InvalidSpec, message)))
+        }
+    }
+}
+
+/// Looks once, and counts it.
+pub(crate) async fn run(resource: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let begun = ctx.cluster.options.clock.now();
+    let result = reconcile(&resource, &ctx).await;
+    ctx.cluster.options.metrics.count(ctx.cluster.options.clock.now() - begun, &result);
+    ctx.cluster.memory.count_failure(&name_of(&resource), result.is_err());
+    result
+}
+
+/// After a failure: again, with pauses that grow for this resource alone.
+#[allow(clippy::needless_pass_by_value, reason = "kube asks for this signature")]
+pub(crate) fn after_failure(resource: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
+    let name = name_of(&resource);
+    let pause = doubled(FIRST_PAUSE, ctx.cluster.memory.failures(&name), LOOK_AGAIN);
+    tracing::warn!(database = %name, kind = error.kind(), error = error as &dyn std::error::Error, ?pause, "a look at a resource failed");
+    Action::requeue(pause)
+}
+
+/// The engine's name of a resource, also of one that does not parse.
+pub(crate) fn name_of(resource: &Guarded) -> DatabaseName {
+    DatabaseName::new(resource.namespace().unwrap_or_default(), resource.name_any())
+}

@@ -1,0 +1,279 @@
+//! From a resource and the Secrets that it names to what the engine needs to open the database. Pure.
+//!
+//! Owns: how the fields of a spec are read, which names a Secret may use, and what is said when something is missing.
+//! Does not own: reading Secrets, nor whether an endpoint may be reached; the engine checks that on every connection.
+//! Invariant: without credentials of its own a resource gets none, except the embedded store's in `dev`. No value of a Secret is in a message.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use engine::bucket::s3::{Credentials, StoreConfig};
+use engine::{
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Etag, Limits, Location, NameError, QueryLimits,
+    SnapshotPolicy, TokenDigest,
+};
+use kube::ResourceExt;
+use url::Url;
+
+use crate::crd::{Auth, BucketDatabase, BucketDatabaseSpec, Jurisdiction, R2, SecretKeyRef, SecretRef};
+
+/// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
+pub(crate) const ACCEPT_SNAPSHOT: &str = "buckethead.dev/accept-snapshot";
+/// The key of a Secret that holds a token.
+pub(crate) const TOKEN: &str = "token";
+
+/// What is in a Secret. Its `Debug` shows no value.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct SecretData(BTreeMap<String, Vec<u8>>);
+
+impl From<BTreeMap<String, Vec<u8>>> for SecretData {
+    fn from(data: BTreeMap<String, Vec<u8>>) -> Self {
+        Self(data)
+    }
+}
+
+impl fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The Secrets that a resource names, as far as they exist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Secrets {
+    /// Of `spec.credentials.secretRef`.
+    pub(crate) credentials: Option<SecretData>,
+    /// Of `spec.endpointTls.caRef`.
+    pub(crate) ca: Option<SecretData>,
+    /// Of `spec.api.tokenSecretRef`; without it, the connection Secret that the operator made.
+    pub(crate) token: Option<SecretData>,
+}
+
+/// What holds where a resource says nothing. The operator has none of it; `dev` does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Defaults {
+    /// The store of a resource without endpoint and credentials.
+    pub store: Option<StoreConfig>,
+    /// Whether requests need no token, whatever the resource says: only the machine itself can ask.
+    pub open_access: bool,
+}
+
+/// What is wrong with a key of a Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// There is no Secret of this name.
+    NoSecret,
+    /// It lacks the key.
+    NoKey,
+    /// The key is there and holds nothing.
+    Empty,
+    /// What it holds cannot be such a value.
+    Malformed,
+}
+
+/// Why a resource cannot be opened as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ResolveError {
+    /// A field of the spec says what cannot be. The rules of the schema refuse it; an older schema may have let it in.
+    #[error("spec.{field}: {problem}")]
+    Spec {
+        /// Which one.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No credentials are named.
+    #[error(
+        "spec.credentials is not set, and the operator does not lend its own identity: name a Secret in spec.credentials.secretRef that holds \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"
+    )]
+    AmbientCredentialsNotAllowed,
+    /// The credentials are named, and not there.
+    #[error("{}", credentials_missing(.secret, .key, *.gap))]
+    CredentialsMissing {
+        /// Which Secret.
+        secret: String,
+        /// Which of its keys.
+        key: String,
+        /// What is wrong with it.
+        gap: Gap,
+    },
+    /// The certificates of a private authority are named, and not there.
+    #[error("spec.endpointTls.caRef: {}", missing(.secret, .key, *.gap, "PEM certificates"))]
+    CaMissing {
+        /// Which Secret.
+        secret: String,
+        /// Which of its keys.
+        key: String,
+        /// What is wrong with it.
+        gap: Gap,
+    },
+    /// There is no token that requests could bear.
+    #[error("spec.api.tokenSecretRef: {}", missing(.secret, TOKEN, *.gap, "one line of visible ASCII characters"))]
+    TokenMissing {
+        /// Which Secret.
+        secret: String,
+        /// What is wrong with its key `token`.
+        gap: Gap,
+    },
+}
+
+fn missing(secret: &str, key: &str, gap: Gap, wanted: &str) -> String {
+    match gap {
+        Gap::NoSecret => format!("there is no Secret `{secret}` in this namespace (its key `{key}` is needed)"),
+        Gap::NoKey => format!("the Secret `{secret}` lacks the key `{key}`"),
+        Gap::Empty => format!("the key `{key}` of the Secret `{secret}` is empty"),
+        Gap::Malformed => format!("the key `{key}` of the Secret `{secret}` does not hold {wanted}"),
+    }
+}
+
+fn credentials_missing(secret: &str, key: &str, gap: Gap) -> String {
+    let what = missing(secret, key, gap, "one line of visible ASCII characters");
+    format!(
+        "spec.credentials.secretRef: {what}; it must hold AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"
+    )
+}
+
+/// All that it takes to open the database, if the resource and its Secrets say all of it.
+pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &Defaults) -> Result<DatabaseConfig, ResolveError> {
+    let spec = &resource.spec;
+    Ok(DatabaseConfig {
+        name: DatabaseName::new(resource.namespace().unwrap_or_default(), resource.name_any()),
+        location: location(spec)?,
+        store: store(spec, secrets, defaults)?,
+        snapshots: SnapshotPolicy {
+            interval: spec.interval.as_duration(),
+            min_interval: spec.min_interval.as_duration(),
+            keep_previous: spec.keep_previous,
+        },
+        limits: limits(spec),
+        access: access(spec, secrets, defaults)?,
+        accept_snapshot: resource.annotations().get(ACCEPT_SNAPSHOT).map(|etag| Etag::new(etag.trim())),
+    })
+}
+
+fn location(spec: &BucketDatabaseSpec) -> Result<Location, ResolveError> {
+    let refuse = |field| move |error: NameError| ResolveError::Spec { field, problem: error.to_string() };
+    Ok(Location {
+        bucket: BucketName::parse(&spec.bucket).map_err(refuse("bucket"))?,
+        key: DatabaseKey::parse(&spec.key).map_err(refuse("key"))?,
+        branch: BranchName::parse(&spec.branch).map_err(refuse("branch"))?,
+    })
+}
+
+fn limits(spec: &BucketDatabaseSpec) -> Limits {
+    let limits = &spec.limits;
+    Limits {
+        max_size: limits.max_size.as_bytes(),
+        query: QueryLimits {
+            max_rows: limits.max_rows.into(),
+            max_result_size: limits.max_result_size.as_bytes(),
+            statement_timeout: limits.statement_timeout.as_duration(),
+            ..QueryLimits::default()
+        },
+    }
+}
+
+fn store(spec: &BucketDatabaseSpec, secrets: &Secrets, defaults: &Defaults) -> Result<StoreConfig, ResolveError> {
+    let kms_key_id = spec.encryption.as_ref().map(|encryption| encryption.kms_key_id.clone());
+    let endpoint = endpoint(spec)?;
+    match (&spec.credentials, &endpoint, &defaults.store) {
+        (Some(named), ..) => Ok(StoreConfig {
+            endpoint,
+            region: spec.region.clone(),
+            credentials: credentials(&named.secret_ref, secrets.credentials.as_ref())?,
+            ca_bundle: spec.endpoint_tls.as_ref().map(|tls| ca_bundle(&tls.ca_ref, secrets.ca.as_ref())).transpose()?,
+            kms_key_id,
+        }),
+        (None, None, Some(embedded)) => Ok(StoreConfig { kms_key_id, ..embedded.clone() }),
+        (None, ..) => Err(ResolveError::AmbientCredentialsNotAllowed),
+    }
+}
+
+fn endpoint(spec: &BucketDatabaseSpec) -> Result<Option<Url>, ResolveError> {
+    match (&spec.endpoint, &spec.r2) {
+        (Some(_), Some(_)) => Err(ResolveError::Spec { field: "r2", problem: "set endpoint or r2, not both".to_owned() }),
+        (Some(endpoint), None) => parse_endpoint(endpoint).map(Some),
+        (None, Some(r2)) => parse_endpoint(&r2_endpoint(r2)).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn r2_endpoint(r2: &R2) -> String {
+    let jurisdiction = match r2.jurisdiction {
+        None => "",
+        Some(Jurisdiction::Eu) => ".eu",
+        Some(Jurisdiction::Fedramp) => ".fedramp",
+    };
+    format!("https://{}{jurisdiction}.r2.cloudflarestorage.com", r2.account_id)
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, ResolveError> {
+    let refuse = |problem: String| ResolveError::Spec { field: "endpoint", problem };
+    let url = Url::parse(text).map_err(|error| refuse(format!("`{text}` is no URL: {error}")))?;
+    let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let is_anonymous = url.username().is_empty() && url.password().is_none();
+    match (url.scheme(), is_plain && is_anonymous) {
+        ("http" | "https", true) => Ok(url),
+        ("http" | "https", false) => Err(refuse("scheme, host and port only; no user, path or query".to_owned())),
+        _ => Err(refuse("must begin with http:// or https://".to_owned())),
+    }
+}
+
+/// The families of names that a Secret may use: id, key, and the name of a session's token if the family has one.
+const FAMILIES: [(&str, &str, Option<&str>); 2] =
+    [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", Some("AWS_SESSION_TOKEN")), ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", None)];
+
+/// The first family of which the Secret has a key. Half a family is an error, never mended from the other one.
+fn credentials(named: &SecretRef, found: Option<&SecretData>) -> Result<Credentials, ResolveError> {
+    let refuse = |key: &str, gap| ResolveError::CredentialsMissing { secret: named.name.clone(), key: key.to_owned(), gap };
+    let data = found.ok_or_else(|| refuse(FAMILIES[0].0, Gap::NoSecret))?;
+    let is_begun = |(id, key, _): &&(&str, &str, Option<&str>)| data.0.contains_key(*id) || data.0.contains_key(*key);
+    let (id, key, session) = FAMILIES.iter().find(is_begun).unwrap_or(&FAMILIES[0]);
+    let read = |name: &str| one_line(data, name).map_err(|gap| refuse(name, gap));
+    Ok(Credentials {
+        access_key_id: read(id)?,
+        secret_access_key: read(key)?,
+        session_token: session.filter(|name| data.0.contains_key(*name)).map(read).transpose()?,
+    })
+}
+
+fn ca_bundle(named: &SecretKeyRef, found: Option<&SecretData>) -> Result<Vec<u8>, ResolveError> {
+    let refuse = |gap| ResolveError::CaMissing { secret: named.name.clone(), key: named.key.clone(), gap };
+    let pem = found.ok_or(Gap::NoSecret).and_then(|data| data.0.get(&named.key).ok_or(Gap::NoKey)).map_err(refuse)?;
+    if pem.trim_ascii().is_empty() {
+        return Err(refuse(Gap::Empty));
+    }
+    let begins = b"-----BEGIN CERTIFICATE-----";
+    if pem.windows(begins.len()).any(|window| window == begins) { Ok(pem.clone()) } else { Err(refuse(Gap::Malformed)) }
+}
+
+fn access(spec: &BucketDatabaseSpec, secrets: &Secrets, defaults: &Defaults) -> Result<Access, ResolveError> {
+    match spec.api.auth {
+        _ if defaults.open_access => Ok(Access::Open),
+        Auth::None => Ok(Access::Open),
+        Auth::Token | Auth::Kubernetes => {
+            let named = spec.api.token_secret_ref.as_ref().map_or("", |named| &named.name);
+            let refuse = |gap| ResolveError::TokenMissing { secret: named.to_owned(), gap };
+            let data = secrets.token.as_ref().ok_or(refuse(Gap::NoSecret))?;
+            let token = one_line(data, TOKEN).map_err(refuse)?;
+            Ok(Access::Tokens(vec![TokenDigest::of(&token)]))
+        }
+    }
+}
+
+/// A value of one line. The line break that `echo` and editors leave at its end is not part of it.
+fn one_line(data: &SecretData, key: &str) -> Result<String, Gap> {
+    let value = data.0.get(key).ok_or(Gap::NoKey)?;
+    let text = std::str::from_utf8(value).map_err(|_| Gap::Malformed)?.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        Err(Gap::Empty)
+    } else if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err(Gap::Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! What the resource's status says of a database.
+//!
+//! Owns: the conditions (kstatus: `Ready` always; `Reconciling` and `Stalled` only while true), the facts, and when they are worth a
+//! write. Pure but for [`publish()`], the one place that writes a status.
+//! Invariant: a `lastTransitionTime` moves only when its condition's status does, and two looks at the same state make the same status.
+
+mod publish;
+
+use std::time::Duration;
+
+use engine::{DatabaseName, Facts, Origin, SnapshotFacts, State, Uploads, WallTime};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::crd::{BindingStatus, BucketDatabase, BucketDatabaseStatus, LastHandled, Period, SnapshotStatus};
+use crate::plan::{self, Observed, Verdict};
+use crate::problem::Problem;
+use crate::reason::Reason;
+
+pub(crate) use publish::publish;
+
+/// The types of our conditions.
+pub(crate) mod condition {
+    /// It answers requests, and as the newest spec asks for.
+    pub(crate) const READY: &str = "Ready";
+    /// Work is under way. Only while true.
+    pub(crate) const RECONCILING: &str = "Reconciling";
+    /// Nothing more happens until a person changes something. Only while true.
+    pub(crate) const STALLED: &str = "Stalled";
+    /// What it began with is known.
+    pub(crate) const RESTORED: &str = "Restored";
+    /// Commits reach the bucket in time.
+    pub(crate) const DURABLE: &str = "Durable";
+    /// It takes writes.
+    pub(crate) const WRITABLE: &str = "Writable";
+}
+use condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED, WRITABLE};
+
+/// A condition's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// A condition before it is known whether it is news.
+struct Finding {
+    type_: &'static str,
+    truth: Truth,
+    reason: Reason,
+    message: String,
+}
+
+fn finding(type_: &'static str, truth: Truth, reason: Reason, message: impl Into<String>) -> Finding {
+    Finding { type_, truth, reason, message: message.into() }
+}
+
+/// What the status needs to know besides what was observed.
+#[derive(Debug, Clone)]
+pub(crate) struct Said<'a> {
+    /// How the database stands.
+    pub(crate) verdict: &'a Verdict,
+    /// The request of the flush annotation that was carried out just now.
+    pub(crate) flushed: Option<&'a str>,
+    /// Where the database is reached.
+    pub(crate) url: &'a str,
+    /// The process that has it.
+    pub(crate) host: &'a str,
+    /// The name of the connection Secret, once there is one.
+    pub(crate) binding: Option<String>,
+}
+
+/// The status after `previous`, given what was seen and said.
+pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, seen: &Observed, said: &Said<'_>) -> BucketDatabaseStatus {
+    let generation = resource.metadata.generation;
+    let facts = match &seen.hosted {
+        State::Open(facts) => Some(facts),
+        State::Absent | State::Opening | State::Failed { .. } | State::Closing => None,
+    };
+    let found = View::new(resource, said.verdict, facts).findings();
+    let mut status = BucketDatabaseStatus {
+        observed_generation: generation,
+        conditions: found.into_iter().map(|finding| carry(finding, &previous.conditions, generation, seen.now)).collect(),
+        host: Some(said.host.to_owned()),
+        url: Some(said.url.to_owned()),
+        branch: Some(resource.spec.branch.clone()),
+        binding: said.binding.clone().map(|name| BindingStatus { name }).or_else(|| previous.binding.clone()),
+        ..previous.clone()
+    };
+    if let Some(facts) = facts {
+        take_over(&mut status, facts);
+    }
+    if let Some(request) = said.flushed {
+        status.last_handled = Some(LastHandled { flush: Some(request.to_owned()), ..status.last_handled.unwrap_or_default() });
+    }
+    status
+}
+
+fn take_over(status: &mut BucketDatabaseStatus, facts: &Facts) {
+    status.size = Some(facts.size.into());
+    status.txid = Some(facts.txid);
+    status.durable_time = facts.durable_time.map(whole_seconds);
+    status.last_snapshot = facts.last_snapshot.as_ref().map(snapshot);
+}
+
+fn snapshot(facts: &SnapshotFacts) -> SnapshotStatus {
+    SnapshotStatus {
+        time: whole_seconds(facts.time),
+        txid: facts.txid,
+        size: facts.size.into(),
+        duration: facts.duration.map(Into::into),
+        etag: facts.etag.as_str().to_owned(),
+    }
+}
+
+/// Kubernetes' times have no fractions.
+fn whole_seconds(time: WallTime) -> Time {
+    Time(WallTime::from_second(time.as_second()).unwrap_or(time))
+}
+
+/// What the conditions are made from.
+struct View<'a> {
+    name: DatabaseName,
+    verdict: &'a Verdict,
+    /// Of an open database.
+    facts: Option<&'a Facts>,
+    /// What keeps an open database from writing to the bucket for good.
+    conflict: Option<Problem>,
+    interval: Duration,
+}
+
+impl<'a> View<'a> {
+    fn new(resource: &BucketDatabase, verdict: &'a Verdict, facts: Option<&'a Facts>) -> Self {
+        let name = plan::name_of(resource);
+        let conflict = match facts.map(|facts| &facts.uploads) {
+            Some(Uploads::Conflict { error }) => Some(Problem::of(&name, error)),
+            Some(Uploads::Fine | Uploads::Failing { .. }) | None => None,
+        };
+        Self { name, verdict, facts, conflict, interval: resource.spec.interval.as_duration() }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut found = vec![self.ready()];
+        found.extend(self.reconciling());
+        found.extend(self.stalled());
+        found.extend([self.restored(), self.durable(), self.writable()]);
+        found
+    }
+
+    fn ready(&self) -> Finding {
+        match (self.verdict, &self.conflict) {
+            (Verdict::Serving { .. }, Some(problem)) => finding(READY, Truth::False, problem.reason, &problem.message),
+            (Verdict::Serving { but: None }, None) => finding(READY, Truth::True, Reason::Serving, "it answers requests"),
+            (Verdict::Serving { but: Some(problem) }, None) => {
+                let (truth, reason) = if problem.stuck { (Truth::False, problem.reason) } else { (Truth::True, Reason::Serving) };
+                finding(READY, truth, reason, format!("it answers requests, but not as the newest spec asks for: {}", problem.message))
+            }
+            (Verdict::Restoring, _) => finding(READY, Truth::Unknown, Reason::Restoring, RESTORING),
+            (Verdict::Closing { but: None }, _) => finding(READY, Truth::False, Reason::Closing, CLOSING),
+            (Verdict::Failed(problem) | Verdict::Closing { but: Some(problem) }, _) => {
+                finding(READY, Truth::False, problem.reason, &problem.message)
+            }
+        }
+    }
+
+    fn reconciling(&self) -> Option<Finding> {
+        match self.verdict {
+            Verdict::Restoring => Some(finding(RECONCILING, Truth::True, Reason::Restoring, RESTORING)),
+            Verdict::Closing { .. } => Some(finding(RECONCILING, Truth::True, Reason::Closing, CLOSING)),
+            Verdict::Serving { but: Some(problem) } | Verdict::Failed(problem) if !problem.stuck => {
+                Some(finding(RECONCILING, Truth::True, problem.reason, &problem.message))
+            }
+            Verdict::Serving { .. } | Verdict::Failed(_) => None,
+        }
+    }
+
+    fn stalled(&self) -> Option<Finding> {
+        let problem = match self.verdict {
+            Verdict::Serving { but: Some(problem) } | Verdict::Failed(problem) if problem.stuck => Some(problem),
+            Verdict::Serving { .. } => self.conflict.as_ref(),
+            Verdict::Failed(_) | Verdict::Restoring | Verdict::Closing { .. } => None,
+        };
+        problem.map(|problem| finding(STALLED, Truth::True, problem.reason, &problem.message))
+    }
+
+    fn restored(&self) -> Finding {
+        let Some(facts) = self.facts else {
+            let truth = if matches!(self.verdict, Verdict::Failed(_)) { Truth::False } else { Truth::Unknown };
+            return self.not_open(RESTORED, truth);
+        };
+        let (reason, message) = match &facts.origin {
+            Origin::Snapshot { etag, .. } => (Reason::Restored, format!("it began with the snapshot of ETag {etag}")),
+            Origin::Empty => (Reason::StartedEmpty, "the store proved that there was no snapshot: it began empty".to_owned()),
+            Origin::Previous { etag } => {
+                (Reason::PreviousAccepted, format!("it began with the snapshot before the newest, of ETag {etag}"))
+            }
+        };
+        finding(RESTORED, Truth::True, reason, message)
+    }
+
+    fn durable(&self) -> Finding {
+        let Some(facts) = self.facts else { return self.not_open(DURABLE, Truth::Unknown) };
+        match &facts.uploads {
+            Uploads::Fine => {
+                let interval = Period::from(self.interval);
+                let message = format!("a commit is in the bucket {interval} after it at the latest, plus the time of the upload");
+                finding(DURABLE, Truth::True, Reason::SnapshotsSucceed, message)
+            }
+            Uploads::Failing { error, since, .. } => {
+                let problem = Problem::of(&self.name, error);
+                finding(
+                    DURABLE,
+                    Truth::False,
+                    problem.reason,
+                    format!("snapshots fail since {}: {}", whole_seconds(*since).0, problem.message),
+                )
+            }
+            Uploads::Conflict { error } => {
+                let problem = Problem::of(&self.name, error);
+                finding(DURABLE, Truth::False, problem.reason, problem.message)
+            }
+        }
+    }
+
+    fn writable(&self) -> Finding {
+        match (self.facts, &self.conflict) {
+            (None, _) => self.not_open(WRITABLE, Truth::False),
+            (Some(_), Some(problem)) => finding(WRITABLE, Truth::False, problem.reason, &problem.message),
+            (Some(_), None) => finding(WRITABLE, Truth::True, Reason::Serving, "it takes writes"),
+        }
+    }
+
+    /// Of a database that is not open, with why it is not.
+    fn not_open(&self, type_: &'static str, truth: Truth) -> Finding {
+        match self.verdict {
+            Verdict::Serving { .. } | Verdict::Restoring => finding(type_, truth, Reason::Restoring, RESTORING),
+            Verdict::Failed(problem) => finding(type_, truth, problem.reason, &problem.message),
+            Verdict::Closing { .. } => finding(type_, truth, Reason::Closing, CLOSING),
+        }
+    }
+}
+
+const RESTORING: &str = "it is being restored from the bucket, or waits for its turn";
+const CLOSING: &str = "the resource is being deleted: the final flush is under way";
+
+/// The finding as a condition; its time is that of the last one of its type if that said the same.
+fn carry(finding: Finding, previous: &[Condition], generation: Option<i64>, now: WallTime) -> Condition {
+    let status = finding.truth.as_str();
+    let same = previous.iter().find(|condition| condition.type_ == finding.type_ && condition.status == status);
+    Condition {
+        type_: finding.type_.to_owned(),
+        status: status.to_owned(),
+        reason: finding.reason.as_str().to_owned(),
+        message: shortened(finding.message),
+        observed_generation: generation,
+        last_transition_time: same.map_or_else(|| whole_seconds(now), |condition| condition.last_transition_time.clone()),
+    }
+}
+
+/// The API server refuses longer ones.
+fn shortened(mut message: String) -> String {
+    const LONGEST: usize = 32_000;
+    if message.len() > LONGEST {
+        message.truncate(message.floor_char_boundary(LONGEST));
+    }
+    message
+}
+
+/// When a status is worth a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing changed.
+    Never,
+    /// Something that people wait for.
+    Now,
+    /// Only facts that move with commits.
+    In(Duration),
+}
+
+/// Whether to write, given when the last write was. Facts that move with commits wait until it is `interval` old.
+pub(crate) fn due(
+    previous: &BucketDatabaseStatus,
+    next: &BucketDatabaseStatus,
+    written: Option<WallTime>,
+    now: WallTime,
+    interval: Duration,
+) -> Due {
+    if previous == next {
+        return Due::Never;
+    }
+    let left = written.map_or(Duration::ZERO, |written| interval.saturating_sub(plan::elapsed(written, now)));
+    if left.is_zero() || steady(previous) != steady(next) { Due::Now } else { Due::In(left) }
+}
+
+/// The status without what moves with commits.
+fn steady(status: &BucketDatabaseStatus) -> BucketDatabaseStatus {
+    let conditions = status.conditions.iter().map(|condition| Condition { message: String::new(), ..condition.clone() }).collect();
+    BucketDatabaseStatus { conditions, size: None, txid: None, durable_time: None, last_snapshot: None, ..status.clone() }
+}
+
+/// One condition of a status.
+pub(crate) fn find<'a>(status: &'a BucketDatabaseStatus, type_: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Whether a status says that the database is ready.
+pub(crate) fn is_ready(status: &BucketDatabaseStatus) -> bool {
+    find(status, READY).is_some_and(|ready| ready.status == Truth::True.as_str())
+}
+
+/// Since when it does not.
+pub(crate) fn unready_since(status: &BucketDatabaseStatus) -> Option<WallTime> {
+    find(status, READY).filter(|ready| ready.status == Truth::False.as_str()).map(|ready| ready.last_transition_time.0)
+}
+
+#[cfg(test)]
+mod tests;

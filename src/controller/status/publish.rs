@@ -1,0 +1,64 @@
+//! The one place that writes a status.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Resource as _, ResourceExt};
+
+use super::{Due, Said, due, next};
+use crate::act::{Outcome, is_gone};
+use crate::context::Cluster;
+use crate::crd::{BucketDatabase, BucketDatabaseStatus};
+use crate::error::Error;
+use crate::events;
+use crate::objects::{self, FIELD_MANAGER};
+use crate::plan::{Connection, Observed, Verdict};
+use crate::problem::LOOK_AGAIN;
+
+/// Writes the status if it is due, and tells what changed. Returns when to look again at the latest so that nothing stays untold.
+pub(crate) async fn publish(
+    cluster: &Cluster,
+    resource: &BucketDatabase,
+    seen: &Observed,
+    verdict: &Verdict,
+    outcome: &Outcome,
+) -> Result<Duration, Error> {
+    if outcome.let_go {
+        return Ok(LOOK_AGAIN);
+    }
+    let remembered = cluster.memory.of(resource);
+    let previous = remembered.status.or_else(|| resource.status.clone()).unwrap_or_default();
+    let said = Said {
+        verdict,
+        flushed: outcome.flushed.as_deref(),
+        url: &objects::url(resource, &cluster.options.public_url),
+        host: &cluster.options.instance,
+        binding: (seen.connection == Connection::Current).then(|| objects::connection_secret_name(resource)),
+    };
+    let status = next(resource, &previous, seen, &said);
+    cluster.memory.update(resource, |known| known.said = Some(verdict.clone()));
+    match due(&previous, &status, remembered.written, seen.now, cluster.options.status_interval) {
+        Due::Never => return Ok(LOOK_AGAIN),
+        Due::In(left) => return Ok(left),
+        Due::Now => write(cluster, resource, &status).await?,
+    }
+    let notices = events::between(&previous, &status);
+    cluster.memory.update(resource, |known| {
+        known.status = Some(status);
+        known.written = Some(seen.now);
+    });
+    events::publish(&cluster.recorder, &resource.object_ref(&()), notices).await;
+    Ok(LOOK_AGAIN)
+}
+
+async fn write(cluster: &Cluster, resource: &BucketDatabase, status: &BucketDatabaseStatus) -> Result<(), Error> {
+    let patch = objects::status_patch(resource, status);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match cluster.resources(resource).patch_status(&resource.name_any(), &params, &Patch::Apply(&patch)).await {
+        Err(error) if !is_gone(&error) => Err(Error::cluster("writing the status")(error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use http::Method;
+use serde_json::json;
+
+use super::*;
+use crate::fixtures::*;
+use crate::scripted;
+
+const STATUS: &str = "/apis/buckethead.dev/v1alpha1/namespaces/apps/bucketdatabases/orders/status?&force=true&fieldManager=buckethead";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/apps/events?";
+const SERVING: Verdict = Verdict::Serving { but: None };
+
+fn done() -> Outcome {
+    Outcome { flushed: None, let_go: false, result: Ok(()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_applied_by_one_manager_and_its_news_are_told_once() {
+    let (cluster, mut server) = scripted::cluster();
+    let resource = resource(json!({}));
+    let seen = served();
+    let answer = serde_json::to_value(&resource).unwrap();
+    let (event, outcome) = (json!({"metadata": {}}), done());
+    let script = async {
+        let applied = server.expect(Method::PATCH, STATUS, 200, answer).await;
+        let told = server.expect(Method::POST, EVENTS, 201, event).await;
+        (applied, told)
+    };
+    let (told, (applied, event)) =
+        scripted::within(Box::pin(async { tokio::join!(publish(&cluster, &resource, &seen, &SERVING, &outcome), script) })).await;
+    assert_eq!(told.unwrap(), LOOK_AGAIN);
+    assert_eq!((&applied["kind"], &applied["status"]["observedGeneration"]), (&json!("BucketDatabase"), &json!(3)));
+    assert_eq!(applied["status"]["binding"], json!({"name": "orders-buckethead"}));
+    assert_eq!(event["reason"], json!("Restored"));
+
+    // The watch has not brought the new status yet; what was written is remembered.
+    assert_eq!(scripted::within(publish(&cluster, &resource, &seen, &SERVING, &done())).await.unwrap(), LOOK_AGAIN);
+    drop(cluster);
+    server.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_more_waits_for_its_turn() {
+    let (cluster, server) = scripted::cluster();
+    let mut resource = resource(json!({}));
+    let said = Said { verdict: &SERVING, flushed: None, url: "http://buckethead.system.svc/apps/orders/", host: "pod-0", binding: None };
+    let status = next(&resource, &BucketDatabaseStatus::default(), &served(), &said);
+    cluster.memory.update(&resource, |known| known.written = Some(second(-10)));
+    resource.status = Some(BucketDatabaseStatus { txid: Some(3), ..status });
+    let seen = Observed { connection: Connection::Unknown, ..served() };
+    let left = scripted::within(publish(&cluster, &resource, &seen, &SERVING, &done())).await.unwrap();
+    assert_eq!(left, Duration::from_secs(20));
+    drop(cluster);
+    server.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_anything_about_a_resource_that_was_let_go() {
+    let (cluster, server) = scripted::cluster();
+    let outcome = Outcome { let_go: true, ..done() };
+    publish(&cluster, &resource(json!({})), &seen(), &Verdict::Closing { but: None }, &outcome).await.unwrap();
+    drop(cluster);
+    server.finish().await;
+}

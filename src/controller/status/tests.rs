@@ -1,0 +1,193 @@
+use engine::{Etag, Previous};
+use serde_json::json;
+
+use super::*;
+use crate::fixtures::*;
+
+fn said(verdict: &Verdict) -> Said<'_> {
+    Said { verdict, flushed: None, url: "http://host/apps/orders/", host: "pod-0", binding: None }
+}
+
+fn status_of(seen: &Observed, verdict: &Verdict) -> BucketDatabaseStatus {
+    next(&resource(json!({})), &BucketDatabaseStatus::default(), seen, &said(verdict))
+}
+
+/// Type, status and reason of each condition.
+fn told(seen: &Observed, verdict: &Verdict) -> Vec<String> {
+    let status = status_of(seen, verdict);
+    status.conditions.iter().map(|it| format!("{} {} {}", it.type_, it.status, it.reason)).collect()
+}
+
+fn opened(facts: Facts) -> Observed {
+    Observed { hosted: State::Open(facts), ..served() }
+}
+
+const SERVING: Verdict = Verdict::Serving { but: None };
+
+#[test]
+fn a_database_that_serves_is_ready_and_neither_reconciling_nor_stalled() {
+    let expected = ["Ready True Serving", "Restored True Restored", "Durable True SnapshotsSucceed", "Writable True Serving"];
+    assert_eq!(told(&served(), &SERVING), expected);
+}
+
+#[test]
+fn what_it_began_with_is_told() {
+    for (origin, reason) in [(Origin::Empty, "StartedEmpty"), (Origin::Previous { etag: Etag::new("e8") }, "PreviousAccepted")] {
+        assert_eq!(told(&opened(Facts { origin, ..facts() }), &SERVING)[1], format!("Restored True {reason}"));
+    }
+}
+
+#[test]
+fn a_restore_under_way_is_unknown_not_false() {
+    let expected = [
+        "Ready Unknown Restoring",
+        "Reconciling True Restoring",
+        "Restored Unknown Restoring",
+        "Durable Unknown Restoring",
+        "Writable False Restoring",
+    ];
+    assert_eq!(told(&seen(), &Verdict::Restoring), expected);
+}
+
+#[test]
+fn a_failure_that_may_heal_is_reconciling_and_one_that_may_not_is_stalled() {
+    let heals = Verdict::Failed(Problem::passing(Reason::BucketMissing, "m"));
+    let expected = [
+        "Ready False BucketMissing",
+        "Reconciling True BucketMissing",
+        "Restored False BucketMissing",
+        "Durable Unknown BucketMissing",
+        "Writable False BucketMissing",
+    ];
+    assert_eq!(told(&seen(), &heals), expected);
+    let stuck = Verdict::Failed(Problem::of(&name(), &corrupt(Previous::Damaged)));
+    assert_eq!(told(&seen(), &stuck)[..2], ["Ready False SnapshotCorrupt", "Stalled True SnapshotCorrupt"]);
+}
+
+#[test]
+fn failing_uploads_make_it_not_durable_and_nothing_else() {
+    let expected = ["Ready True Serving", "Restored True Restored", "Durable False EndpointUnreachable", "Writable True Serving"];
+    assert_eq!(told(&opened(Facts { uploads: failing(), ..facts() }), &SERVING), expected);
+}
+
+#[test]
+fn a_conflict_stalls_it_and_takes_its_writes_away() {
+    let expected = [
+        "Ready False SnapshotConflict",
+        "Stalled True SnapshotConflict",
+        "Restored True Restored",
+        "Durable False SnapshotConflict",
+        "Writable False SnapshotConflict",
+    ];
+    assert_eq!(told(&opened(Facts { uploads: conflict(), ..facts() }), &SERVING), expected);
+}
+
+#[test]
+fn a_missing_secret_beside_a_serving_database_leaves_it_ready_and_a_refused_field_does_not() {
+    let missing = Verdict::Serving { but: Some(Problem::passing(Reason::CredentialsMissing, "no Secret `s`")) };
+    assert_eq!(told(&served(), &missing)[..2], ["Ready True Serving", "Reconciling True CredentialsMissing"]);
+    assert!(status_of(&served(), &missing).conditions[0].message.contains("no Secret `s`"));
+    let refused = Verdict::Serving { but: Some(Problem::stuck(Reason::FieldNotSupported, "spec.suspend")) };
+    assert_eq!(told(&served(), &refused)[..2], ["Ready False FieldNotSupported", "Stalled True FieldNotSupported"]);
+}
+
+#[test]
+fn a_deleted_resource_tells_why_it_is_still_there() {
+    let closing = Verdict::Closing { but: Some(Problem::passing(Reason::EndpointUnreachable, "the final flush failed")) };
+    assert_eq!(told(&served(), &closing)[..2], ["Ready False EndpointUnreachable", "Reconciling True Closing"]);
+}
+
+#[test]
+fn the_observed_generation_stands_on_the_status_and_on_each_condition() {
+    for verdict in [SERVING, Verdict::Restoring, Verdict::Failed(Problem::passing(Reason::BucketMissing, "m"))] {
+        let status = status_of(&seen(), &verdict);
+        assert_eq!(status.observed_generation, Some(3));
+        assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
+    }
+}
+
+#[test]
+fn the_facts_of_the_host_stand_in_the_status_and_stay_while_it_is_closed() {
+    let status = status_of(&served(), &SERVING);
+    let snapshot = status.last_snapshot.clone().unwrap();
+    assert_eq!((status.txid, status.size.clone(), snapshot.etag.as_str()), (Some(4), Some(8192.into()), "e4"));
+    assert_eq!((status.url.as_deref(), status.host.as_deref()), (Some("http://host/apps/orders/"), Some("pod-0")));
+    let closed = next(&resource(json!({})), &status, &seen(), &said(&Verdict::Restoring));
+    assert_eq!((closed.last_snapshot, closed.txid), (status.last_snapshot, status.txid));
+}
+
+#[test]
+fn a_transition_time_moves_only_when_the_status_of_its_condition_does() {
+    let first = status_of(&seen(), &Verdict::Failed(Problem::passing(Reason::BucketMissing, "m")));
+    let later = Observed { now: second(60), ..seen() };
+    let other = next(&resource(json!({})), &first, &later, &said(&Verdict::Failed(Problem::passing(Reason::EndpointUnreachable, "n"))));
+    assert_eq!(find(&other, READY).unwrap().last_transition_time.0, second(0), "another reason is no transition");
+    let ready = next(&resource(json!({})), &other, &Observed { now: second(90), ..served() }, &said(&SERVING));
+    assert_eq!(find(&ready, READY).unwrap().last_transition_time.0, second(90));
+}
+
+#[test]
+fn two_looks_at_the_same_state_make_the_same_status() {
+    let first = status_of(&served(), &SERVING);
+    let second_look = next(&resource(json!({})), &first, &Observed { now: second(3600), ..served() }, &said(&SERVING));
+    assert_eq!(second_look, first);
+}
+
+#[test]
+fn a_flush_that_was_asked_for_is_recorded_beside_the_other_requests() {
+    let previous = BucketDatabaseStatus {
+        last_handled: Some(LastHandled { gc: Some("g".to_owned()), ..LastHandled::default() }),
+        ..Default::default()
+    };
+    let said = Said { flushed: Some("noon"), ..said(&SERVING) };
+    let handled = next(&resource(json!({})), &previous, &served(), &said).last_handled.unwrap();
+    assert_eq!((handled.flush.as_deref(), handled.gc.as_deref()), (Some("noon"), Some("g")));
+}
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+fn due_after(change: impl FnOnce(&mut BucketDatabaseStatus), passed: i64) -> Due {
+    let previous = status_of(&served(), &SERVING);
+    let mut next = previous.clone();
+    change(&mut next);
+    due(&previous, &next, Some(second(-passed)), second(0), HALF_A_MINUTE)
+}
+
+#[test]
+fn an_unchanged_status_is_never_written() {
+    assert_eq!(due_after(|_| {}, 9000), Due::Never);
+}
+
+#[test]
+fn facts_that_move_with_commits_wait_for_their_turn() {
+    let facts: [fn(&mut BucketDatabaseStatus); 5] = [
+        |status| status.size = Some(1.into()),
+        |status| status.txid = Some(9),
+        |status| status.durable_time = None,
+        |status| status.last_snapshot = None,
+        |status| status.conditions[2].message = "another".to_owned(),
+    ];
+    for change in facts {
+        assert_eq!(due_after(change, 10), Due::In(Duration::from_secs(20)));
+        assert_eq!(due_after(change, 30), Due::Now);
+    }
+}
+
+#[test]
+fn a_change_of_a_condition_or_of_what_was_handled_is_written_at_once() {
+    let news: [fn(&mut BucketDatabaseStatus); 4] = [
+        |status| status.conditions[2].status = "False".to_owned(),
+        |status| status.conditions[2].reason = "Other".to_owned(),
+        |status| status.observed_generation = Some(4),
+        |status| status.last_handled = Some(LastHandled::default()),
+    ];
+    for change in news {
+        assert_eq!(due_after(change, 0), Due::Now);
+    }
+}
+
+#[test]
+fn the_first_status_of_a_process_is_written_at_once() {
+    let status = status_of(&served(), &SERVING);
+    assert_eq!(due(&BucketDatabaseStatus::default(), &status, None, second(0), HALF_A_MINUTE), Due::Now);
+}

@@ -1,0 +1,155 @@
+//! The watches of an operator: what makes it look at which resource.
+//!
+//! Owns: the watch of each namespace, the pokes besides it, and what happens when a resource is gone. Does not own: what is done then.
+//! Secrets are not among the watches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{DatabaseName, Host, State};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
+use kube::api::ListParams;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, reflector, watcher};
+use kube::{Api, Client, CustomResourceExt as _};
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, Guarded};
+use crate::crd::BucketDatabase;
+use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, doubled};
+use crate::reconcile::name_of;
+use crate::rival::same_place;
+use crate::{act, plan};
+
+type Touched = BoxStream<'static, Result<Guarded, watcher::Error>>;
+
+/// One watch: what it saw last, and the stream that keeps it so.
+pub(crate) struct Watch {
+    /// What it saw last.
+    pub(crate) store: Store<Guarded>,
+    /// Resources that changed in what matters to a look.
+    pub(crate) touched: Touched,
+}
+
+/// The watches of all namespaces, and the resources that were seen to go.
+pub(crate) fn watches(client: &Client, namespaces: &[String]) -> (Vec<Watch>, mpsc::UnboundedReceiver<Guarded>) {
+    let (gone, gone_receiver) = mpsc::unbounded_channel();
+    let apis: Vec<Api<Guarded>> = if namespaces.is_empty() {
+        vec![Api::all(client.clone())]
+    } else {
+        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    };
+    (apis.into_iter().map(|api| watch(api, gone.clone())).collect(), gone_receiver)
+}
+
+fn watch(api: Api<Guarded>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
+    let (store, writer) = reflector::store();
+    let tell_gone = move |event: &watcher::Result<watcher::Event<Guarded>>| {
+        if let Ok(watcher::Event::Delete(resource)) = event {
+            // Nobody listens any more only when the operator ends.
+            let _ = gone.send(resource.clone());
+        }
+    };
+    // Our own writes of the status are no news. Finalizers and annotations are, and they do not move the generation.
+    let news = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations);
+    let touched = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .inspect(tell_gone)
+        .applied_objects()
+        .predicate_filter(news, PredicateConfig::default())
+        .boxed();
+    Watch { store, touched }
+}
+
+/// Resources to look at that no watch told of: the host reports them, or the one that held their place is gone.
+pub(crate) fn pokes(
+    host: &Host,
+    freed: &broadcast::Sender<DatabaseName>,
+    store: &Store<Guarded>,
+) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    stream::select(reported(host.changes(), store.clone()), reported(freed.subscribe(), store.clone()))
+}
+
+/// Reported names, as far as this watch knows them. After a lag nobody knows what was missed: all are looked at.
+fn reported(names: broadcast::Receiver<DatabaseName>, store: Store<Guarded>) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    BroadcastStream::new(names).flat_map(move |reported| {
+        let resources = match reported {
+            Ok(name) => store.get(&ObjectRef::new(name.name()).within(name.namespace())).into_iter().collect(),
+            Err(_lagged) => store.state(),
+        };
+        stream::iter(resources).map(|resource| ObjectRef::from_obj(&*resource))
+    })
+}
+
+/// Deals with resources that are gone, until `stop`: those that waited for their place are looked at, and what the host still has of them
+/// (somebody took the finalizer away) is saved and closed.
+pub(crate) async fn follow_gone(
+    ctx: Arc<Context>,
+    mut gone: mpsc::UnboundedReceiver<Guarded>,
+    freed: broadcast::Sender<DatabaseName>,
+    stop: CancellationToken,
+) {
+    let mut closings = JoinSet::new();
+    while let Some(Some(resource)) = stop.run_until_cancelled(gone.recv()).await {
+        let name = name_of(&resource);
+        tracing::info!(database = %name, "the resource is gone");
+        ctx.cluster.memory.forget(&name);
+        for waiting in waiting_for(&resource, &ctx.known()) {
+            // Without a receiver the controllers have ended, and nobody waits any more.
+            let _ = freed.send(waiting);
+        }
+        while closings.try_join_next().is_some() {}
+        closings.spawn(close_orphan(Arc::clone(&ctx), name, stop.clone()));
+    }
+    closings.join_all().await;
+}
+
+fn waiting_for(gone: &Guarded, known: &[Arc<Guarded>]) -> Vec<DatabaseName> {
+    let Ok(gone) = &gone.0 else { return Vec::new() };
+    let of_same_place = known.iter().filter_map(|other| other.0.as_ref().ok()).filter(|other| same_place(&gone.spec, &other.spec));
+    of_same_place.map(plan::name_of).collect()
+}
+
+/// Saves and closes what nobody declares any more. Ends when it is closed, or declared again.
+async fn close_orphan(ctx: Arc<Context>, name: DatabaseName, stop: CancellationToken) {
+    let mut attempts = 0;
+    while !matches!(ctx.host.state(&name), State::Absent) && !ctx.known().iter().any(|resource| name_of(resource) == name) {
+        let Err(error) = ctx.host.close(&name).await else { continue };
+        attempts += 1;
+        tracing::warn!(database = %name, error = &*error as &dyn std::error::Error, "its resource is gone, and its final flush failed");
+        if stop.run_until_cancelled(tokio::time::sleep(doubled(FIRST_PAUSE, attempts, LOOK_AGAIN))).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits until the API server knows our resource and lets us see it; says what it waits for.
+pub(crate) async fn until_established(client: &Client, namespaces: &[String]) {
+    let resources: Api<Guarded> = match namespaces.first() {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut attempts = 0;
+    while let Err(error) = resources.list_metadata(&ListParams::default().limit(1)).await {
+        attempts += 1;
+        let pause = doubled(FIRST_PAUSE, attempts, LONGEST_WAIT);
+        if act::is_gone(&error) {
+            tracing::warn!(
+                ?pause,
+                "waiting for the CustomResourceDefinition {}: apply what `buckethead crd` prints",
+                BucketDatabase::crd_name()
+            );
+        } else {
+            tracing::warn!(?pause, error = &error as &dyn std::error::Error, "waiting for the API server to list BucketDatabases");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Between two looks for the `CustomResourceDefinition`.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
