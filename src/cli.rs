@@ -1,0 +1,59 @@
+//! What a person types: arguments in, a role or a command out.
+
+mod crd;
+mod dev;
+mod dev_token;
+mod logs;
+mod operator;
+mod ready_file;
+mod signals;
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// In-memory SQLite databases, kept durable in S3-compatible buckets and served over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "buckethead", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves a folder of manifests on this machine: no cluster, an embedded S3 store.
+    Dev(dev::Arguments),
+    /// Serves the `BucketDatabase` resources of a Kubernetes cluster.
+    Operator(operator::Arguments),
+    /// Prints the `CustomResourceDefinition`.
+    Crd,
+}
+
+/// Runs until the command is done, or a signal ended the role.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let result = match arguments.command {
+        Command::Crd => crd::run(),
+        Command::Dev(arguments) => on_runtime(dev::run(arguments)),
+        Command::Operator(arguments) => on_runtime(operator::run(arguments)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logs::say_why(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_runtime(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let provider = rustls::crypto::ring::default_provider();
+    provider.install_default().map_err(|_| anyhow::anyhow!("a TLS provider was installed before ours"))?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(role)
+}
+
+/// SQLite computes and never waits for I/O, so more threads than cores would only take turns.
+fn sql_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,269 @@
+//! `buckethead dev`: a folder of manifests, an embedded store, the API; no cluster.
+#![allow(clippy::print_stdout, reason = "this role talks to the person who started it")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use controller::Defaults;
+use controller::local::{self, LocalEvent, LocalOptions};
+use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
+use engine::bucket::s3::{EndpointPolicy, StoreConfig, Stores};
+use engine::{DatabaseName, Host, HostOptions, SqlThreads, SystemClock};
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::dev_token::Secrets;
+use super::signals::Signals;
+use super::{logs, ready_file};
+
+/// Serves a folder of manifests on this machine.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The desired state: the `*.yaml` files at the top level of this folder. Changes take effect at once.
+    #[arg(long, value_name = "FOLDER", default_value = "examples/")]
+    manifests: PathBuf,
+    /// Where the embedded store keeps its objects.
+    #[arg(long, value_name = "FOLDER", default_value = ".buckethead")]
+    data: PathBuf,
+    /// Where the API listens; port 0 takes a free one. An address that others can reach asks for a token.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where the embedded S3 store listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9100")]
+    s3_listen: SocketAddr,
+    /// Whose rules the embedded store follows.
+    #[arg(long, value_enum, default_value_t = StoreDialect::Standard)]
+    s3_dialect: StoreDialect,
+    /// Write here, once all databases are ready, where the API and the store are.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// A page of this origin may call the API from a browser, such as `http://localhost:5173`. May be given several times.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StoreDialect {
+    /// As AWS answers.
+    Standard,
+    /// As Cloudflare R2 does, which is stricter.
+    R2,
+}
+
+/// How long requests under way, and then the final flushes, may take at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+const LAST_FLUSH: Duration = Duration::from_mins(1);
+/// Restores at once.
+const PARALLEL_RESTORES: usize = 4;
+
+/// Runs until Ctrl-C or SIGTERM, then saves everything.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    logs::start(logs::Format::Text, "warn,s3s=off");
+    let mut signals = Signals::listen()?;
+    if let Some(path) = &arguments.ready_file {
+        ready_file::remove(path)?;
+    }
+    let folder = arguments.manifests.canonicalize();
+    let manifests = folder
+        .with_context(|| format!("cannot read the folder of manifests {}: name another with --manifests", arguments.manifests.display()))?;
+    let (store, secrets) = start_store(&arguments).await?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
+    let api_url: Url = format!("http://{}", listener.local_addr()?).parse()?;
+    let host = new_host();
+    let stop = CancellationToken::new();
+    let stop_api = CancellationToken::new();
+    let (ready, ready_seen) = tokio::sync::watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let router = api::router(api::Config {
+        host: Arc::clone(&host),
+        guard: guard(&arguments, listener.local_addr()?, &secrets),
+        ready: ready_seen,
+        registry: Registry::default(),
+        clock: Arc::new(SystemClock),
+    });
+    let api_ends = stop_api.clone();
+    tasks.spawn(async move {
+        api::serve(listener, router, api_ends, DRAIN).await;
+        Ok(())
+    });
+    let (events, mut seen) = mpsc::unbounded_channel();
+    let options = local_options(&arguments, manifests.clone(), &store, &secrets, api_url.clone());
+    tasks.spawn(watch_manifests(Arc::clone(&host), options, stop.clone(), events));
+
+    say_hello(&arguments, &api_url, &store, &secrets, &manifests);
+    let mut told = false;
+    let result = loop {
+        tokio::select! {
+            signal = signals.next() => {
+                println!("\n{signal}: flushing and ending");
+                break Ok(());
+            }
+            Some(event) = seen.recv() => {
+                if let LocalEvent::AllReady { databases } = &event {
+                    ready.send_replace(true);
+                    if let (Some(path), false) = (&arguments.ready_file, told) {
+                        ready_file::write(path, &ReadyFile::new(&api_url, &store, &secrets, databases))?;
+                        told = true;
+                    }
+                }
+                tell(&event);
+            }
+            Some(ended) = tasks.join_next() => break ended.context("a part of the server failed").and_then(|result| result),
+        }
+    };
+    ready.send_replace(false);
+    stop.cancel();
+    stop_api.cancel();
+    let saved = save_all(&host).await;
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a part of the server failed")??;
+    }
+    store.stop().await;
+    result.and(saved)
+}
+
+async fn watch_manifests(
+    host: Arc<Host>,
+    options: LocalOptions,
+    stop: CancellationToken,
+    events: mpsc::UnboundedSender<LocalEvent>,
+) -> anyhow::Result<()> {
+    local::run(host, options, stop, events).await.context("the folder of manifests cannot be watched")
+}
+
+async fn start_store(arguments: &Arguments) -> anyhow::Result<(EmbeddedStore, Secrets)> {
+    let data = &arguments.data;
+    let cannot = || format!("cannot keep data in {}: name a folder that can be written with --data", data.display());
+    std::fs::create_dir_all(data).with_context(cannot)?;
+    let secrets = Secrets::of_folder(data).with_context(cannot)?;
+    let options = EmbeddedOptions {
+        root: data.join("s3"),
+        listen: arguments.s3_listen,
+        credentials: secrets.credentials(),
+        dialect: match arguments.s3_dialect {
+            StoreDialect::Standard => Dialect::Standard,
+            StoreDialect::R2 => Dialect::R2,
+        },
+    };
+    let store = EmbeddedStore::start(options).await.with_context(|| {
+        format!("cannot start the embedded store on {} in {}: see --s3-listen and --data", arguments.s3_listen, data.display())
+    })?;
+    Ok((store, secrets))
+}
+
+fn new_host() -> Arc<Host> {
+    Host::new(HostOptions {
+        parallel_restores: PARALLEL_RESTORES,
+        stores: Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }),
+        sql_threads: SqlThreads::new(super::sql_threads()),
+        clock: Arc::new(SystemClock),
+    })
+}
+
+fn guard(arguments: &Arguments, address: SocketAddr, secrets: &Secrets) -> api::Guard {
+    let names = ["127.0.0.1", "localhost", "[::1]"];
+    api::Guard::Dev {
+        hosts: names.iter().map(|name| format!("{name}:{}", address.port())).collect(),
+        origins: arguments.allow_origin.clone(),
+        token: (!address.ip().is_loopback()).then(|| engine::TokenDigest::of(secrets.api_token())),
+    }
+}
+
+fn store_config(store: &EmbeddedStore, secrets: &Secrets) -> StoreConfig {
+    StoreConfig {
+        endpoint: Some(store.endpoint()),
+        region: "auto".to_owned(),
+        credentials: secrets.credentials(),
+        ca_bundle: None,
+        kms_key_id: None,
+    }
+}
+
+fn local_options(arguments: &Arguments, manifests: PathBuf, store: &EmbeddedStore, secrets: &Secrets, api_url: Url) -> LocalOptions {
+    LocalOptions {
+        folder: manifests,
+        defaults: Defaults { store: Some(store_config(store, secrets)), open_access: arguments.listen.ip().is_loopback() },
+        make_bucket: Arc::new(store.bucket_maker()),
+        base_url: api_url,
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// What another program needs to know.
+#[derive(Serialize)]
+struct ReadyFile<'a> {
+    api: &'a str,
+    s3: ReadyStore,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadyStore {
+    endpoint: String,
+    access_key_id: String,
+    secret_access_key: String,
+    bucket: Option<String>,
+}
+
+impl<'a> ReadyFile<'a> {
+    fn new(api: &'a Url, store: &EmbeddedStore, secrets: &Secrets, databases: &[(DatabaseName, String)]) -> Self {
+        let credentials = secrets.credentials();
+        let s3 = ReadyStore {
+            endpoint: store.endpoint().as_str().trim_end_matches('/').to_owned(),
+            access_key_id: credentials.access_key_id,
+            secret_access_key: credentials.secret_access_key,
+            bucket: databases.first().map(|(_, bucket)| bucket.clone()),
+        };
+        Self { api: api.as_str().trim_end_matches('/'), s3 }
+    }
+}
+
+fn say_hello(arguments: &Arguments, api_url: &Url, store: &EmbeddedStore, secrets: &Secrets, manifests: &Path) {
+    let credentials = secrets.credentials();
+    println!("buckethead {} serves {}", env!("CARGO_PKG_VERSION"), manifests.display());
+    println!("  API    {api_url}");
+    println!("  store  {} (objects under {})", store.endpoint(), arguments.data.join("s3").display());
+    println!("         access key {}, secret key {}", credentials.access_key_id, credentials.secret_access_key);
+    if !arguments.listen.ip().is_loopback() {
+        println!("  token  {} (others can reach this address, so each request needs it)", secrets.api_token());
+    }
+    println!("Edit, add or remove manifests while it runs. Ctrl-C saves and ends.");
+}
+
+fn tell(event: &LocalEvent) {
+    match event {
+        LocalEvent::Ready { name, url } => {
+            println!("{name} is ready: {url}");
+            println!("  curl -d 'select datetime()' {url}sql");
+        }
+        LocalEvent::Changed { name, reason, message, .. } => println!("{name}: {reason}: {message}"),
+        LocalEvent::Refused { file, problem } => println!("{file}: {problem}"),
+        LocalEvent::Skipped { file, kind } => println!("{file}: {kind} is none of ours and is skipped"),
+        LocalEvent::Removed { name } => println!("{name} was removed; its data stay in the bucket"),
+        LocalEvent::AllReady { .. } => {}
+    }
+}
+
+async fn save_all(host: &Host) -> anyhow::Result<()> {
+    let results = host.shutdown(LAST_FLUSH).await;
+    let mut lost = Vec::new();
+    for (name, result) in results {
+        match result {
+            Ok(()) => println!("{name} is saved"),
+            Err(error) => lost.push(format!("{:#}", anyhow::Error::new(error))),
+        }
+    }
+    anyhow::ensure!(lost.is_empty(), "not everything could be saved: {}", lost.join("; "));
+    Ok(())
+}

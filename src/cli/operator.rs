@@ -1,0 +1,177 @@
+//! `buckethead operator`: the resources of a cluster, and the API.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use controller::{Metrics, OperatorOptions};
+use engine::bucket::s3::{EndpointPolicy, Stores};
+use engine::{Host, HostOptions, SqlThreads, SystemClock};
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::signals::Signals;
+use super::{logs, ready_file};
+
+/// Serves the resources of a cluster, which the kubeconfig or the Pod's service account names.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the API listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", env = "BUCKETHEAD_LISTEN")]
+    listen: SocketAddr,
+    /// Watch this namespace only. May be given several times; without it, all.
+    #[arg(long, value_name = "NAMESPACE", env = "BUCKETHEAD_NAMESPACES", value_delimiter = ',')]
+    namespace: Vec<String>,
+    /// The URL under which clients reach the API; connection Secrets and status are made from it. By default the Service `buckethead` in
+    /// the operator's namespace.
+    #[arg(long, value_name = "URL", env = "BUCKETHEAD_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// Refuse endpoints with private addresses (RFC 1918, unique local, shared).
+    #[arg(long)]
+    deny_private_endpoints: bool,
+    /// Allow endpoints on loopback: for tests, or a gateway in the operator's own Pod. Gives every tenant the Pod's loopback.
+    #[arg(long)]
+    allow_loopback_endpoints: bool,
+    /// How many databases are restored at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    parallel_restores: usize,
+    /// How long the final flushes may take after SIGTERM. Keep `terminationGracePeriodSeconds` above it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 50)]
+    shutdown_seconds: u64,
+    /// Facts that move with commits are written into a status at most this often.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    status_seconds: u64,
+    /// Write here where the API is, once the watches are synced.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// The form of the log.
+    #[arg(long, value_enum, default_value_t = logs::Format::Text, env = "BUCKETHEAD_LOG_FORMAT")]
+    log_format: logs::Format,
+}
+
+/// How long requests under way may take at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or Ctrl-C, then saves everything.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    logs::start(arguments.log_format, "info,kube=warn");
+    let mut signals = Signals::listen()?;
+    if let Some(path) = &arguments.ready_file {
+        ready_file::remove(path)?;
+    }
+    let config = kube::Config::infer().await.context("found neither a kubeconfig nor a Pod's service account")?;
+    let policy = EndpointPolicy {
+        allow_loopback: arguments.allow_loopback_endpoints,
+        deny_private: arguments.deny_private_endpoints,
+        refused: api_server_addresses(&config).await,
+    };
+    let client = kube::Client::try_from(config).context("cannot make a client of the API server")?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
+    let api_url = format!("http://{}", listener.local_addr()?);
+    let host = Host::new(HostOptions {
+        parallel_restores: arguments.parallel_restores,
+        stores: Stores::new(policy),
+        sql_threads: SqlThreads::new(super::sql_threads()),
+        clock: Arc::new(SystemClock),
+    });
+
+    let (stop, stop_api) = (CancellationToken::new(), CancellationToken::new());
+    let (ready, mut ready_seen) = watch::channel(false);
+    let mut registry = Registry::default();
+    let options = OperatorOptions {
+        namespaces: arguments.namespace.clone(),
+        public_url: public_url(&arguments, &client)?,
+        instance: std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned()),
+        status_interval: Duration::from_secs(arguments.status_seconds),
+        concurrency: OperatorOptions::CONCURRENCY,
+        clock: Arc::new(SystemClock),
+        metrics: Metrics::register(&mut registry),
+        ready: ready.clone(),
+    };
+    let guard = api::Guard::Operator;
+    let router =
+        api::router(api::Config { host: Arc::clone(&host), guard, ready: ready.subscribe(), registry, clock: Arc::new(SystemClock) });
+    let mut tasks = JoinSet::new();
+    let api_ends = stop_api.clone();
+    tasks.spawn(async move {
+        api::serve(listener, router, api_ends, DRAIN).await;
+        Ok(())
+    });
+    tasks.spawn(control(client, Arc::clone(&host), options, stop.clone()));
+
+    let result = loop {
+        tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "flushing and ending");
+                break Ok(());
+            }
+            Ok(()) = ready_seen.changed() => {
+                if let (Some(path), true) = (&arguments.ready_file, *ready_seen.borrow_and_update()) {
+                    ready_file::write(path, &ReadyFile { api: &api_url })?;
+                }
+            }
+            Some(ended) = tasks.join_next() => break ended.context("a part of the operator failed").and_then(|result| result),
+        }
+    };
+    // In this order: nothing new is opened or closed, then nothing is asked any more, then everything is saved.
+    ready.send_replace(false);
+    stop.cancel();
+    stop_api.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a part of the operator failed")??;
+    }
+    save_all(&host, Duration::from_secs(arguments.shutdown_seconds)).await.and(result)
+}
+
+async fn control(client: kube::Client, host: Arc<Host>, options: OperatorOptions, stop: CancellationToken) -> anyhow::Result<()> {
+    controller::run(client, host, options, stop).await.context("the controller ended")
+}
+
+fn public_url(arguments: &Arguments, client: &kube::Client) -> anyhow::Result<Url> {
+    match &arguments.public_url {
+        Some(url) => url.parse().with_context(|| format!("--public-url {url} is no URL; write it like http://buckethead.example")),
+        None => Ok(format!("http://buckethead.{}.svc", client.default_namespace()).parse()?),
+    }
+}
+
+/// Where the API server is: no tenant may make us talk to it in our name.
+async fn api_server_addresses(config: &kube::Config) -> Vec<IpAddr> {
+    let Some(name) = config.cluster_url.host() else { return Vec::new() };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    match tokio::net::lookup_host((name, 0)).await {
+        Ok(found) => found.map(|address| address.ip()).collect(),
+        Err(error) => {
+            tracing::warn!(name, %error, "the API server's name has no address; endpoints are not compared with it");
+            Vec::new()
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ReadyFile<'a> {
+    api: &'a str,
+}
+
+async fn save_all(host: &Host, limit: Duration) -> anyhow::Result<()> {
+    let mut lost = 0_usize;
+    for (database, result) in host.shutdown(limit).await {
+        match result {
+            Ok(()) => tracing::info!(%database, "saved"),
+            Err(error) => {
+                lost += 1;
+                tracing::error!(%database, error = &*error as &dyn std::error::Error, "could not be saved");
+            }
+        }
+    }
+    anyhow::ensure!(lost == 0, "{lost} databases could not be saved");
+    Ok(())
+}
