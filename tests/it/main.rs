@@ -1,0 +1,12 @@
+//! Whole programs on real parts: `buckethead` itself, a real API server, a real store, SQLite, the seed's package.
+//!
+//! One test program, because linking costs more than running. What the tests share stands in `support`; each topic has a file.
+//! Each test has a namespace, buckets and an operator of its own, so that all of them run at once.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod dev;
+mod idle;
+mod interop;
+mod life;
+mod refusals;
+mod support;

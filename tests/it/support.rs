@@ -1,0 +1,17 @@
+//! What the tests stand on: the parts that run beside `buckethead`, and the ways to talk to all of them.
+
+mod bench;
+mod cluster;
+mod database;
+mod manifest;
+mod process;
+mod snapshot;
+mod store;
+mod wait;
+
+pub(crate) use cluster::Namespace;
+pub(crate) use manifest::{DATABASE, Resource};
+pub(crate) use process::{Dev, Operator, Signal};
+pub(crate) use snapshot::Snapshot;
+pub(crate) use store::{Account, Place, ServedBy, embedded_store};
+pub(crate) use wait::until;

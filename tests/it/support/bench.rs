@@ -1,0 +1,64 @@
+//! The API server and the store that all tests of this program share.
+//!
+//! Invariant: they end with this process, however it ends, because `testbench/serve.sh` runs until the pipe in [`Bench`] closes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::store::Account;
+
+/// Started by the first test that asks for it.
+pub(super) static BENCH: LazyLock<Bench> = LazyLock::new(Bench::start);
+
+pub(super) struct Bench {
+    pub(super) facts: Facts,
+    _pipe: Child,
+}
+
+/// The line that `testbench/serve.sh` prints.
+#[derive(Deserialize)]
+pub(super) struct Facts {
+    pub(super) kubeconfig: String,
+    pub(super) kubectl: String,
+    pub(super) s3: Account,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testbench/serve.sh"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let facts: Facts = serde_json::from_str(&line).expect("the test bench says on stderr why it does not start");
+        facts.install_definition();
+        Self { facts, _pipe: child }
+    }
+}
+
+impl Facts {
+    /// The one that this build prints; `make lint` compares it with `crds/`.
+    fn install_definition(&self) {
+        let definition = Command::new(env!("CARGO_BIN_EXE_buckethead")).arg("crd").output().unwrap();
+        assert!(definition.status.success(), "{}", String::from_utf8_lossy(&definition.stderr));
+        self.kubectl(&["apply", "--filename", "-"], &definition.stdout);
+        self.kubectl(&["wait", "--for=condition=Established", "crd/bucketdatabases.buckethead.dev", "--timeout=30s"], &[]);
+    }
+
+    fn kubectl(&self, arguments: &[&str], input: &[u8]) {
+        let mut child = Command::new(&self.kubectl)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        assert!(child.wait().unwrap().success(), "kubectl {arguments:?} failed");
+    }
+}

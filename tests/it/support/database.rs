@@ -1,0 +1,81 @@
+//! A database, as a client of the HTTP API sees it.
+
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use super::wait::until;
+
+/// The base URL of a database, and the token that opens it.
+pub(crate) struct Database {
+    base: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Database {
+    pub(crate) fn new(base: String, token: Option<String>) -> Self {
+        Self { base, token, http: client() }
+    }
+
+    /// The same database for somebody who knows another token, or none.
+    pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
+        Self::new(self.base.clone(), token.map(str::to_owned))
+    }
+
+    /// Waits until it answers: a restored one may still be on its way.
+    pub(crate) async fn answers(self) -> Self {
+        until("an answer of the database", async || (self.try_sql("select 1").await.status() == StatusCode::OK).then_some(())).await;
+        self
+    }
+
+    /// The rows of the last statement.
+    pub(crate) async fn sql(&self, sql: &str) -> Value {
+        let response = self.try_sql(sql).await;
+        let status = response.status();
+        let reply = response.text().await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{sql}: {reply}");
+        let reply: Value = serde_json::from_str(&reply).unwrap();
+        reply["results"].as_array().unwrap().last().unwrap()["rows"].clone()
+    }
+
+    pub(crate) async fn try_sql(&self, sql: &str) -> Response {
+        self.send(self.http.post(self.url("sql")).body(sql.to_owned())).await
+    }
+
+    /// Saves now; answers with the facts of the snapshot that holds everything.
+    pub(crate) async fn flush(&self) -> Value {
+        let response = self.send(self.http.post(self.url("flush"))).await;
+        let status = response.status();
+        let reply: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(status, StatusCode::OK, "{reply}");
+        reply["snapshot"].clone()
+    }
+
+    /// The database as a file.
+    pub(crate) async fn file(&self) -> Vec<u8> {
+        let response = self.send(self.http.get(self.url("snapshot"))).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.bytes().await.unwrap().to_vec()
+    }
+
+    /// The answer to a read with one header more.
+    pub(crate) async fn read_with_header(&self, name: &str, value: &str) -> StatusCode {
+        self.send(self.http.get(self.url("sql")).query(&[("q", "select 1")]).header(name, value)).await.status()
+    }
+
+    fn url(&self, route: &str) -> String {
+        format!("{}{route}", self.base)
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> Response {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        request.send().await.unwrap()
+    }
+}
+
+/// A proxy of the machine has no business between a test and its loopback.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}

@@ -1,0 +1,176 @@
+//! `buckethead` itself, started as a user starts it.
+//!
+//! Invariant: no program outlives its test; one that a test does not end is killed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::bench::BENCH;
+use super::cluster::Namespace;
+use super::database::Database;
+use super::store::Account;
+use super::wait::{LIMIT, until};
+
+/// How a program is asked to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Signal {
+    /// By Kubernetes.
+    Term,
+    /// By Ctrl-C.
+    Int,
+}
+
+/// A running `buckethead`, with what it prints in a file.
+pub(crate) struct Program {
+    child: Child,
+    log: PathBuf,
+    folder: TempDir,
+}
+
+impl Program {
+    /// Starts it with arguments of its own and those by which we learn where it listens.
+    fn start(arguments: &[&OsStr]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("log");
+        let out = File::create(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_buckethead"))
+            .args(arguments)
+            .args(["--listen".as_ref(), "127.0.0.1:0".as_ref(), "--ready-file".as_ref(), folder.path().join("ready").as_os_str()])
+            .env("KUBECONFIG", if arguments[0] == "operator" { &BENCH.facts.kubeconfig } else { "/dev/null" })
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { child, log, folder }
+    }
+
+    /// What it writes into its ready file, once it is ready.
+    async fn ready<T: DeserializeOwned>(&mut self) -> T {
+        let file = self.folder.path().join("ready");
+        tokio::select! {
+            status = self.child.wait() => panic!("it ended instead of getting ready, {}: {}", status.unwrap(), self.output()),
+            text = until("the ready file", async || std::fs::read(&file).ok()) => serde_json::from_slice(&text).unwrap(),
+        }
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) async fn end(mut self, signal: Signal) -> ExitStatus {
+        let name = match signal {
+            Signal::Term => "TERM",
+            Signal::Int => "INT",
+        };
+        let pid = self.child.id().expect("nobody has waited for it yet");
+        assert!(Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap().success());
+        self.exit().await.0
+    }
+
+    /// Waits until it ends by itself: how, and what it printed.
+    pub(crate) async fn exit(&mut self) -> (ExitStatus, String) {
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends by itself").unwrap();
+        (status, self.output())
+    }
+
+    /// All that it printed so far.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Program {
+    #[allow(clippy::print_stderr, reason = "the test has failed, and this may say why")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- buckethead printed:\n{}---", self.output());
+        }
+    }
+}
+
+/// `buckethead operator`, watching one namespace.
+pub(crate) struct Operator {
+    pub(crate) program: Program,
+    /// Where it really listens, without a slash at the end.
+    pub(crate) api: String,
+}
+
+impl Operator {
+    /// What status and Secrets call it: the port is not known before it listens.
+    pub(crate) const PUBLIC_URL: &str = "http://buckethead.test";
+
+    pub(crate) async fn start(namespace: &Namespace) -> Self {
+        #[derive(Deserialize)]
+        struct Ready {
+            api: String,
+        }
+        let arguments = [
+            "operator",
+            "--namespace",
+            namespace.name,
+            "--allow-loopback-endpoints",
+            "--public-url",
+            Self::PUBLIC_URL,
+            "--status-seconds",
+            "1",
+        ];
+        let mut program = Program::start(&arguments.map(OsStr::new));
+        let ready: Ready = program.ready().await;
+        Self { program, api: ready.api }
+    }
+
+    /// Ends it as Kubernetes does; it must say that everything was saved.
+    pub(crate) async fn end(self) {
+        let status = self.program.end(Signal::Term).await;
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// `buckethead dev` on a folder of manifests.
+pub(crate) struct Dev {
+    pub(crate) program: Program,
+    /// Where it listens, without a slash at the end.
+    pub(crate) api: String,
+    /// The embedded store.
+    pub(crate) s3: Account,
+}
+
+impl Dev {
+    /// Starts it and waits until all databases are ready.
+    pub(crate) async fn start(manifests: &Path, data: &Path, dialect: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Ready {
+            api: String,
+            s3: Account,
+        }
+        let mut program = Self::spawn(manifests, data, dialect);
+        let Ready { api, s3 } = program.ready().await;
+        Self { program, api, s3 }
+    }
+
+    /// Starts it, for those who expect that it ends.
+    pub(crate) fn spawn(manifests: &Path, data: &Path, dialect: &str) -> Program {
+        Program::start(&[
+            "dev".as_ref(),
+            "--manifests".as_ref(),
+            manifests.as_ref(),
+            "--data".as_ref(),
+            data.as_ref(),
+            "--s3-listen".as_ref(),
+            "127.0.0.1:0".as_ref(),
+            "--s3-dialect".as_ref(),
+            dialect.as_ref(),
+        ])
+    }
+
+    /// A database of a manifest that names no namespace.
+    pub(crate) fn database(&self, name: &str) -> Database {
+        Database::new(format!("{}/default/{name}/", self.api), None)
+    }
+}

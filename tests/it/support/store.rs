@@ -1,0 +1,116 @@
+//! Stores, and what lies in them, seen past `buckethead`.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::primitives::ByteStream;
+use engine::BucketName;
+use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::bench::BENCH;
+
+/// An account of a store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Account {
+    pub(crate) endpoint: String,
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+    #[serde(default = "any_region")]
+    pub(crate) region: String,
+}
+
+fn any_region() -> String {
+    "auto".to_owned()
+}
+
+/// Which program answers as the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ServedBy {
+    /// A real one.
+    Minio,
+    /// Ours, in this process, as strict as R2.
+    EmbeddedAsR2,
+}
+
+/// A bucket of one test.
+pub(crate) struct Place {
+    pub(crate) account: Account,
+    pub(crate) bucket: String,
+    client: Client,
+    _embedded: Option<(EmbeddedStore, TempDir)>,
+}
+
+impl Place {
+    pub(crate) async fn create(served_by: ServedBy, bucket: &str) -> Self {
+        match served_by {
+            ServedBy::Minio => {
+                let place = Self::of(BENCH.facts.s3.clone(), bucket);
+                place.client.create_bucket().bucket(bucket).send().await.unwrap();
+                place
+            }
+            ServedBy::EmbeddedAsR2 => {
+                let (store, account, folder) = embedded_store(Dialect::R2).await;
+                store.create_bucket(&BucketName::parse(bucket).unwrap()).await.unwrap();
+                Self { _embedded: Some((store, folder)), ..Self::of(account, bucket) }
+            }
+        }
+    }
+
+    /// A bucket that somebody else made, or nobody.
+    pub(crate) fn of(account: Account, bucket: &str) -> Self {
+        Self { client: client(&account), account, bucket: bucket.to_owned(), _embedded: None }
+    }
+
+    /// The bytes of an object; `None` only if the store answers that it is not there.
+    pub(crate) async fn find(&self, key: &str) -> Option<Vec<u8>> {
+        match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(answer) => Some(answer.body.collect().await.unwrap().to_vec()),
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => None,
+            Err(error) => panic!("GET {key}: {error:?}"),
+        }
+    }
+
+    /// The ETag of an object that must be there, without its quotes.
+    pub(crate) async fn etag(&self, key: &str) -> String {
+        let answer = self.client.head_object().bucket(&self.bucket).key(key).send().await.unwrap();
+        answer.e_tag().unwrap().trim_matches('"').to_owned()
+    }
+
+    /// Writes whatever is there.
+    pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) {
+        self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes)).send().await.unwrap();
+    }
+}
+
+/// A store in this process, with its account and the folder in which its objects lie.
+pub(crate) async fn embedded_store(dialect: Dialect) -> (EmbeddedStore, Account, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let (access_key_id, secret_access_key) = ("embedded".to_owned(), "embedded-secret".to_owned());
+    let credentials = engine::bucket::s3::Credentials {
+        access_key_id: access_key_id.clone(),
+        secret_access_key: secret_access_key.clone(),
+        session_token: None,
+    };
+    let options = EmbeddedOptions { root: folder.path().to_owned(), listen: ([127, 0, 0, 1], 0).into(), credentials, dialect };
+    let store = EmbeddedStore::start(options).await.unwrap();
+    let endpoint = store.endpoint().as_str().trim_end_matches('/').to_owned();
+    (store, Account { endpoint, access_key_id, secret_access_key, region: any_region() }, folder)
+}
+
+fn client(account: &Account) -> Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .endpoint_url(&account.endpoint)
+        .region(Region::new(account.region.clone()))
+        .credentials_provider(Credentials::new(&account.access_key_id, &account.secret_access_key, None, None, "test"))
+        .force_path_style(true)
+        // R2 refuses the checksums that the SDK would send by itself.
+        .request_checksum_calculation(aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
+        .build();
+    Client::from_conf(config)
+}
