@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 CRD := crds/buckethead.dev_bucketdatabases.yaml
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test fmt crd testbench clean-tools audit lint \
+.PHONY: help run test bench fmt crd testbench clean-tools audit lint \
   lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-shell lint-links lint-unsafe
 
 help: ## list these targets
@@ -49,6 +49,9 @@ lint-unsafe:
 
 audit: ## look for known vulnerabilities; fetches the advisory database, so it needs the internet
 	@$$(testbench/tools.sh deny)/cargo-deny check advisories
+
+bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (AREA=engine)
+	@cargo bench --locked --bench $(or $(AREA),engine)
 
 fmt: ## format the sources
 	@cargo fmt --all

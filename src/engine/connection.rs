@@ -61,10 +61,8 @@ pub(crate) fn open_trusted(database: &Registered, role: Role) -> Result<Connecti
         Role::Writer => "PRAGMA cache_size = -8192;",
     };
     connection.execute_batch(cache)?;
-    // A commit reaches no disk here. Any mmap size turns `xFetch` on, and damaged images are told by their cells.
-    connection.execute_batch(
-        "PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1099511627776; PRAGMA synchronous = OFF; PRAGMA cell_size_check = ON;",
-    )?;
+    // A commit reaches no disk here. Any mmap size turns `xFetch` on.
+    connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1099511627776; PRAGMA synchronous = OFF;")?;
     // Whoever writes has waited for its turn in our queue; SQLite has nothing to wait for.
     connection.busy_timeout(Duration::ZERO)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
