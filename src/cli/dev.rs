@@ -255,7 +255,7 @@ fn tell(event: &LocalEvent) {
     }
 }
 
-async fn save_all(host: &Host) -> anyhow::Result<()> {
+async fn save_all(host: &Arc<Host>) -> anyhow::Result<()> {
     let results = host.shutdown(LAST_FLUSH).await;
     let mut lost = Vec::new();
     for (name, result) in results {

@@ -161,7 +161,7 @@ struct ReadyFile<'a> {
     api: &'a str,
 }
 
-async fn save_all(host: &Host, limit: Duration) -> anyhow::Result<()> {
+async fn save_all(host: &Arc<Host>, limit: Duration) -> anyhow::Result<()> {
     let mut lost = 0_usize;
     for (database, result) in host.shutdown(limit).await {
         match result {

@@ -63,7 +63,7 @@ pub(crate) struct Flusher {
     pub(crate) notify: Box<dyn Fn() + Send + Sync>,
     pub(crate) known: Known,
     pub(crate) progress: Progress,
-    /// An upload of which nobody knows whether it arrived.
+    /// An upload of which nobody knows whether it arrived: one under way, or one without a clear answer.
     pub(crate) unsettled: Option<Attempt>,
 }
 
@@ -131,8 +131,9 @@ impl Flusher {
         }
         self.refuse_after_conflict()?;
         // What an unclear attempt left behind is settled before anything else is written.
-        if let Some(attempt) = self.unsettled.take() {
-            self.store(attempt).await?;
+        if let Some(attempt) = self.unsettled.clone() {
+            // Whether to copy first is no part of what is sent, and a copy that is not permitted must not hold it up for ever.
+            self.store(Attempt { keep_previous: policy.keep_previous, ..attempt }).await?;
         }
         let newest = *self.memory.commits().borrow();
         if !self.progress.is_dirty(newest) {
@@ -161,15 +162,17 @@ impl Flusher {
         let begun = self.clock.now();
         self.progress.last_begun = Some(begun);
         let bucket = Arc::clone(&self.settings.borrow().bucket);
+        let unclear_before = self.unsettled.replace(attempt.clone()).is_some();
         let outcome = snapshot::upload(&bucket, &self.place, &attempt).await;
+        // A clear refusal of this try says nothing about an unclear one before it, which may still arrive.
+        let stays_unclear = unclear_before && matches!(outcome, Outcome::NotWritten(_));
+        if !stays_unclear && !matches!(outcome, Outcome::Unclear(_)) {
+            self.unsettled = None;
+        }
         let result = match outcome {
             Outcome::Stored(etag) => Ok(self.stored(&attempt, etag, begun)),
             Outcome::Conflict { theirs } => Err(self.lost_to(theirs.map_or_else(|| "none".to_owned(), |etag| etag.to_string()))),
-            Outcome::NotWritten(source) => Err(self.failed(source)),
-            Outcome::Unclear(source) => {
-                self.unsettled = Some(attempt);
-                Err(self.failed(source))
-            }
+            Outcome::NotWritten(source) | Outcome::Unclear(source) => Err(self.failed(source)),
         };
         (self.notify)();
         result

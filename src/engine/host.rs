@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::Bucket;
 use crate::bucket::s3::Stores;
+use crate::bucket::{self, Bucket};
 use crate::clock::{Clock, WallTime};
 use crate::config::{Access, DatabaseConfig, Location};
 use crate::database::Database;
@@ -81,8 +83,11 @@ enum Status {
     Opening { number: u64 },
     Open(Box<Serving>),
     Failed { error: Arc<Error>, attempts: u32, at: WallTime },
-    Closing(Box<Serving>),
+    Closing(Box<Serving>, Closed),
 }
+
+/// What a close ends in. Whoever asks for a close that is under way awaits the same one.
+type Closed = Shared<BoxFuture<'static, Result<Option<SnapshotFacts>, Arc<Error>>>>;
 
 /// An open database with the end that steers its flusher.
 #[derive(Clone)]
@@ -97,6 +102,8 @@ const CHANGES_KEPT: usize = 4096;
 const COMMANDS_KEPT: usize = 16;
 /// Final flushes at once.
 const PARALLEL_FLUSHES: usize = 8;
+/// Between two rounds of final flushes.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Host {
     /// A host with nothing open.
@@ -122,7 +129,7 @@ impl Host {
             let attempts = match slots.get(&name).map(|slot| &slot.status) {
                 None => 0,
                 Some(Status::Failed { attempts, .. }) => *attempts,
-                Some(Status::Opening { .. } | Status::Open(_) | Status::Closing(_)) => return,
+                Some(Status::Opening { .. } | Status::Open(_) | Status::Closing(..)) => return,
             };
             if let Some(by) = holder(&slots, &held, &name) {
                 let error = Arc::new(Error::HeldElsewhere { database: name.clone(), by });
@@ -252,13 +259,22 @@ impl Host {
     }
 
     /// Flushes and drops a database. If the flush fails it stays open, and the caller may try again.
-    /// What was flushed last is returned; `None` if nothing of this database was ever in the bucket.
-    pub async fn close(&self, name: &DatabaseName) -> Result<Option<SnapshotFacts>, Arc<Error>> {
-        let Some(serving) = self.begin_to_close(name)? else { return Ok(None) };
+    /// What was flushed last is returned; `None` if nothing of this database was ever in the bucket. What has begun goes on when the
+    /// future is dropped.
+    pub async fn close(self: &Arc<Self>, name: &DatabaseName) -> Result<Option<SnapshotFacts>, Arc<Error>> {
+        match self.begin_to_close(name) {
+            Some(closed) => closed.await,
+            None => Ok(None),
+        }
+    }
+
+    async fn finish(&self, name: &DatabaseName, serving: Serving) -> Result<Option<SnapshotFacts>, Arc<Error>> {
         let result = serving.database.finish().await;
         {
             let mut slots = self.slots.lock();
-            if let Some(slot) = slots.get_mut(name).filter(|slot| matches!(slot.status, Status::Closing(_))) {
+            // It may have been abandoned, and even opened anew, in the meantime.
+            let is_this = |slot: &&mut Slot| matches!(&slot.status, Status::Closing(closing, _) if closing.is(&serving));
+            if let Some(slot) = slots.get_mut(name).filter(is_this) {
                 if result.is_ok() {
                     slots.remove(name);
                 } else {
@@ -270,20 +286,27 @@ impl Host {
         result
     }
 
-    fn begin_to_close(&self, name: &DatabaseName) -> Result<Option<Serving>, Arc<Error>> {
+    fn begin_to_close(self: &Arc<Self>, name: &DatabaseName) -> Option<Closed> {
         let mut slots = self.slots.lock();
-        let Some(slot) = slots.get_mut(name) else { return Ok(None) };
+        let slot = slots.get_mut(name)?;
         match &slot.status {
             Status::Open(serving) => {
-                let serving = Serving::clone(serving);
-                slot.status = Status::Closing(Box::new(serving.clone()));
-                Ok(Some(serving))
+                let (host, name, serving) = (Arc::clone(self), name.clone(), Serving::clone(serving));
+                let closing = Box::new(serving.clone());
+                // A task of the host's own: a database must not stay half closed because whoever asked for it went away.
+                let task = self.tasks.spawn(async move {
+                    let fault = Error::Internal { database: name.clone(), detail: "a panic while closing".to_owned() };
+                    AssertUnwindSafe(host.finish(&name, serving)).catch_unwind().await.unwrap_or_else(|_| Err(Arc::new(fault)))
+                });
+                let closed = task.map(|ended| ended.expect("the task catches panics, and nobody aborts it")).boxed().shared();
+                slot.status = Status::Closing(closing, closed.clone());
+                Some(closed)
             }
-            Status::Closing(_) => Err(Arc::new(Error::NotServed { database: name.clone(), why: NotServed::Closing })),
+            Status::Closing(_, closed) => Some(closed.clone()),
             // Nothing was served from it, so there is nothing to flush; an opening under way finds its slot gone.
             Status::Opening { .. } | Status::Failed { .. } => {
                 slots.remove(name);
-                Ok(None)
+                None
             }
         }
     }
@@ -293,7 +316,7 @@ impl Host {
         let dropped = self.slots.lock().remove(name);
         self.changed(name);
         match dropped.map(|slot| slot.status) {
-            Some(Status::Open(serving) | Status::Closing(serving)) => serving.database.facts().pending,
+            Some(Status::Open(serving) | Status::Closing(serving, _)) => serving.database.facts().pending,
             Some(Status::Opening { .. } | Status::Failed { .. }) | None => false,
         }
     }
@@ -313,7 +336,7 @@ impl Host {
             Some(Status::Opening { .. }) => State::Opening,
             Some(Status::Open(serving)) => State::Open(serving.database.facts()),
             Some(Status::Failed { error, attempts, at }) => State::Failed { error: Arc::clone(error), attempts: *attempts, at: *at },
-            Some(Status::Closing(_)) => State::Closing,
+            Some(Status::Closing(..)) => State::Closing,
         }
     }
 
@@ -337,7 +360,7 @@ impl Host {
             Status::Open(serving) => return Ok(Handle { database: serving.database.clone(), access: Arc::clone(&slot.access) }),
             Status::Opening { .. } => NotServed::Opening,
             Status::Failed { .. } => NotServed::Failed,
-            Status::Closing(_) => NotServed::Closing,
+            Status::Closing(..) => NotServed::Closing,
         };
         Err(Error::NotServed { database: name.clone(), why })
     }
@@ -347,20 +370,37 @@ impl Host {
         self.changes.subscribe()
     }
 
-    /// The last flush of all, those with the oldest unsaved commit first, within `limit`. Tells what could not be saved.
-    pub async fn shutdown(&self, limit: Duration) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
+    /// The last flush of all, those with the oldest unsaved commit first, within `limit`. What a store did not take is tried again while
+    /// there is time, after everything else. Tells what could not be saved.
+    pub async fn shutdown(self: &Arc<Self>, limit: Duration) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
         let deadline = self.options.clock.now() + limit;
-        let closings = self.by_age_of_unsaved().into_iter().map(|name| async move {
+        let mut results = Vec::new();
+        let mut names = self.by_age_of_unsaved();
+        loop {
+            let round = self.close_all(names, deadline).await;
+            let is_last = self.options.clock.now() + PAUSE >= deadline;
+            let (again, done): (Vec<_>, Vec<_>) = round.into_iter().partition(|(_, result)| !is_last && may_succeed_later(result));
+            results.extend(done);
+            if again.is_empty() {
+                break;
+            }
+            names = again.into_iter().map(|(name, _)| name).collect();
+            tokio::time::sleep(PAUSE).await;
+        }
+        // What could not be saved is dropped now.
+        self.slots.lock().clear();
+        results
+    }
+
+    async fn close_all(self: &Arc<Self>, names: Vec<DatabaseName>, deadline: Instant) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
+        let closings = names.into_iter().map(|name| async move {
             let result = match tokio::time::timeout_at(deadline, self.close(&name)).await {
                 Ok(result) => result.map(drop),
                 Err(_) => Err(Arc::new(Error::OutOfTime { database: name.clone() })),
             };
             (name, result)
         });
-        let results = futures::stream::iter(closings).buffer_unordered(PARALLEL_FLUSHES).collect().await;
-        // What could not be saved is dropped now.
-        self.slots.lock().clear();
-        results
+        futures::stream::iter(closings).buffer_unordered(PARALLEL_FLUSHES).collect().await
     }
 
     fn by_age_of_unsaved(&self) -> Vec<DatabaseName> {
@@ -368,7 +408,7 @@ impl Host {
         let mut names: Vec<_> = slots
             .iter()
             .map(|(name, slot)| match &slot.status {
-                Status::Open(serving) | Status::Closing(serving) => (serving.database.dirty_since(), name.clone()),
+                Status::Open(serving) | Status::Closing(serving, _) => (serving.database.dirty_since(), name.clone()),
                 Status::Opening { .. } | Status::Failed { .. } => (None, name.clone()),
             })
             .collect();
@@ -380,6 +420,19 @@ impl Host {
         // Without a receiver nobody needs to know.
         self.changes.send(name.clone()).ok();
     }
+}
+
+impl Serving {
+    /// Whether both are the same opening of a database.
+    fn is(&self, other: &Self) -> bool {
+        self.settings.same_channel(&other.settings)
+    }
+}
+
+/// Whether a final flush failed for a reason that may pass by itself.
+fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
+    let Err(error) = result else { return false };
+    matches!(**error, Error::Bucket { source: bucket::Error::Unavailable { .. } | bucket::Error::Unclear { .. }, .. })
 }
 
 /// Who serves this place already.

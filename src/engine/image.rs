@@ -42,6 +42,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Write version and read version: 1 is rollback mode, 2 is WAL.
 const FILE_VERSIONS: std::ops::Range<usize> = 18..20;
 const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
+const PAGE_COUNT: std::ops::Range<usize> = 28..32;
 const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
 
 /// The header of a database file, as far as it decides how the file is read.
@@ -149,6 +150,10 @@ impl Image {
     pub(crate) fn stamped(version: Arc<Version>, counter: u32) -> Self {
         let first = version.page(PageNo::FIRST).map(|page| {
             let mut bytes = page.bytes().to_vec();
+            // SQLite believes the page count while both counters are equal, which they are from here on.
+            if bytes[CHANGE_COUNTER] != bytes[VERSION_VALID_FOR] {
+                bytes[PAGE_COUNT].copy_from_slice(&version.count().0.to_be_bytes());
+            }
             bytes[CHANGE_COUNTER].copy_from_slice(&counter.to_be_bytes());
             bytes[VERSION_VALID_FOR].copy_from_slice(&counter.to_be_bytes());
             bytes

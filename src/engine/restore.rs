@@ -59,21 +59,23 @@ pub(crate) async fn restore(
 impl Restore<'_> {
     /// A 404 alone is not believed: the listing must say so as well, and there may be no snapshot before it either.
     async fn begin_empty(&self, accepted: Option<&Etag>) -> Result<Restored, Error> {
-        let found = self
-            .bucket
-            .list(self.place.key.as_str(), None, 1000)
-            .await
-            .map_err(|error| self.failed("proving that there is no snapshot", error))?;
-        if found.iter().any(|object| object.key == self.place.key) {
+        if self.is_listed(&self.place.key).await? {
             let message = "the snapshot was not found, but the listing names it".to_owned();
             return Err(self.failed("reading the snapshot", bucket::Error::Unavailable { message }));
         }
-        if found.iter().any(|object| object.key == self.place.previous) {
+        if self.is_listed(&self.place.previous).await? {
             return self.instead_of_missing(accepted).await;
         }
         let options = self.options.clone();
         let memory = self.blocking(move || MemoryDatabase::new(options)).await??;
         Ok(Restored { memory, known: Known::Absent, txid: 0, origin: Origin::Empty, meta: None })
+    }
+
+    /// Of all keys that begin with this one it is the first, so a listing of one entry tells, however many objects lie beside it.
+    async fn is_listed(&self, key: &ObjectKey) -> Result<bool, Error> {
+        let found = self.bucket.list(key.as_str(), None, 1).await;
+        let found = found.map_err(|error| self.failed("proving that there is no snapshot", error))?;
+        Ok(found.iter().any(|object| object.key == *key))
     }
 
     async fn instead_of_missing(&self, accepted: Option<&Etag>) -> Result<Restored, Error> {

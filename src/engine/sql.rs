@@ -78,7 +78,8 @@ impl Request {
 pub struct QueryLimits {
     /// Rows of one result; what lies beyond is cut off and the result marked `truncated`.
     pub max_rows: u64,
-    /// Bytes of values in all results of one request together; beyond it the request fails.
+    /// Bytes of all results of one request together: 8 for each value, column and result, and what texts, blobs and names hold. Beyond it
+    /// the request fails.
     pub max_result_size: u64,
     /// How long one statement may run.
     pub statement_timeout: Duration,

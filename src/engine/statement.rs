@@ -62,6 +62,7 @@ impl Run<'_> {
     fn as_one(&mut self, request: &Request, begin: Begin) -> Result<(), SqlError> {
         self.session.speak(begin.sql()).map_err(|error| SqlError::from(&error))?;
         self.each(request)?;
+        self.refuse_if_cancelled()?;
         let last = request.statements.len().saturating_sub(1);
         self.session.speak("COMMIT").map_err(|error| SqlError::from(&error).at(last, 0))
     }
@@ -94,11 +95,13 @@ impl Run<'_> {
     }
 
     fn piece(&mut self, piece: Piece<'_>, params: &Params) -> Result<ResultSet, SqlError> {
+        self.refuse_if_cancelled()?;
         self.session.begin(self.limits.statement_timeout, self.cancel);
         let explain = |error: rusqlite::Error| self.session.explain(&error);
         let mut statement = self.session.connection().prepare_cached(piece.sql).map_err(explain)?;
         bind::all(&mut statement, params)?;
-        let mut result = ResultSet { columns: columns(&statement), ..ResultSet::default() };
+        self.charge(EACH)?;
+        let mut result = ResultSet { columns: self.columns(&statement)?, ..ResultSet::default() };
         let outcome = self.collect(&mut statement, &mut result);
         // Values can be large and would stay with the cached statement.
         statement.clear_bindings();
@@ -132,14 +135,34 @@ impl Run<'_> {
         let mut values = Vec::with_capacity(width);
         for (at, column) in columns.iter().enumerate() {
             let value = row.get_ref(at).map_err(|error| self.session.explain(&error))?;
-            self.size += size(value);
-            if self.size > self.limits.max_result_size {
-                let message = format!("the results are larger than {} bytes", self.limits.max_result_size);
-                return Err(SqlError::ours(SqlErrorKind::ResultTooLarge, message));
-            }
+            self.charge(size(value))?;
             values.push(owned(value, column)?);
         }
         Ok(values)
+    }
+
+    fn columns(&mut self, statement: &rusqlite::Statement<'_>) -> Result<Vec<Column>, SqlError> {
+        let column = |column: rusqlite::Column<'_>| {
+            let (name, decltype) = (column.name(), column.decl_type());
+            self.charge((name.len() + decltype.map_or(0, str::len)) as u64 + EACH)?;
+            Ok(Column { name: name.to_owned(), decltype: decltype.map(str::to_owned) })
+        };
+        statement.columns().map(column).collect()
+    }
+
+    /// Counts bytes of results before they are copied.
+    fn charge(&mut self, bytes: u64) -> Result<(), SqlError> {
+        self.size += bytes;
+        if self.size > self.limits.max_result_size {
+            let message = format!("the results are larger than {} bytes", self.limits.max_result_size);
+            return Err(SqlError::ours(SqlErrorKind::ResultTooLarge, message));
+        }
+        Ok(())
+    }
+
+    /// A statement of a few steps ends before SQLite asks whether anybody waits for it.
+    fn refuse_if_cancelled(&self) -> Result<(), SqlError> {
+        if self.cancel.is_said() { Err(SqlError::ours(SqlErrorKind::Cancelled, "nobody waits for the request")) } else { Ok(()) }
     }
 
     /// SQLite remembers counts and row ids of earlier statements; only what this one did is told.
@@ -155,17 +178,14 @@ impl Run<'_> {
     }
 }
 
-fn columns(statement: &rusqlite::Statement<'_>) -> Vec<Column> {
-    let column = |column: rusqlite::Column<'_>| Column { name: column.name().to_owned(), decltype: column.decl_type().map(str::to_owned) };
-    statement.columns().map(column).collect()
-}
+/// What each value, column and result counts even if it holds nothing: it takes memory, too.
+const EACH: u64 = 8;
 
 /// What a value counts against [`QueryLimits::max_result_size`].
 fn size(value: ValueRef<'_>) -> u64 {
     match value {
-        ValueRef::Null => 1,
-        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() as u64,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => EACH,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() as u64 + EACH,
     }
 }
 

@@ -82,7 +82,11 @@ pub(super) const LIMITS: [(Limit, i32); 12] = [
 pub(super) fn judge(context: &AuthContext<'_>) -> Result<(), Denial> {
     let temporary = context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp"));
     match context.action {
-        AuthAction::Select | AuthAction::Recursive | AuthAction::Read { .. } => Ok(()),
+        AuthAction::Select
+        | AuthAction::Recursive
+        | AuthAction::Read { .. }
+        // ALTER TABLE looks for temporary views and triggers to change. SQLite itself lets no other statement write to a schema.
+        | AuthAction::Update { table_name: "sqlite_temp_master", .. } => Ok(()),
         AuthAction::Function { function_name } => function(function_name),
         AuthAction::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Err(Denial {

@@ -21,7 +21,7 @@ impl Cancel {
         CancelOnDrop(self.clone())
     }
 
-    fn is_said(&self) -> bool {
+    pub(crate) fn is_said(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -394,6 +394,21 @@ async fn an_upload_that_stays_unclear_is_sent_again_as_it_was() {
 }
 
 #[tokio::test]
+async fn an_unclear_upload_stays_unclear_after_a_clear_refusal_of_its_next_try() {
+    let bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    bench.store.faults().add(Fault::new(FaultEffect::LoseAnswer).on(Operation::PutObject).times(1));
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::HeadObject));
+    database.flush(Flush::Forced).await.unwrap_err();
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject));
+    database.flush(Flush::Forced).await.unwrap_err();
+    bench.store.faults().clear();
+    write(&database, "insert into t values (1)").await;
+    assert_eq!(facts_of(database.flush(Flush::Forced).await.unwrap()).txid, 2, "the first attempt is known again as ours");
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_is_tried_again_until_it_is_back() {
     let bench = Bench::start().await;
     let mut config = bench.config("orders");
@@ -425,11 +440,11 @@ async fn a_missing_bucket_and_wrong_keys_are_told_apart_from_an_empty_bucket() {
     let mut elsewhere = bench.config("orders");
     elsewhere.location.bucket = BucketName::parse("no-such-bucket").unwrap();
     let State::Failed { error, .. } = bench.settle(elsewhere).await else { panic!("it must not open") };
-    assert!(matches!(&*error, Error::Bucket { source: crate::bucket::Error::NoSuchBucket, .. }), "{error:?}");
+    assert!(matches!(&*error, Error::Bucket { source: bucket::Error::NoSuchBucket, .. }), "{error:?}");
     let mut stranger = bench.config("orders");
     stranger.store.credentials.secret_access_key = "wrong".to_owned();
     let State::Failed { error, attempts, .. } = bench.settle(stranger).await else { panic!("it must not open") };
-    assert!(matches!(&*error, Error::Bucket { source: crate::bucket::Error::AccessDenied { .. }, .. }), "{error:?}");
+    assert!(matches!(&*error, Error::Bucket { source: bucket::Error::AccessDenied { .. }, .. }), "{error:?}");
     assert_eq!(attempts, 2);
     bench.open(bench.config("orders")).await;
 }
@@ -486,4 +501,46 @@ async fn a_shutdown_saves_everything_and_names_what_it_could_not() {
     assert!(matches!(&results[1], (name, Ok(())) if name.name() == "orders"), "{results:?}");
     bench.restart();
     assert_eq!(count(&bench.open(bench.config("orders")).await).await, 0);
+}
+
+#[tokio::test]
+async fn a_close_goes_on_when_nobody_waits_for_it() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    let name = DatabaseName::new("apps", "orders");
+    let host = Arc::clone(&bench.host);
+    let mut close = Box::pin(host.close(&name));
+    assert!(futures::poll!(&mut close).is_pending());
+    drop(close);
+    let results = bench.host.shutdown(Duration::from_secs(30)).await;
+    assert!(matches!(&results[..], [(_, Ok(()))]), "{results:?}");
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_tries_again_while_there_is_time() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).times(1));
+    let results = bench.host.shutdown(Duration::from_secs(30)).await;
+    assert!(matches!(&results[..], [(_, Ok(()))]), "{results:?}");
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
+}
+
+#[tokio::test]
+async fn the_snapshot_before_a_deleted_one_is_found_among_other_objects() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    database.flush(Flush::Forced).await.unwrap();
+    write(&database, "create table t(x)").await;
+    bench.close("orders").await.unwrap();
+    bench.bucket().delete(&ObjectKey::new("apps/orders.db")).await.unwrap();
+    bench.overwrite("apps/orders.db-a-backup", b"of somebody").await;
+    bench.restart();
+    let state = bench.settle(bench.config("orders")).await;
+    assert!(matches!(&state, State::Failed { error, .. } if matches!(**error, Error::SnapshotMissing { .. })), "{state:?}");
 }

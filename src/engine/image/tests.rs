@@ -121,3 +121,16 @@ fn damaged_images_give_errors_and_no_panic() {
     }
     assert!(sound < 150, "most of the damage is found");
 }
+
+#[test]
+fn a_new_change_counter_does_not_make_an_old_page_count_valid() {
+    let mut bytes = file("CREATE TABLE t(a); INSERT INTO t VALUES(randomblob(50000));");
+    // So an old SQLite leaves a database that it has grown: without care for the page count, nor for the counter beside it.
+    bytes[28..32].copy_from_slice(&2u32.to_be_bytes());
+    bytes[24..28].copy_from_slice(&77u32.to_be_bytes());
+    let database = MemoryDatabase::load(bytes.as_slice(), options()).unwrap();
+    database.check().unwrap();
+    let mut out = Vec::new();
+    database.pin().stamped_image(5).read_to_end(&mut out).unwrap();
+    MemoryDatabase::load(out.as_slice(), options()).unwrap().check().unwrap();
+}

@@ -1,6 +1,9 @@
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::*;
+use crate::clock::SystemClock;
+use crate::connection::Role;
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlThreads};
 
 async fn ask(sql: &str, params: Params) -> Result<Vec<ResultSet>, SqlError> {
@@ -111,4 +114,16 @@ async fn text_that_is_not_utf8_fails_its_statement() {
     let error = ask("SELECT CAST(x'ff' AS TEXT) AS bad", Params::None).await.unwrap_err();
     assert_eq!(error.kind, SqlErrorKind::Statement);
     assert!(error.message.contains("column bad"), "{error}");
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_begins_no_statement_and_commits_nothing() {
+    let database = MemoryDatabase::new(MemoryOptions::new(SqlThreads::new(NonZeroUsize::MIN))).unwrap();
+    let session = Session::open(database.file(), Role::Writer, Arc::new(SystemClock)).unwrap();
+    let cancel = Cancel::default();
+    drop(cancel.on_drop());
+    let short = request("CREATE TABLE t(a)", Params::None);
+    let error = run(&session, &short, Begin::Immediate, &QueryLimits::default(), &cancel).unwrap_err();
+    assert_eq!(error.kind, SqlErrorKind::Cancelled);
+    run(&session, &short, Begin::Immediate, &QueryLimits::default(), &Cancel::default()).unwrap();
 }

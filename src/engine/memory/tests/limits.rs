@@ -113,6 +113,20 @@ async fn results_beyond_their_limits_are_cut_or_refused() {
 }
 
 #[tokio::test]
+async fn values_and_results_that_hold_nothing_count_too() {
+    let database = database();
+    let limits = QueryLimits { max_result_size: 10_000, ..QueryLimits::default() };
+    let empty = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) SELECT '' FROM n";
+    let statements = "SELECT NULL WHERE 0;".repeat(9999);
+    let columns = format!("SELECT 1 AS {}", "x".repeat(10_000));
+    write(&database, &format!("CREATE TABLE t(a {})", "x".repeat(10_000))).await.unwrap();
+    for sql in [empty, &empty.replace("''", "NULL"), &statements, &columns, "SELECT a FROM t"] {
+        let error = database.read(request(sql), &limits).await.unwrap_err();
+        assert_eq!(error.kind, SqlErrorKind::ResultTooLarge, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn statements_beyond_sqlites_limits_say_so() {
     let database = database();
     let deep = format!("SELECT {}1", "1+".repeat(200));

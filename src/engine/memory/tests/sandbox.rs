@@ -133,3 +133,16 @@ async fn full_text_and_spatial_indexes_work() {
     write(&database, "INSERT INTO f(f) VALUES('optimize'); DELETE FROM r; DROP TABLE v; DROP TABLE f; DROP TABLE r").await.unwrap();
     assert_eq!(database.check(), Ok(()));
 }
+
+#[tokio::test]
+async fn tables_and_columns_are_renamed_and_dropped() {
+    let database = database();
+    write(&database, "CREATE TABLE t(a, b); CREATE INDEX i ON t(b); CREATE VIEW v AS SELECT a FROM t").await.unwrap();
+    write(&database, "ALTER TABLE t RENAME TO u; ALTER TABLE u RENAME COLUMN a TO c; ALTER TABLE u ADD COLUMN d").await.unwrap();
+    write(&database, "DROP INDEX i; ALTER TABLE u DROP COLUMN b; DROP VIEW v; INSERT INTO u(c, d) VALUES(1, 2)").await.unwrap();
+    assert_eq!(integer(&database, "SELECT c + d FROM u").await, 3);
+    for schema in ["sqlite_temp_master", "sqlite_temp_schema"] {
+        let error = write(&database, &format!("UPDATE {schema} SET sql = ''")).await.unwrap_err();
+        assert!(error.message.contains("may not be modified"), "{error}");
+    }
+}
