@@ -5,11 +5,13 @@ mod dev;
 mod dev_token;
 mod logs;
 mod operator;
+mod parts;
 mod ready_file;
 mod signals;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +33,9 @@ enum Command {
     Crd,
 }
 
+/// How long threads that block may take once everything else has ended.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 /// Runs until the command is done, or a signal ended the role.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
@@ -50,7 +55,11 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 fn on_runtime(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let provider = rustls::crypto::ring::default_provider();
     provider.install_default().map_err(|_| anyhow::anyhow!("a TLS provider was installed before ours"))?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(role)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(role);
+    // Whoever gave up waiting must not wait for a thread that hangs.
+    runtime.shutdown_timeout(LAST_THREADS);
+    result
 }
 
 /// SQLite computes and never waits for I/O, so more threads than cores would only take turns.

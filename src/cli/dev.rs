@@ -17,11 +17,11 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::dev_token::Secrets;
+use super::parts::{Parts, Saved};
 use super::signals::Signals;
 use super::{logs, ready_file};
 
@@ -81,10 +81,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url: Url = format!("http://{}", listener.local_addr()?).parse()?;
     let host = new_host();
-    let stop = CancellationToken::new();
-    let stop_api = CancellationToken::new();
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
-    let mut tasks = JoinSet::new();
     let router = api::router(api::Config {
         host: Arc::clone(&host),
         guard: guard(&arguments, listener.local_addr()?, &secrets),
@@ -92,14 +89,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         registry: Registry::default(),
         clock: Arc::new(SystemClock),
     });
-    let api_ends = stop_api.clone();
-    tasks.spawn(async move {
-        api::serve(listener, router, api_ends, DRAIN).await;
-        Ok(())
-    });
     let (events, mut seen) = mpsc::unbounded_channel();
     let options = local_options(&arguments, manifests.clone(), &store, &secrets, api_url.clone());
-    tasks.spawn(watch_manifests(Arc::clone(&host), options, stop.clone(), events));
+    let mut parts =
+        Parts::start(|ends| api::serve(listener, router, ends, DRAIN), |ends| watch_manifests(Arc::clone(&host), options, ends, events));
 
     say_hello(&arguments, &api_url, &store, &secrets, &manifests);
     let mut told = false;
@@ -113,24 +106,24 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 if let LocalEvent::AllReady { databases } = &event {
                     ready.send_replace(true);
                     if let (Some(path), false) = (&arguments.ready_file, told) {
-                        ready_file::write(path, &ReadyFile::new(&api_url, &store, &secrets, databases))?;
                         told = true;
+                        if let Err(error) = ready_file::write(path, &ReadyFile::new(&api_url, &store, &secrets, databases)) {
+                            break Err(error);
+                        }
                     }
                 }
                 tell(&event);
             }
-            Some(ended) = tasks.join_next() => break ended.context("a part of the server failed").and_then(|result| result),
+            error = parts.failed() => break Err(error),
         }
     };
     ready.send_replace(false);
-    stop.cancel();
-    stop_api.cancel();
-    let saved = save_all(&host).await;
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a part of the server failed")??;
-    }
+    let (saved, served) = tokio::select! {
+        ended = parts.end(&host, LAST_FLUSH) => ended,
+        signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
+    };
     store.stop().await;
-    result.and(saved)
+    result.and(tell_saved(saved)).and(served)
 }
 
 async fn watch_manifests(
@@ -255,10 +248,9 @@ fn tell(event: &LocalEvent) {
     }
 }
 
-async fn save_all(host: &Arc<Host>) -> anyhow::Result<()> {
-    let results = host.shutdown(LAST_FLUSH).await;
+fn tell_saved(saved: Saved) -> anyhow::Result<()> {
     let mut lost = Vec::new();
-    for (name, result) in results {
+    for (name, result) in saved {
         match result {
             Ok(()) => println!("{name} is saved"),
             Err(error) => lost.push(format!("{:#}", anyhow::Error::new(error))),

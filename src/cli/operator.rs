@@ -13,10 +13,10 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::parts::{Parts, Saved};
 use super::signals::Signals;
 use super::{logs, ready_file};
 
@@ -84,7 +84,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock),
     });
 
-    let (stop, stop_api) = (CancellationToken::new(), CancellationToken::new());
     let (ready, mut ready_seen) = watch::channel(false);
     let mut registry = Registry::default();
     let options = OperatorOptions {
@@ -100,13 +99,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let guard = api::Guard::Operator;
     let router =
         api::router(api::Config { host: Arc::clone(&host), guard, ready: ready.subscribe(), registry, clock: Arc::new(SystemClock) });
-    let mut tasks = JoinSet::new();
-    let api_ends = stop_api.clone();
-    tasks.spawn(async move {
-        api::serve(listener, router, api_ends, DRAIN).await;
-        Ok(())
-    });
-    tasks.spawn(control(client, Arc::clone(&host), options, stop.clone()));
+    let mut parts =
+        Parts::start(|ends| api::serve(listener, router, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
 
     let result = loop {
         tokio::select! {
@@ -115,21 +109,21 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 break Ok(());
             }
             Ok(()) = ready_seen.changed() => {
-                if let (Some(path), true) = (&arguments.ready_file, *ready_seen.borrow_and_update()) {
-                    ready_file::write(path, &ReadyFile { api: &api_url })?;
+                if let (Some(path), true) = (&arguments.ready_file, *ready_seen.borrow_and_update())
+                    && let Err(error) = ready_file::write(path, &ReadyFile { api: &api_url })
+                {
+                    break Err(error);
                 }
             }
-            Some(ended) = tasks.join_next() => break ended.context("a part of the operator failed").and_then(|result| result),
+            error = parts.failed() => break Err(error),
         }
     };
-    // In this order: nothing new is opened or closed, then nothing is asked any more, then everything is saved.
     ready.send_replace(false);
-    stop.cancel();
-    stop_api.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a part of the operator failed")??;
-    }
-    save_all(&host, Duration::from_secs(arguments.shutdown_seconds)).await.and(result)
+    let (saved, served) = tokio::select! {
+        ended = parts.end(&host, Duration::from_secs(arguments.shutdown_seconds)) => ended,
+        signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
+    };
+    tell_saved(saved).and(result).and(served)
 }
 
 async fn control(client: kube::Client, host: Arc<Host>, options: OperatorOptions, stop: CancellationToken) -> anyhow::Result<()> {
@@ -161,9 +155,9 @@ struct ReadyFile<'a> {
     api: &'a str,
 }
 
-async fn save_all(host: &Arc<Host>, limit: Duration) -> anyhow::Result<()> {
+fn tell_saved(saved: Saved) -> anyhow::Result<()> {
     let mut lost = 0_usize;
-    for (database, result) in host.shutdown(limit).await {
+    for (database, result) in saved {
         match result {
             Ok(()) => tracing::info!(%database, "saved"),
             Err(error) => {

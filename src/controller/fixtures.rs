@@ -87,7 +87,7 @@ pub(crate) fn seen() -> Observed {
         rival: None,
         connection: Connection::Current,
         said: None,
-        unready_since: None,
+        troubled_since: None,
         flush_handled: None,
     }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         rival: rival(resource, known.iter().filter_map(|other| other.0.as_ref().ok())),
         connection,
         said: remembered.said,
-        unready_since: status::unready_since(&status),
+        troubled_since: status::troubled_since(&status),
         flush_handled: status.last_handled.and_then(|handled| handled.flush),
     }
 }

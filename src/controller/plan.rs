@@ -43,8 +43,8 @@ pub(crate) struct Observed {
     pub(crate) connection: Connection,
     /// What was said after the last look of this process.
     pub(crate) said: Option<Verdict>,
-    /// Since when the resource is not ready.
-    pub(crate) unready_since: Option<WallTime>,
+    /// Since when the resource is not ready, or serves although something is missing.
+    pub(crate) troubled_since: Option<WallTime>,
     /// The value of the flush annotation that was dealt with last.
     pub(crate) flush_handled: Option<String>,
 }
@@ -295,7 +295,7 @@ fn unsaved_because(resource: &BucketDatabase, error: &engine::Error) -> Problem 
 
 /// How long to wait for what nobody reports: as long as it is missing already, so that the pauses grow.
 fn growing(seen: &Observed) -> Duration {
-    let since = seen.unready_since.map_or(Duration::ZERO, |since| elapsed(since, seen.now));
+    let since = seen.troubled_since.map_or(Duration::ZERO, |since| elapsed(since, seen.now));
     since.clamp(SOON, LOOK_AGAIN)
 }
 

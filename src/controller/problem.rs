@@ -160,7 +160,9 @@ fn accept(database: &DatabaseName, etag: &Etag) -> String {
 
 /// The command that gives up what is not in the bucket.
 pub(crate) fn force_delete(database: &DatabaseName, uid: Option<&str>) -> String {
-    format!("`{}` gives up what is not saved", annotate(database, FORCE_DELETE, uid.unwrap_or("UID")))
+    let asked = || format!("$(kubectl get bdb {} -n {} -o jsonpath={{.metadata.uid}})", database.name(), database.namespace());
+    let uid = uid.map_or_else(asked, str::to_owned);
+    format!("`{}` gives up what is not saved", annotate(database, FORCE_DELETE, &uid))
 }
 
 fn annotate(database: &DatabaseName, annotation: &str, value: &str) -> String {

@@ -318,9 +318,11 @@ pub(crate) fn is_ready(status: &BucketDatabaseStatus) -> bool {
     find(status, READY).is_some_and(|ready| ready.status == Truth::True.as_str())
 }
 
-/// Since when it does not.
-pub(crate) fn unready_since(status: &BucketDatabaseStatus) -> Option<WallTime> {
-    find(status, READY).filter(|ready| ready.status == Truth::False.as_str()).map(|ready| ready.last_transition_time.0)
+/// Since when something is wrong: it is not ready, or it serves although something is missing, which `Reconciling` says then.
+pub(crate) fn troubled_since(status: &BucketDatabaseStatus) -> Option<WallTime> {
+    let since =
+        |type_, truth: Truth| find(status, type_).filter(|found| found.status == truth.as_str()).map(|found| found.last_transition_time.0);
+    since(READY, Truth::False).or_else(|| since(RECONCILING, Truth::True))
 }
 
 #[cfg(test)]

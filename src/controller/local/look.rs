@@ -79,7 +79,7 @@ impl Looks {
             rival: subject.rival.clone(),
             connection: Connection::NotNeeded,
             said: remembered.said,
-            unready_since: status::unready_since(&status),
+            troubled_since: status::troubled_since(&status),
             flush_handled: status.last_handled.and_then(|handled| handled.flush),
         }
     }

@@ -79,7 +79,7 @@ fn what_serves_goes_on_when_its_secret_is_gone_and_says_so() {
 #[test]
 fn what_is_missing_is_looked_for_with_growing_pauses() {
     for (age, pause) in [(None, 2), (Some(1), 2), (Some(10), 10), (Some(5000), 300)] {
-        let seen = Observed { config: Err(missing()), unready_since: age.map(|age| second(-age)), ..seen() };
+        let seen = Observed { config: Err(missing()), troubled_since: age.map(|age| second(-age)), ..seen() };
         let plan = plan(&resource(json!({})), &seen);
         assert_eq!(
             (plan.steps, plan.look_again, plan.verdict),
@@ -87,6 +87,12 @@ fn what_is_missing_is_looked_for_with_growing_pauses() {
             "{age:?}"
         );
     }
+}
+
+#[test]
+fn what_serves_without_its_secret_is_looked_at_with_growing_pauses_too() {
+    let seen = Observed { config: Err(missing()), troubled_since: Some(second(-100)), ..served() };
+    assert_eq!(plan(&resource(json!({})), &seen).look_again, Duration::from_secs(100));
 }
 
 #[test]

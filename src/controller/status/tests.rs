@@ -92,6 +92,16 @@ fn a_missing_secret_beside_a_serving_database_leaves_it_ready_and_a_refused_fiel
 }
 
 #[test]
+fn trouble_begins_when_it_is_told_whether_or_not_the_database_serves() {
+    let missing = Problem::passing(Reason::CredentialsMissing, "no Secret `s`");
+    for verdict in [Verdict::Serving { but: Some(missing.clone()) }, Verdict::Failed(missing)] {
+        let seen = served();
+        assert_eq!(troubled_since(&status_of(&seen, &verdict)), Some(seen.now), "{verdict:?}");
+    }
+    assert_eq!(troubled_since(&status_of(&served(), &SERVING)), None);
+}
+
+#[test]
 fn a_deleted_resource_tells_why_it_is_still_there() {
     let closing = Verdict::Closing { but: Some(Problem::passing(Reason::EndpointUnreachable, "the final flush failed")) };
     assert_eq!(told(&served(), &closing)[..2], ["Ready False EndpointUnreachable", "Reconciling True Closing"]);
