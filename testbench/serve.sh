@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Starts a real API server and a real store on free loopback ports, for as long as somebody holds its standard input open.
 #
-#   testbench/serve.sh [k8s] [minio]      both, if none is named
+#   testbench/serve.sh [k8s] [minio | minio-tls]      k8s and minio, if none is named
 #
 # Prints one line of JSON once all of it answers:
 #   {"dir": …, "kubeconfig": …, "kubectl": …, "s3": {"endpoint": …, "accessKeyId": …, "secretAccessKey": …, "region": …}}
+# With minio-tls the store has a certificate of an authority of its own, which lies at `dir`/ca.crt.
 # At the end of its standard input, or at SIGTERM, SIGINT or SIGHUP, it stops what it started and removes `dir`. So a test that holds the
 # other end of a pipe leaves nothing behind, however it ends. The programs die with this one even if it is killed (parent-death signal).
 set -euo pipefail
@@ -73,9 +74,11 @@ start() {
 }
 
 http_ok() { # port path
+  local status
   exec 3<>"/dev/tcp/127.0.0.1/$1"
   printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$2" >&3
-  grep -q '^HTTP/1.. 200' <&3
+  # A stranger who took the port may never answer.
+  read -r -t 2 status <&3 && [[ $status == HTTP/1.?\ 200* ]]
 }
 
 run_etcd() {
@@ -100,9 +103,15 @@ probe_apiserver() { "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get --raw /rea
 
 run_minio() {
   MINIO_ROOT_USER=$access_key MINIO_ROOT_PASSWORD=$secret_key MINIO_UPDATE=off MINIO_BROWSER=off \
-    spawn minio "$minio/minio" server --quiet --address "127.0.0.1:$1" "$dir/minio"
+    spawn minio "$minio/minio" server --quiet --address "127.0.0.1:$1" --certs-dir "$dir/minio-certs" "$dir/minio"
 }
-probe_minio() { (http_ok "${port[minio]}" /minio/health/ready); }
+probe_minio() {
+  if [[ $scheme == https ]]; then
+    curl --silent --fail --max-time 2 --cacert "$dir/ca.crt" "https://127.0.0.1:${port[minio]}/minio/health/ready"
+  else
+    (http_ok "${port[minio]}" /minio/health/ready)
+  fi
+}
 
 certificates() {
   cd "$dir"
@@ -137,11 +146,19 @@ if [[ $parts == *' k8s '* ]]; then
   start apiserver
   facts+=', "kubeconfig": "'$dir/kubeconfig'", "kubectl": "'$bin/kubectl'"'
 fi
-if [[ $parts == *' minio '* ]]; then
+if [[ $parts == *' minio '* || $parts == *' minio-tls '* ]]; then
   minio=$("$here/tools.sh" minio)
+  scheme=http
+  mkdir -p "$dir/minio-certs"
+  if [[ $parts == *' minio-tls '* ]]; then
+    scheme=https
+    (certificates) >"$dir/openssl.log" 2>&1 || fail 'no certificates' openssl
+    cp "$dir/server.crt" "$dir/minio-certs/public.crt"
+    cp "$dir/server.key" "$dir/minio-certs/private.key"
+  fi
   access_key=testbench secret_key=testbench-secret
   start minio
-  facts+=', "s3": {"endpoint": "http://127.0.0.1:'${port[minio]}'", "accessKeyId": "'$access_key'", "secretAccessKey": "'$secret_key'", "region": "us-east-1"}'
+  facts+=', "s3": {"endpoint": "'$scheme'://127.0.0.1:'${port[minio]}'", "accessKeyId": "'$access_key'", "secretAccessKey": "'$secret_key'", "region": "us-east-1"}'
 fi
 echo "{$facts}"
 

@@ -10,3 +10,4 @@ mod interop;
 mod life;
 mod refusals;
 mod support;
+mod tls;
