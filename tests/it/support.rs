@@ -9,6 +9,7 @@ mod snapshot;
 mod store;
 mod wait;
 
+pub(crate) use bench::serve;
 pub(crate) use cluster::Namespace;
 pub(crate) use manifest::{DATABASE, Resource};
 pub(crate) use process::{Dev, Operator, Signal};

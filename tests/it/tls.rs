@@ -1,15 +1,14 @@
 //! A store whose certificate a private authority signed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Dev, until};
+use crate::support::{Dev, serve, until};
 
 /// MinIO with TLS, for as long as the pipe to `testbench/serve.sh` is open.
 struct SecureStore {
@@ -33,17 +32,9 @@ struct S3 {
 
 impl SecureStore {
     fn start() -> Self {
-        let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testbench/serve.sh"))
-            .arg("minio-tls")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let facts: Facts = serde_json::from_str(&line).expect("the test bench says on stderr why it does not start");
+        let (facts, pipe) = serve::<Facts>(&["minio-tls"]);
         fs::create_dir(facts.dir.join("minio/orders-data")).unwrap();
-        Self { facts, _pipe: child }
+        Self { facts, _pipe: pipe }
     }
 
     /// The Secrets that a resource needs to ask this store, and to trust it.

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::store::Account;
 
@@ -28,17 +29,24 @@ pub(super) struct Facts {
 
 impl Bench {
     fn start() -> Self {
-        let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testbench/serve.sh"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let facts: Facts = serde_json::from_str(&line).expect("the test bench says on stderr why it does not start");
+        let (facts, pipe) = serve::<Facts>(&[]);
         facts.install_definition();
-        Self { facts, _pipe: child }
+        Self { facts, _pipe: pipe }
     }
+}
+
+/// Starts parts of the test bench, all if none is named, and reads the line of facts. They end when the pipe closes.
+pub(crate) fn serve<T: DeserializeOwned>(parts: &[&str]) -> (T, Child) {
+    let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testbench/serve.sh"))
+        .args(parts)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let facts = serde_json::from_str(&line).expect("the test bench says on stderr why it does not start");
+    (facts, child)
 }
 
 impl Facts {
