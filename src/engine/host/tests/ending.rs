@@ -1,0 +1,98 @@
+//! Closing and shutting down: every acknowledged commit is saved, or named.
+
+use super::*;
+
+#[tokio::test]
+async fn rows_written_before_a_close_are_there_after_the_next_open() {
+    for dialect in [Dialect::Standard, Dialect::R2] {
+        let mut bench = Bench::with(dialect).await;
+        let database = bench.open(bench.config("orders")).await;
+        write(&database, "create table t(x); insert into t values (1), (2)").await;
+        bench.close("orders").await.unwrap();
+        bench.restart();
+        let database = bench.open(bench.config("orders")).await;
+        assert_eq!(count(&database).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_close_that_cannot_flush_leaves_the_database_open() {
+    let bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    let config = bench.config("orders");
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse));
+    bench.host.close(&config.name).await.unwrap_err();
+    assert_eq!(count(&bench.host.get(&config.name).unwrap().database).await, 1);
+    assert!(matches!(bench.host.state(&config.name), State::Open(Facts { uploads: Uploads::Failing { attempts: 1, .. }, .. })));
+    assert!(bench.host.abandon(&config.name), "the rows are told to be lost");
+}
+
+#[tokio::test]
+async fn writes_acknowledged_while_a_close_is_asked_for_are_in_the_final_flush() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let database = database.clone();
+        writers.spawn(async move {
+            let mut acknowledged = 0;
+            while database.write(request("insert into t values (1)")).await.is_ok() {
+                acknowledged += 1;
+            }
+            acknowledged
+        });
+    }
+    while count(&database).await < 20 {}
+    bench.close("orders").await.unwrap();
+    let acknowledged: i64 = writers.join_all().await.into_iter().sum();
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, acknowledged);
+}
+
+#[tokio::test]
+async fn a_shutdown_saves_everything_and_names_what_it_could_not() {
+    let mut bench = Bench::start().await;
+    let saved = bench.open(bench.config("orders")).await;
+    write(&saved, "create table t(x)").await;
+    let mut other = bench.config("carts");
+    other.location.key = DatabaseKey::parse("apps/carts.db").unwrap();
+    let conflicted = bench.open(other).await;
+    bench.overwrite("apps/carts.db", b"somebody else's").await;
+    write(&conflicted, "create table t(x)").await;
+    let mut results = bench.host.shutdown(Duration::from_secs(30)).await;
+    results.sort_by_key(|(name, _)| name.clone());
+    assert!(matches!(&results[0], (name, Err(_)) if name.name() == "carts"), "{results:?}");
+    assert!(matches!(&results[1], (name, Ok(())) if name.name() == "orders"), "{results:?}");
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 0);
+}
+
+#[tokio::test]
+async fn a_close_goes_on_when_nobody_waits_for_it() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    let name = DatabaseName::new("apps", "orders");
+    let host = Arc::clone(&bench.host);
+    let mut close = Box::pin(host.close(&name));
+    assert!(futures::poll!(&mut close).is_pending());
+    drop(close);
+    let results = bench.host.shutdown(Duration::from_secs(30)).await;
+    assert!(matches!(&results[..], [(_, Ok(()))]), "{results:?}");
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_tries_again_while_there_is_time() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).times(1));
+    let results = bench.host.shutdown(Duration::from_secs(30)).await;
+    assert!(matches!(&results[..], [(_, Ok(()))]), "{results:?}");
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
+}
