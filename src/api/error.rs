@@ -44,6 +44,7 @@ pub(crate) enum Kind {
     SqlTimeout,
     SqlFull,
     SqlCancelled,
+    SqlTransactionEnded,
     SqlInternal,
 }
 
@@ -81,6 +82,7 @@ impl Kind {
             Self::SqlFull => (S::INSUFFICIENT_STORAGE, "sql-full", "The database is full"),
             // Nobody is left to read it, but the log and the metrics should count it among the client's own doings.
             Self::SqlCancelled => (client_closed_request(), "sql-cancelled", "The client went away"),
+            Self::SqlTransactionEnded => (S::CONFLICT, "sql-transaction-ended", "The transaction had been rolled back"),
             Self::SqlInternal => (S::INTERNAL_SERVER_ERROR, "sql-internal", "SQLite failed"),
         }
     }
@@ -253,6 +255,7 @@ fn sql_kind(kind: SqlErrorKind) -> Kind {
         SqlErrorKind::Timeout => Kind::SqlTimeout,
         SqlErrorKind::Full => Kind::SqlFull,
         SqlErrorKind::Cancelled => Kind::SqlCancelled,
+        SqlErrorKind::TransactionEnded => Kind::SqlTransactionEnded,
         SqlErrorKind::Internal => Kind::SqlInternal,
     }
 }

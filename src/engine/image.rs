@@ -9,7 +9,8 @@ mod tests;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use crate::pages::{OutOfMemory, Page, PageNo, PageSize, PageStore, Stage, Version};
+use crate::clock::Clock;
+use crate::pages::{OutOfMemory, Page, PageCount, PageNo, PageSize, PageStore, Version};
 
 /// Why bytes do not become a database.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const FILE_VERSIONS: std::ops::Range<usize> = 18..20;
 const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
 const PAGE_COUNT: std::ops::Range<usize> = 28..32;
+const SCHEMA_COOKIE: std::ops::Range<usize> = 40..44;
+const TEXT_ENCODING: std::ops::Range<usize> = 56..60;
 const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
 
 /// The header of a database file, as far as it decides how the file is read.
@@ -82,7 +85,7 @@ impl Header {
 
 /// Reads a whole database into a new store. A database in WAL mode becomes one in rollback mode, and stays so when it is written out: its
 /// WAL, if it had one, is no part of the image.
-pub(crate) fn load(mut reader: impl Read, max_size: u64) -> Result<PageStore, LoadError> {
+pub(crate) fn load(mut reader: impl Read, max_size: u64, clock: Arc<dyn Clock>) -> Result<PageStore, LoadError> {
     let mut first = [0; HEADER];
     let got = fill(&mut reader, &mut first)?;
     if got < HEADER {
@@ -90,8 +93,8 @@ pub(crate) fn load(mut reader: impl Read, max_size: u64) -> Result<PageStore, Lo
     }
     let header = Header::parse(&first).map_err(LoadError::NotADatabase)?;
     first[FILE_VERSIONS].fill(1);
-    let store = PageStore::new(header.page_size, max_size);
-    let mut stage = Stage::over(&store.pin());
+    let store = PageStore::new(header.page_size, max_size, clock);
+    let mut stage = store.begin_write(&store.pin()).expect("nobody else has the new store");
     let mut page = vec![0; header.page_size.len()];
     let mut reader = first.as_slice().chain(reader);
     let mut offset = 0;
@@ -107,14 +110,17 @@ pub(crate) fn load(mut reader: impl Read, max_size: u64) -> Result<PageStore, Lo
             return Err(LoadError::TooLarge { limit: max_size });
         }
         let number = PageNo::at(offset, header.page_size).ok_or(LoadError::TooLarge { limit: max_size })?;
-        stage.write(number, &page, store.account())?;
+        stage.write(number, &page)?;
         offset += page.len() as u64;
     }
     let pages = stage.count().0;
     if let Some(claimed) = header.pages.filter(|claimed| *claimed > pages) {
         return Err(LoadError::NotADatabase(format!("it should have {claimed} pages and has {pages}")));
     }
-    store.publish(stage);
+    store.publish(&mut stage);
+    store.end_write(stage);
+    // Nobody asks what changed between nothing and the image.
+    store.forget_changes(store.commits());
     Ok(store)
 }
 
@@ -132,6 +138,33 @@ fn fill(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
+/// Page 1 with another change counter, in both its places, so that the header's other fields stay valid.
+fn with_counter(page: &[u8], count: PageCount, counter: u32) -> Vec<u8> {
+    let mut bytes = page.to_vec();
+    // SQLite believes the page count while both counters are equal, which they are from here on.
+    if bytes[CHANGE_COUNTER] != bytes[VERSION_VALID_FOR] {
+        bytes[PAGE_COUNT].copy_from_slice(&count.0.to_be_bytes());
+    }
+    bytes[CHANGE_COUNTER].copy_from_slice(&counter.to_be_bytes());
+    bytes[VERSION_VALID_FOR].copy_from_slice(&counter.to_be_bytes());
+    bytes
+}
+
+/// How the database stores texts, as far as page 1 tells.
+pub(crate) fn encoding(page: &[u8]) -> &[u8] {
+    &page[TEXT_ENCODING]
+}
+
+/// Page 1 for a version that takes the place of another under open connections. They compare bytes 24 to 39 to learn whether what they
+/// keep of pages is still true, and the schema's cookie to learn whether their statements are. Counters only go up in the life of a
+/// store, so one more than the last is one that no connection has seen.
+pub(crate) fn succeeding(page: &[u8], count: PageCount, last: &[u8]) -> Vec<u8> {
+    let number = |range: std::ops::Range<usize>| last[range].iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    let mut bytes = with_counter(page, count, number(CHANGE_COUNTER).wrapping_add(1));
+    bytes[SCHEMA_COOKIE].copy_from_slice(&number(SCHEMA_COOKIE).wrapping_add(1).to_be_bytes());
+    bytes
+}
+
 /// A version as a file, read from its beginning.
 pub(crate) struct Image {
     version: Arc<Version>,
@@ -146,18 +179,9 @@ impl Image {
         Self { version, first: None, offset: 0 }
     }
 
-    /// With another change counter, in both its places, so that the header's other fields stay valid.
+    /// With another change counter.
     pub(crate) fn stamped(version: Arc<Version>, counter: u32) -> Self {
-        let first = version.page(PageNo::FIRST).map(|page| {
-            let mut bytes = page.bytes().to_vec();
-            // SQLite believes the page count while both counters are equal, which they are from here on.
-            if bytes[CHANGE_COUNTER] != bytes[VERSION_VALID_FOR] {
-                bytes[PAGE_COUNT].copy_from_slice(&version.count().0.to_be_bytes());
-            }
-            bytes[CHANGE_COUNTER].copy_from_slice(&counter.to_be_bytes());
-            bytes[VERSION_VALID_FOR].copy_from_slice(&counter.to_be_bytes());
-            bytes
-        });
+        let first = version.page(PageNo::FIRST).map(|page| with_counter(page.bytes(), version.count(), counter));
         Self { version, first, offset: 0 }
     }
 }

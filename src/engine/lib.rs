@@ -28,6 +28,9 @@ pub use database::{Database, Flush, Flushed};
 pub use error::{Error, NotServed, Previous};
 pub use facts::{Facts, Origin, SnapshotFacts, State, Uploads};
 pub use host::{Handle, Host, HostOptions};
-pub use memory::{Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, PageNo, PageSize, Pin, SqlThreads};
+pub use memory::{
+    Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, OpenTransaction, PageCount, PageNo, PageSize, Pin, SqlThreads,
+    SwitchError, TransactionLimits, TransactionMode,
+};
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};
 pub use sql::{Column, Params, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value};

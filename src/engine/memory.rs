@@ -6,40 +6,60 @@
 //! sees `SQLITE_BUSY`. A connection that a panic went through, or of which a request changed the settings, is
 //! never used again.
 
-mod readers;
+mod branch;
+mod connections;
+mod pin;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
+use std::fmt;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::connection::{self, Cancel, Role, Session};
-use crate::image::{self, Image};
-use crate::pages::{PageStore, Version};
+use crate::image;
+use crate::pages::PageStore;
 use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
 use crate::statement::{self, Begin};
 use crate::vfs::Registered;
-use readers::Readers;
+use connections::{Connections, Open, Use};
+use transaction::OpenTransactions;
 
 pub use crate::image::LoadError;
-pub use crate::pages::{Commits, MemoryUse, PageNo, PageSize};
+pub use crate::pages::{Changes, Commits, MemoryUse, PageCount, PageNo, PageSize};
+pub use branch::SwitchError;
+pub use pin::Pin;
+pub use transaction::{OpenTransaction, TransactionLimits, TransactionMode};
 
-/// How many statements run at the same time, over all databases that share it.
-#[derive(Debug, Clone)]
-pub struct SqlThreads(Arc<Semaphore>);
+/// What databases share: how many statements run at the same time, and the connections that are kept meanwhile.
+#[derive(Clone)]
+pub struct SqlThreads {
+    threads: Arc<Semaphore>,
+    connections: Arc<Connections>,
+}
 
 impl SqlThreads {
-    /// At most so many at once; the rest wait in order.
+    /// At most so many statements at once; the rest wait in order.
     pub fn new(threads: NonZeroUsize) -> Self {
-        Self(Arc::new(Semaphore::new(threads.get())))
+        Self { threads: Arc::new(Semaphore::new(threads.get())), connections: Arc::new(Connections::new(CONNECTIONS_KEPT)) }
     }
 }
+
+impl fmt::Debug for SqlThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlThreads").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// Connections that nobody uses just now, over all databases. Opening one takes about as long as a request does.
+const CONNECTIONS_KEPT: usize = 64;
 
 /// How a database in memory is kept.
 #[derive(Debug, Clone)]
@@ -77,25 +97,18 @@ struct Inner {
     file: Registered,
     clock: Arc<dyn Clock>,
     threads: SqlThreads,
-    /// tokio's mutex is fair: writers get it in the order in which they asked.
-    writer: Arc<Mutex<Writer>>,
-    readers: Readers,
+    /// The one writer's place. tokio's mutex is fair: writers get it in the order in which they asked.
+    writer: Arc<Mutex<()>>,
+    readers: Arc<Semaphore>,
     commits: watch::Sender<Commits>,
-}
-
-/// The connections of whoever has the writer's place, opened when first needed. Each is taken out while it runs, and put back if it comes
-/// back whole.
-#[derive(Default)]
-struct Writer {
-    session: Option<Session>,
-    trusted: Option<Connection>,
+    open_transactions: parking_lot::Mutex<OpenTransactions>,
 }
 
 impl MemoryDatabase {
     /// An empty database. It has its first page already, so that its image is a database file, too.
     pub fn new(options: MemoryOptions) -> Result<Self, SqlError> {
         let page_size = options.page_size.get();
-        let database = Self::over(PageStore::new(options.page_size, options.max_size), options);
+        let database = Self::over(PageStore::new(options.page_size, options.max_size, Arc::clone(&options.clock)), options);
         let connection = connection::open_trusted(&database.0.file, Role::Writer)?;
         // SQLite writes the header with the first write of anything, even of what is there already.
         connection.execute_batch(&format!("PRAGMA page_size = {page_size}; PRAGMA user_version = 0;"))?;
@@ -106,7 +119,7 @@ impl MemoryDatabase {
     /// From a plain SQLite file, read page by page. A file in WAL mode becomes one in rollback mode. Blocks; the header is checked, the
     /// content is not: see [`MemoryDatabase::check`].
     pub fn load(image: impl Read, options: MemoryOptions) -> Result<Self, LoadError> {
-        let database = Self::over(image::load(image, options.max_size)?, options);
+        let database = Self::over(image::load(image, options.max_size, Arc::clone(&options.clock))?, options);
         database.0.announce();
         Ok(database)
     }
@@ -122,8 +135,9 @@ impl MemoryDatabase {
             clock: options.clock,
             threads: options.threads,
             writer: Arc::default(),
-            readers: Readers::new(options.readers),
+            readers: Arc::new(Semaphore::new(options.readers.get())),
             commits: watch::Sender::new(Commits::default()),
+            open_transactions: parking_lot::Mutex::default(),
         }))
     }
 
@@ -145,17 +159,13 @@ impl MemoryDatabase {
 
     /// Runs statements that may not write. With [`crate::Transaction::Immediate`] all of them see the same version.
     pub async fn read(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let place = self.0.readers.place().await;
+        let place = self.reader().await;
         let (inner, limits) = (Arc::clone(&self.0), *limits);
         self.run(move |cancel| {
-            let session = match place.take() {
-                Some(session) => session,
-                None => Session::open(&inner.file, Role::Reader, Arc::clone(&inner.clock))?,
-            };
+            let _place = place;
+            let session = inner.session(Use::Read, Role::Reader)?;
             let outcome = statement::run(&session, &request, Begin::Deferred, &limits, cancel);
-            if session.is_reusable() {
-                place.put_back(session);
-            }
+            inner.keep(Use::Read, session);
             outcome
         })
         .await
@@ -163,15 +173,13 @@ impl MemoryDatabase {
 
     /// Runs statements that may write, when their turn has come. Dropping the future rolls back what is not committed yet.
     pub async fn write(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let mut writer = self.turn(limits.writer_wait).await?;
+        let turn = self.turn(limits.writer_wait).await?;
         let (inner, limits) = (Arc::clone(&self.0), *limits);
         self.run(move |cancel| {
-            let session = match writer.session.take() {
-                Some(session) => session,
-                None => Session::open(&inner.file, Role::Writer, Arc::clone(&inner.clock))?,
-            };
+            let _turn = turn;
+            let session = inner.session(Use::Write, Role::Writer)?;
             let outcome = statement::run(&session, &request, Begin::Immediate, &limits, cancel);
-            writer.session = Some(session).filter(Session::is_reusable);
+            inner.keep(Use::Write, session);
             inner.announce();
             outcome
         })
@@ -185,15 +193,13 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, SqlError> + Send + 'static,
     {
-        let mut writer = Arc::clone(&self.0.writer).lock_owned().await;
+        let turn = Arc::clone(&self.0.writer).lock_owned().await;
         let inner = Arc::clone(&self.0);
         self.run(move |_| {
-            let mut connection = match writer.trusted.take() {
-                Some(connection) => connection,
-                None => connection::open_trusted(&inner.file, Role::Writer)?,
-            };
+            let _turn = turn;
+            let mut connection = inner.connection()?;
             let outcome = transact(&mut connection, change);
-            writer.trusted = Some(connection);
+            inner.threads.connections.put(inner.file.id(), Use::Engine, Open::Plain(connection));
             inner.announce();
             outcome
         })
@@ -209,6 +215,18 @@ impl MemoryDatabase {
     /// Freezes the newest version.
     pub fn pin(&self) -> Pin {
         Pin(self.0.file.store().pin())
+    }
+
+    /// The newest version, and what has changed in it after `commits`; `None` if that is not known any more, as after
+    /// [`MemoryDatabase::forget_changes`], or for a commit of before it was opened.
+    pub fn pin_with_changes(&self, commits: Commits) -> (Pin, Option<Changes>) {
+        let (version, changes) = self.0.file.store().pin_with_changes(commits);
+        (Pin(version), changes)
+    }
+
+    /// Nobody will ask what changed in commits up to this one any more.
+    pub fn forget_changes(&self, commits: Commits) {
+        self.0.file.store().forget_changes(commits);
     }
 
     /// Changes after each commit that changed something. A flusher waits on it and needs no timer while nothing happens.
@@ -231,7 +249,12 @@ impl MemoryDatabase {
         self.0.file.store().set_max_size(bytes);
     }
 
-    async fn turn(&self, wait: Duration) -> Result<OwnedMutexGuard<Writer>, SqlError> {
+    /// One of the readers' places.
+    async fn reader(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.0.readers).acquire_owned().await.expect("nobody closes the semaphore")
+    }
+
+    async fn turn(&self, wait: Duration) -> Result<OwnedMutexGuard<()>, SqlError> {
         let turn = Arc::clone(&self.0.writer).lock_owned();
         tokio::time::timeout(wait, turn).await.map_err(|_| {
             let message = format!("other writers were busy for {} ms; a retry may succeed", wait.as_millis());
@@ -244,7 +267,7 @@ impl MemoryDatabase {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Cancel) -> Result<T, SqlError> + Send + 'static) -> Result<T, SqlError> {
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
-        let thread = Arc::clone(&self.0.threads.0).acquire_owned().await.expect("nobody closes the semaphore");
+        let thread = Arc::clone(&self.0.threads.threads).acquire_owned().await.expect("nobody closes the semaphore");
         let work = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             work(&cancel)
@@ -257,10 +280,39 @@ impl MemoryDatabase {
 }
 
 impl Inner {
+    /// A sandboxed connection: one that was kept, or a new one.
+    fn session(&self, purpose: Use, role: Role) -> Result<Session, SqlError> {
+        match self.threads.connections.take(self.file.id(), purpose) {
+            Some(Open::Session(session)) => Ok(session),
+            Some(Open::Plain(_)) | None => Ok(Session::open(&self.file, role, Arc::clone(&self.clock))?),
+        }
+    }
+
+    /// One for the engine's own statements.
+    fn connection(&self) -> Result<Connection, SqlError> {
+        match self.threads.connections.take(self.file.id(), Use::Engine) {
+            Some(Open::Plain(connection)) => Ok(connection),
+            Some(Open::Session(_)) | None => Ok(connection::open_trusted(&self.file, Role::Writer)?),
+        }
+    }
+
+    /// Keeps a session for later requests, if it is as it was.
+    fn keep(&self, purpose: Use, session: Session) {
+        if session.is_reusable() {
+            self.threads.connections.put(self.file.id(), purpose, Open::Session(session));
+        }
+    }
+
     /// Tells what has been committed to whoever waits for it.
     fn announce(&self) {
         let newest = self.file.store().commits();
         self.commits.send_if_modified(|seen| std::mem::replace(seen, newest) != newest);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.threads.connections.forget(self.file.id());
     }
 }
 
@@ -270,35 +322,4 @@ fn transact<T>(connection: &mut Connection, change: impl FnOnce(&rusqlite::Trans
     let value = change(&transaction)?;
     transaction.commit()?;
     Ok(value)
-}
-
-/// A version of a database that stays as it is.
-#[derive(Clone)]
-pub struct Pin(Arc<Version>);
-
-impl Pin {
-    /// In bytes, as a file.
-    pub fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    /// The commits that it holds.
-    pub fn commits(&self) -> Commits {
-        self.0.commits()
-    }
-
-    /// The pages in which this version differs from the one before it, in order; pages cut off the end are not among them.
-    pub fn changed_pages(&self) -> &[PageNo] {
-        self.0.changed()
-    }
-
-    /// The version as a plain SQLite file, exactly `size` bytes.
-    pub fn image(&self) -> Box<dyn Read + Send> {
-        Box::new(Image::new(Arc::clone(&self.0)))
-    }
-
-    /// The same with this change counter in page 1 (bytes 24–27 and 92–95), so that no two files with different counters have equal bytes.
-    pub fn stamped_image(&self, counter: u32) -> Box<dyn Read + Send> {
-        Box::new(Image::stamped(Arc::clone(&self.0), counter))
-    }
 }

@@ -1,151 +1,35 @@
 //! Pages in memory, copy-on-write.
 //!
 //! A [`PageStore`] holds the newest [`Version`] of a database; whoever keeps the `Arc` of a version has pinned it. A writer gathers its
-//! pages in a [`Stage`] and publishes them as the next version in one step.
-//! Owns: page versions, how long they live, what they cost. Does not own: I/O, locks between connections, SQLite's file format.
+//! pages in a [`Stage`] and publishes them as the next version in one step. Another store may begin with a version of this one: a branch
+//! in memory is a pin that may be written.
+//! Owns: page versions, how long they live, what they cost, which pages each commit changed. Does not own: I/O, locks between
+//! connections, SQLite's file format.
 //! Invariant: a page that a pinned version can reach never changes. It holds because a version is changed in place only while its `Arc`
 //! is unique, and below it only nodes whose `Arc` is unique; everything else is copied on the way down.
 
+mod log;
+mod number;
+mod page;
 mod stage;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use crate::clock::Clock;
+use log::ChangeLog;
+pub use log::Changes;
+pub use number::{PageCount, PageNo, PageSize};
+pub(crate) use page::{Account, OVERRUN, OutOfMemory, Page};
 pub(crate) use stage::Stage;
 use table::Table;
-
-/// Bytes that can be read behind each page, all zero: SQLite may look a little past the end of a damaged page.
-pub(crate) const OVERRUN: usize = 256;
-
-/// The place of a page in the database file. SQLite counts from one, so zero cannot be written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PageNo(NonZeroU32);
-
-impl PageNo {
-    /// The page with the file's header.
-    pub(crate) const FIRST: Self = Self(NonZeroU32::MIN);
-
-    /// The page that holds the byte at `offset`; `None` beyond the last page that SQLite can number.
-    pub(crate) fn at(offset: u64, size: PageSize) -> Option<Self> {
-        let index = u32::try_from(offset / u64::from(size.get())).ok()?;
-        Some(Self(NonZeroU32::MIN.checked_add(index)?))
-    }
-
-    /// From zero, as tables count.
-    fn index(self) -> u32 {
-        self.0.get() - 1
-    }
-
-    /// As SQLite counts, from one.
-    pub fn get(self) -> u32 {
-        self.0.get()
-    }
-}
-
-/// How many pages a database has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct PageCount(pub(crate) u32);
-
-impl PageCount {
-    /// As many as it takes for `page` to be the last.
-    fn up_to(page: PageNo) -> Self {
-        Self(page.get())
-    }
-
-    fn holds(self, page: PageNo) -> bool {
-        page.index() < self.0
-    }
-
-    /// In bytes, as a file.
-    pub(crate) fn bytes(self, size: PageSize) -> u64 {
-        u64::from(self.0) * u64::from(size.get())
-    }
-}
-
-/// Bytes in a page: a power of two from 512 to 65,536.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageSize(u32);
-
-impl PageSize {
-    /// What a new database gets.
-    pub const DEFAULT: Self = Self(4096);
-
-    /// Refuses what SQLite's file format does not know.
-    pub fn new(bytes: u32) -> Option<Self> {
-        (bytes.is_power_of_two() && (512..=65_536).contains(&bytes)).then_some(Self(bytes))
-    }
-
-    /// In bytes.
-    pub fn get(self) -> u32 {
-        self.0
-    }
-
-    /// In bytes, to index with.
-    pub(crate) fn len(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// There is no memory for another page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("out of memory")]
-pub(crate) struct OutOfMemory;
-
-/// One page. Clones are the same bytes.
-#[derive(Clone)]
-pub(crate) struct Page(Arc<Buffer>);
-
-struct Buffer {
-    /// The page, then [`OVERRUN`] zero bytes.
-    bytes: Vec<u8>,
-    account: Account,
-}
-
-impl Page {
-    /// A page with this content.
-    pub(crate) fn copy_of(content: &[u8], account: &Account) -> Result<Self, OutOfMemory> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(content.len() + OVERRUN).map_err(|_| OutOfMemory)?;
-        bytes.extend_from_slice(content);
-        bytes.resize(content.len() + OVERRUN, 0);
-        account.0.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Self(Arc::new(Buffer { bytes, account: account.clone() })))
-    }
-
-    /// The page itself.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0.bytes[..self.0.bytes.len() - OVERRUN]
-    }
-
-    /// The page with the zero bytes behind it.
-    pub(crate) fn bytes_with_overrun(&self) -> &[u8] {
-        &self.0.bytes
-    }
-
-    /// Replaces the content if nobody else holds this page, and tells whether it did.
-    fn overwrite(&mut self, content: &[u8]) -> bool {
-        Arc::get_mut(&mut self.0).is_some_and(|buffer| {
-            buffer.bytes[..content.len()].copy_from_slice(content);
-            true
-        })
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.account.0.fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
-    }
-}
-
-/// Counts the bytes of all pages of a store that are alive, whoever holds them.
-#[derive(Clone, Default)]
-pub(crate) struct Account(Arc<AtomicU64>);
 
 /// How many commits have changed a database since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -154,10 +38,11 @@ pub struct Commits(pub u64);
 /// The database at one commit.
 pub(crate) struct Version {
     table: Table,
+    /// How many pages of the table do not count in the store's account: those that it had when the store began with it.
+    foreign: u32,
     count: PageCount,
     page_size: PageSize,
     commits: Commits,
-    changed: Vec<PageNo>,
 }
 
 impl Version {
@@ -184,36 +69,43 @@ impl Version {
         self.commits
     }
 
-    /// The pages in which this version differs from the one before it, in order. Pages cut off the end are not among them.
-    pub(crate) fn changed(&self) -> &[PageNo] {
-        &self.changed
+    /// The pages, in order, that are not the same here and there. What two versions share costs nothing to compare.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<PageNo> {
+        self.table.differences(&other.table).into_iter().filter_map(PageNo::from_index).collect()
     }
 
-    fn apply(&mut self, stage: Stage) {
-        let (pages, floor, count) = stage.into_parts();
-        self.table.truncate(floor.0);
-        self.changed.clear();
-        self.changed.extend(pages.keys());
-        self.changed.sort_unstable();
-        for (page, content) in pages {
-            self.table.set(page.index(), content);
+    /// Puts the staged pages in their places. What they replace goes back to the stage, as far as nobody else holds it.
+    fn apply(&mut self, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage, account: &Account) {
+        if stage.floor() < self.count {
+            let foreign = &mut self.foreign;
+            self.table.truncate(stage.floor().0, |page| *foreign -= u32::from(!page.counts_in(account)));
         }
-        self.count = count;
+        for (number, page) in pages.drain(..) {
+            if let Some(before) = self.table.set(number.index(), page) {
+                self.foreign -= u32::from(!before.counts_in(account));
+                stage.keep(before);
+            }
+        }
+        self.count = stage.count();
         self.commits = Commits(self.commits.0 + 1);
     }
 
-    fn successor(&self) -> Self {
-        Self { table: self.table.clone(), count: self.count, page_size: self.page_size, commits: self.commits, changed: Vec::new() }
+    fn copy(&self) -> Self {
+        Self { table: self.table.clone(), foreign: self.foreign, count: self.count, page_size: self.page_size, commits: self.commits }
     }
 }
 
 /// What a store costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// Bytes of the pages that the newest version holds.
-    pub newest: u64,
-    /// Bytes of all pages, with those that only pins or an open transaction hold.
-    pub total: u64,
+    /// Bytes of the pages of the newest version, with those that it shares with the store from which it was forked.
+    pub live: u64,
+    /// Bytes of pages that only older versions hold: those of open statements, of snapshots under way, of forks.
+    pub pinned: u64,
+    /// Bytes of pages that the transaction under way has written, and of a few that are kept for the next one.
+    pub staged: u64,
+    /// How long ago the oldest version that somebody still holds was replaced by a newer one; `None` while all hold the newest.
+    pub oldest_pin: Option<Duration>,
 }
 
 /// Why a connection may not begin to write.
@@ -229,10 +121,22 @@ pub(crate) enum NotTheWriter {
 pub(crate) struct PageStore {
     page_size: PageSize,
     newest: Mutex<Arc<Version>>,
-    /// Someone is between [`PageStore::begin_write`] and [`PageStore::end_write`]; only they may publish.
-    writing: AtomicBool,
+    /// The one writer's place; empty while somebody is between [`PageStore::begin_write`] and [`PageStore::end_write`].
+    writer: Mutex<Option<Stage>>,
+    /// Locked before `newest`.
+    past: Mutex<Past>,
     max_size: AtomicU64,
     account: Account,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is known of earlier versions.
+struct Past {
+    log: ChangeLog,
+    /// Versions that somebody held when they were replaced, and since when they are out of date.
+    replaced: Vec<(Instant, Weak<Version>)>,
+    /// How many of them there may be before the dead ones are looked for.
+    look_at: usize,
 }
 
 /// A commit of more pages is put together beside the newest version instead of in it, so that pinning does not wait for it.
@@ -240,15 +144,28 @@ const LARGE_COMMIT: usize = 256;
 
 impl PageStore {
     /// A store without pages.
-    pub(crate) fn new(page_size: PageSize, max_size: u64) -> Self {
-        let empty =
-            Version { table: Table::default(), count: PageCount::default(), page_size, commits: Commits::default(), changed: Vec::new() };
+    pub(crate) fn new(page_size: PageSize, max_size: u64, clock: Arc<dyn Clock>) -> Self {
+        let empty = Version { table: Table::default(), foreign: 0, count: PageCount::default(), page_size, commits: Commits::default() };
+        Self::over(empty, max_size, clock)
+    }
+
+    /// A store that begins with a version of another one, and shares its pages.
+    pub(crate) fn fork(version: &Version, max_size: u64, clock: Arc<dyn Clock>) -> Self {
+        let mut first = version.copy();
+        first.foreign = first.table.filled();
+        Self::over(first, max_size, clock)
+    }
+
+    fn over(first: Version, max_size: u64, clock: Arc<dyn Clock>) -> Self {
+        let account = Account::default();
         Self {
-            page_size,
-            newest: Mutex::new(Arc::new(empty)),
-            writing: AtomicBool::new(false),
+            page_size: first.page_size,
+            past: Mutex::new(Past { log: ChangeLog::new(first.commits), replaced: Vec::new(), look_at: 0 }),
+            newest: Mutex::new(Arc::new(first)),
+            writer: Mutex::new(Some(Stage::new(account.clone()))),
             max_size: AtomicU64::new(max_size),
-            account: Account::default(),
+            account,
+            clock,
         }
     }
 
@@ -275,52 +192,136 @@ impl PageStore {
     }
 
     pub(crate) fn memory_use(&self) -> MemoryUse {
-        let page = self.page_size.len() + OVERRUN;
-        let newest = u64::from(self.newest.lock().table.filled()) * page as u64;
-        MemoryUse { newest, total: self.account.0.load(Ordering::Relaxed) }
+        let mut past = self.past.lock();
+        past.forget_dead();
+        let (filled, foreign) = {
+            let newest = self.newest.lock();
+            (u64::from(newest.table.filled()), u64::from(newest.foreign))
+        };
+        let page = (self.page_size.len() + OVERRUN) as u64;
+        let staged = self.account.in_stage();
+        MemoryUse {
+            live: filled * page,
+            // A commit on its way counts its pages twice for a moment.
+            pinned: self.account.alive().saturating_sub(filled - foreign + staged) * page,
+            staged: staged * page,
+            oldest_pin: past.replaced.first().map(|(since, _)| self.clock.now().saturating_duration_since(*since)),
+        }
     }
 
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Takes the one writer's place, if `base` is still the newest version.
-    pub(crate) fn begin_write(&self, base: &Arc<Version>) -> Result<(), NotTheWriter> {
-        if self.writing.swap(true, Ordering::Acquire) {
-            return Err(NotTheWriter::Taken);
-        }
-        if !Arc::ptr_eq(&self.newest.lock(), base) {
-            self.end_write();
-            return Err(NotTheWriter::Stale);
-        }
-        Ok(())
+    /// The newest version, and what has changed in it after `commits`; `None` if that is not known any more.
+    pub(crate) fn pin_with_changes(&self, commits: Commits) -> (Arc<Version>, Option<Changes>) {
+        let past = self.past.lock();
+        (self.pin(), past.log.since(commits))
     }
 
-    /// Gives the writer's place back.
-    pub(crate) fn end_write(&self) {
-        self.writing.store(false, Ordering::Release);
+    /// Nobody will ask what changed in commits up to this one any more.
+    pub(crate) fn forget_changes(&self, commits: Commits) {
+        self.past.lock().log.forget(commits);
+    }
+
+    /// Takes the one writer's place, if `base` is still the newest version.
+    pub(crate) fn begin_write(&self, base: &Arc<Version>) -> Result<Stage, NotTheWriter> {
+        let mut place = self.writer.lock();
+        let Some(mut stage) = place.take() else { return Err(NotTheWriter::Taken) };
+        if !Arc::ptr_eq(&self.newest.lock(), base) {
+            *place = Some(stage);
+            return Err(NotTheWriter::Stale);
+        }
+        stage.begin(base);
+        Ok(stage)
+    }
+
+    /// Gives the writer's place back. What is still staged is dropped.
+    pub(crate) fn end_write(&self, mut stage: Stage) {
+        stage.clear();
+        *self.writer.lock() = Some(stage);
     }
 
     pub(crate) fn is_writing(&self) -> bool {
-        self.writing.load(Ordering::Relaxed)
+        self.writer.lock().is_none()
     }
 
-    /// Makes the staged pages the newest version and pins it. The caller holds the writer's place and began on the newest version; if it
-    /// has let go of its own pin and there is no other, nothing but the pages themselves is replaced.
-    pub(crate) fn publish(&self, stage: Stage) -> Arc<Version> {
-        if stage.len() <= LARGE_COMMIT {
+    /// Makes the staged pages the newest version and pins it; the stage goes on over that. If the caller has let go of its own pin and
+    /// there is no other, nothing but the pages themselves is replaced.
+    pub(crate) fn publish(&self, stage: &mut Stage) -> Arc<Version> {
+        let mut past = self.past.lock();
+        let mut pages = stage.drain();
+        let newest = self.publish_pages(&mut past, &mut pages, stage);
+        stage.give_back(pages);
+        stage.begin(&newest);
+        newest
+    }
+
+    fn publish_pages(&self, past: &mut Past, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage) -> Arc<Version> {
+        if pages.len() <= LARGE_COMMIT {
             let mut newest = self.newest.lock();
             if let Some(version) = Arc::get_mut(&mut newest) {
-                version.apply(stage);
+                past.log.append(
+                    Commits(version.commits.0 + 1),
+                    stage.floor(),
+                    version.table.filled(),
+                    pages.iter().map(|(number, _)| *number),
+                );
+                version.apply(pages, stage, &self.account);
                 return Arc::clone(&newest);
             }
         }
-        let mut next = self.pin().successor();
-        next.apply(stage);
+        let mut next = self.pin().copy();
+        past.log.append(Commits(next.commits.0 + 1), stage.floor(), next.table.filled(), pages.iter().map(|(number, _)| *number));
+        next.apply(pages, stage, &self.account);
+        self.succeed(past, next)
+    }
+
+    /// Makes `with` the newest version, but for its first page: another branch, another image. Open statements go on reading theirs.
+    /// The caller holds the writer's place and has staged nothing.
+    pub(crate) fn replace(&self, stage: &mut Stage, with: &Version, first: Page) -> Arc<Version> {
+        let last = self.pin();
+        let mut next = with.copy();
+        next.table.set(PageNo::FIRST.index(), first);
+        next.commits = Commits(last.commits.0 + 1);
+        next.foreign = 0;
+        next.table.visit(|page| next.foreign += u32::from(!page.counts_in(&self.account)));
+        let differences = last.differences(&next);
+        let smallest = last.count.min(next.count);
+        drop(last);
+        let mut past = self.past.lock();
+        past.log.append(next.commits, smallest, next.table.filled(), differences.into_iter());
+        let newest = self.succeed(&mut past, next);
+        stage.begin(&newest);
+        newest
+    }
+
+    fn succeed(&self, past: &mut Past, next: Version) -> Arc<Version> {
         let next = Arc::new(next);
         let last = std::mem::replace(&mut *self.newest.lock(), Arc::clone(&next));
-        // Here, outside the lock: dropping the last reference to many pages takes a while.
+        past.remember(&last, &*self.clock);
+        // Here, outside the lock of `newest`: dropping the last reference to many pages takes a while.
         drop(last);
         next
+    }
+}
+
+impl Past {
+    /// Keeps an eye on a version that was replaced while somebody held it.
+    fn remember(&mut self, version: &Arc<Version>, clock: &dyn Clock) {
+        if Arc::strong_count(version) == 1 {
+            return;
+        }
+        if self.replaced.len() >= self.look_at {
+            self.forget_dead();
+            self.look_at = 2 * self.replaced.len() + 8;
+        }
+        if self.replaced.try_reserve(1).is_ok() {
+            self.replaced.push((clock.now(), Arc::downgrade(version)));
+        }
+    }
+
+    fn forget_dead(&mut self) {
+        self.replaced.retain(|(_, version)| version.strong_count() > 0);
     }
 }

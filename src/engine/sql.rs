@@ -152,6 +152,8 @@ pub enum SqlErrorKind {
     Full,
     /// The caller went away.
     Cancelled,
+    /// The open transaction had been rolled back before: by its time limit, by a failure, by a switch of the database.
+    TransactionEnded,
     /// The database is damaged, or SQLite failed in a way that is not the caller's doing.
     Internal,
 }

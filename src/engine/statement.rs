@@ -48,6 +48,43 @@ pub(crate) fn run(session: &Session, request: &Request, begin: Begin, limits: &Q
     Ok(Response { results: run.results })
 }
 
+/// Opens a transaction that stays open.
+pub(crate) fn begin(session: &Session, begin: Begin) -> Result<(), SqlError> {
+    session.speak(begin.sql())?;
+    if begin == Begin::Deferred {
+        // SQLite takes its version with the first statement that looks at the database.
+        session.speak("SELECT 1 FROM sqlite_schema")?;
+    }
+    Ok(())
+}
+
+/// Ends it. A commit that fails rolls back.
+pub(crate) fn end(session: &Session, commit: bool) -> Result<(), SqlError> {
+    let ended = if commit { session.speak("COMMIT").map_err(SqlError::from) } else { Ok(()) };
+    if !session.connection().is_autocommit() {
+        session.speak("ROLLBACK")?;
+    }
+    ended
+}
+
+/// Runs all statements of a request in the transaction that is open.
+pub(crate) fn run_within(session: &Session, request: &Request, limits: &QueryLimits, cancel: &Cancel) -> Result<Response, SqlError> {
+    let mut run = Run { session, limits, cancel, results: Vec::new(), size: 0 };
+    match request.transaction {
+        Transaction::Immediate => {
+            session.speak("SAVEPOINT request")?;
+            let outcome = run.each(request).and_then(|()| run.refuse_if_cancelled());
+            // SQLite may have rolled back everything.
+            if !session.connection().is_autocommit() {
+                session.speak(if outcome.is_ok() { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" })?;
+            }
+            outcome?;
+        }
+        Transaction::None => run.each(request)?,
+    }
+    Ok(Response { results: run.results })
+}
+
 /// A request that is running.
 struct Run<'a> {
     session: &'a Session,

@@ -65,10 +65,9 @@ impl From<OutOfMemory> for Refusal {
 /// One connection's view of a database.
 struct File {
     store: Arc<PageStore>,
-    lock: Lock,
     /// The version that is read; present from SHARED on.
     base: Option<Arc<Version>>,
-    /// What is written over it; only the writer has one.
+    /// What is written over it; present from RESERVED on.
     stage: Option<Stage>,
     lent: Lent,
 }
@@ -99,7 +98,7 @@ impl Lent {
 
 impl File {
     fn new(store: Arc<PageStore>) -> Self {
-        Self { store, lock: Lock::None, base: None, stage: None, lent: Lent::default() }
+        Self { store, base: None, stage: None, lent: Lent::default() }
     }
 
     /// Before its first SHARED lock SQLite reads the header, and gets the newest.
@@ -159,8 +158,7 @@ impl File {
         if self.exceeds_limit(offset.saturating_add(content.len() as u64))? {
             return Err(Refusal::Full);
         }
-        let store = Arc::clone(&self.store);
-        Ok(self.stage()?.write(page, content, store.account())?)
+        Ok(self.stage()?.write(page, content)?)
     }
 
     fn truncate(&mut self, size: u64) -> Result<(), Refusal> {
@@ -171,10 +169,7 @@ impl File {
     }
 
     fn stage(&mut self) -> Result<&mut Stage, Refusal> {
-        match (&self.base, self.lock >= Lock::Reserved) {
-            (Some(base), true) => Ok(self.stage.get_or_insert_with(|| Stage::over(base))),
-            _ => Err(Refusal::Misplaced),
-        }
+        self.stage.as_mut().ok_or(Refusal::Misplaced)
     }
 
     /// A database that is over its limit already may still change and shrink, so that its owner can delete rows. Rolling back ends at the
@@ -194,7 +189,7 @@ impl File {
 
     /// The commit point. A transaction that wrote nothing makes no version.
     fn commit(&mut self) {
-        let Some(stage) = self.stage.take() else { return };
+        let Some(stage) = self.stage.as_mut().filter(|stage| !stage.is_untouched()) else { return };
         // Our own pin would keep the store from changing the version in place.
         if let Some(base) = self.base.take() {
             self.lent.keep(base);
@@ -204,24 +199,23 @@ impl File {
 
     fn lock(&mut self, wanted: Lock) -> Result<(), Refusal> {
         let base = self.base.get_or_insert_with(|| self.store.pin());
-        if wanted >= Lock::Reserved && self.lock < Lock::Reserved {
-            self.store.begin_write(base)?;
+        if wanted >= Lock::Reserved && self.stage.is_none() {
+            self.stage = Some(self.store.begin_write(base)?);
         }
-        self.lock = self.lock.max(wanted);
         Ok(())
     }
 
     fn unlock(&mut self, wanted: Lock) {
-        if self.lock >= Lock::Reserved && wanted < Lock::Reserved {
-            self.stage = None;
-            self.store.end_write();
+        if wanted < Lock::Reserved
+            && let Some(stage) = self.stage.take()
+        {
+            self.store.end_write(stage);
         }
         if wanted == Lock::None
             && let Some(base) = self.base.take()
         {
             self.lent.keep(base);
         }
-        self.lock = self.lock.min(wanted);
     }
 
     /// Lends a page with the zero bytes behind it, until [`File::give_back`]. `None` where SQLite has to read instead.
@@ -274,6 +268,11 @@ impl Registered {
 
     pub(crate) fn store(&self) -> &PageStore {
         &self.store
+    }
+
+    /// Names this file, and never another one.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// What to open, with [`vfs_name`].

@@ -2,7 +2,7 @@ use super::*;
 use engine::{DatabaseName, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 29] = [
+const KINDS: [Kind; 30] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ForeignOrigin,
@@ -31,6 +31,7 @@ const KINDS: [Kind; 29] = [
     Kind::SqlTimeout,
     Kind::SqlFull,
     Kind::SqlCancelled,
+    Kind::SqlTransactionEnded,
     Kind::SqlInternal,
 ];
 
@@ -62,6 +63,7 @@ fn each_kind_of_sql_failure_has_the_documented_status() {
         (K::ResultTooLarge, 413),
         (K::Limit, 422),
         (K::Cancelled, 499),
+        (K::TransactionEnded, 409),
         (K::Internal, 500),
         (K::Busy, 503),
         (K::Timeout, 504),

@@ -21,6 +21,10 @@ impl Cancel {
         CancelOnDrop(self.clone())
     }
 
+    pub(crate) fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_said(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -28,7 +32,7 @@ impl Cancel {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.say();
     }
 }
 

@@ -3,7 +3,12 @@ use std::num::NonZeroUsize;
 use rusqlite::Connection;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlThreads};
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
 
 fn options() -> MemoryOptions {
     MemoryOptions::new(SqlThreads::new(NonZeroUsize::MIN))
@@ -20,7 +25,7 @@ fn file(setup: &str) -> Vec<u8> {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    match load(bytes, 1 << 20) {
+    match load(bytes, 1 << 20, clock()) {
         Err(LoadError::NotADatabase(why)) => why,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("loaded"),
@@ -76,7 +81,7 @@ fn what_is_no_database_is_refused_with_its_reason() {
 fn an_image_beyond_the_limit_is_refused_before_it_is_read_whole() {
     let start = file("CREATE TABLE t(a)");
     let endless = start.as_slice().chain(io::repeat(0));
-    assert!(matches!(load(endless, 100_000), Err(LoadError::TooLarge { limit: 100_000 })));
+    assert!(matches!(load(endless, 100_000, clock()), Err(LoadError::TooLarge { limit: 100_000 })));
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn a_reader_that_fails_is_no_database() {
         }
     }
     let start = file("CREATE TABLE t(a)");
-    assert!(matches!(load(start.as_slice().chain(Broken), 1 << 20), Err(LoadError::Read(_))));
+    assert!(matches!(load(start.as_slice().chain(Broken), 1 << 20, clock()), Err(LoadError::Read(_))));
 }
 
 #[test]

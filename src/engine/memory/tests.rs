@@ -3,10 +3,13 @@ use std::io::Read as _;
 use super::*;
 use crate::sql::{Params, ResultSet, Statement, Transaction, Value};
 
+mod branch;
+mod connections;
 mod isolation;
 mod limits;
 mod random;
 mod sandbox;
+mod transaction;
 
 fn options() -> MemoryOptions {
     MemoryOptions::new(SqlThreads::new(NonZeroUsize::new(4).unwrap()))

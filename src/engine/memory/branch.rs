@@ -1,0 +1,82 @@
+//! Branches in memory: a version becomes a database of its own, or takes the place of another one's.
+
+use std::sync::Arc;
+
+use super::{Inner, MemoryDatabase, MemoryOptions, Pin};
+use crate::image;
+use crate::pages::{NotTheWriter, Page, PageNo, PageSize, PageStore, Version};
+use crate::sql::SqlErrorKind;
+
+/// Why a database does not switch to another version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SwitchError {
+    /// A database keeps its page size for life.
+    #[error("its pages have {theirs} bytes, those of this database {ours}")]
+    PageSize {
+        /// In bytes.
+        ours: u32,
+        /// In bytes.
+        theirs: u32,
+    },
+    /// Someone writes on a connection of [`MemoryDatabase::connect`].
+    #[error("a transaction outside the queue is writing")]
+    Busy,
+    /// There is no memory for it.
+    #[error("out of memory")]
+    OutOfMemory,
+    /// The work did not come to its end.
+    #[error("the switch was given up")]
+    GivenUp,
+}
+
+impl MemoryDatabase {
+    /// A database that begins as this version and goes its own way. It shares all pages until one side writes them, so it costs the same
+    /// for any size. It keeps the page size of the version, and counts commits on from there.
+    pub fn fork(pin: &Pin, options: MemoryOptions) -> Self {
+        let store = PageStore::fork(&pin.0, options.max_size, Arc::clone(&options.clock));
+        let database = Self::over(store, options);
+        database.0.announce();
+        database
+    }
+
+    /// Makes another version the newest of this database, when its turn to write has come: that of a fork, or of an image that was just
+    /// loaded. Connections stay open and see it with their next statement; statements that run read theirs to the end; open transactions
+    /// are rolled back and told so. It counts as one commit, whose changes are the pages that differ.
+    pub async fn switch(&self, to: &Pin) -> Result<(), SwitchError> {
+        let (ours, theirs) = (self.0.file.store().page_size(), to.page_size());
+        if ours != theirs {
+            return Err(SwitchError::PageSize { ours: PageSize::get(ours), theirs: theirs.get() });
+        }
+        // The turn is asked for first: of those who come later, none is let in before.
+        let (_turn, ()) = tokio::join!(Arc::clone(&self.0.writer).lock_owned(), self.end_transactions("the database was switched"));
+        let (inner, to) = (Arc::clone(&self.0), Arc::clone(&to.0));
+        let switched = self.run(move |_| Ok(inner.switch(&to))).await;
+        switched.unwrap_or_else(|error| Err(if error.kind == SqlErrorKind::Busy { SwitchError::Busy } else { SwitchError::GivenUp }))
+    }
+}
+
+impl Inner {
+    fn switch(&self, to: &Version) -> Result<(), SwitchError> {
+        let store = self.file.store();
+        let last = store.pin();
+        let (Some(first), Some(last_first)) = (to.page(PageNo::FIRST), last.page(PageNo::FIRST)) else {
+            // A database has a first page from its beginning.
+            return Err(SwitchError::GivenUp);
+        };
+        let bytes = image::succeeding(first.bytes(), to.count(), last_first.bytes());
+        let first = Page::copy_of(&bytes, store.account()).map_err(|_| SwitchError::OutOfMemory)?;
+        let same_encoding = image::encoding(&bytes) == image::encoding(last_first.bytes());
+        let mut stage = store.begin_write(&last).map_err(|why| match why {
+            NotTheWriter::Taken | NotTheWriter::Stale => SwitchError::Busy,
+        })?;
+        drop(last);
+        store.replace(&mut stage, to, first);
+        store.end_write(stage);
+        if !same_encoding {
+            // The encoding of its first database stays with a connection.
+            self.threads.connections.forget(self.file.id());
+        }
+        self.announce();
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Connections that nobody uses just now, of all databases together: a certain number is kept, those that were used last.
+//!
+//! An open connection costs some hundred kilobytes, so it is the databases in use that have one, not all that are open.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::connection::Session;
+
+/// What a connection is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A caller's reads.
+    Read,
+    /// A caller's writes.
+    Write,
+    /// The engine's own statements.
+    Engine,
+}
+
+/// A connection of one of the kinds that there are.
+pub(super) enum Open {
+    Session(Session),
+    Plain(Connection),
+}
+
+struct Kept {
+    /// The file that it has open.
+    file: u64,
+    purpose: Use,
+    connection: Open,
+}
+
+/// The connections that are kept, the one used last at the end.
+pub(super) struct Connections {
+    most: usize,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, kept: Mutex::default() }
+    }
+
+    /// The connection that was used last; its cache is the warmest.
+    pub(super) fn take(&self, file: u64, purpose: Use) -> Option<Open> {
+        let mut kept = self.kept.lock();
+        let at = kept.iter().rposition(|kept| kept.file == file && kept.purpose == purpose)?;
+        kept.remove(at).map(|kept| kept.connection)
+    }
+
+    /// Keeps a connection, and closes the one that nobody has used for the longest time if there are too many.
+    pub(super) fn put(&self, file: u64, purpose: Use, connection: Open) {
+        let too_many = {
+            let mut kept = self.kept.lock();
+            kept.push_back(Kept { file, purpose, connection });
+            if kept.len() > self.most { kept.pop_front() } else { None }
+        };
+        // Here, outside the lock.
+        drop(too_many);
+    }
+
+    /// Closes all of a file.
+    pub(super) fn forget(&self, file: u64) {
+        let mut kept = self.kept.lock();
+        let (gone, stay): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut *kept).into_iter().partition(|kept| kept.file == file);
+        *kept = stay;
+        drop(kept);
+        drop(gone);
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(&self, file: u64) -> usize {
+        self.kept.lock().iter().filter(|kept| kept.file == file).count()
+    }
+}
