@@ -118,6 +118,7 @@ mod tests {
     fn a_description_links_to_every_route_of_its_database() {
         let facts = Facts {
             size: 4096,
+            memory: engine::MemoryUse::default(),
             txid: 3,
             origin: Origin::Empty,
             durable_time: Some("2026-11-23T08:00:00Z".parse().unwrap()),

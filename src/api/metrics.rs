@@ -116,6 +116,26 @@ const GAUGES: &[Gauge] = &[
         value: |state| of_open(state, |facts| Some(real(facts.size))),
     },
     Gauge {
+        name: "live_bytes",
+        help: "Memory of the pages of the newest version.",
+        value: |state| of_open(state, |facts| Some(real(facts.memory.live))),
+    },
+    Gauge {
+        name: "pinned_bytes",
+        help: "Memory of pages that only older versions hold: open statements and transactions, snapshots under way.",
+        value: |state| of_open(state, |facts| Some(real(facts.memory.pinned))),
+    },
+    Gauge {
+        name: "staged_bytes",
+        help: "Memory of pages that the transaction under way has written.",
+        value: |state| of_open(state, |facts| Some(real(facts.memory.staged))),
+    },
+    Gauge {
+        name: "oldest_pin_seconds",
+        help: "How long ago the oldest version that somebody still reads was replaced; 0 while all read the newest.",
+        value: |state| of_open(state, |facts| Some(facts.memory.oldest_pin.unwrap_or_default().as_secs_f64())),
+    },
+    Gauge {
         name: "txid",
         help: "The number of the newest snapshot in the bucket.",
         value: |state| of_open(state, |facts| Some(real(facts.txid))),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Error, Etag, Facts, Limits, Location, Origin, Previous,
-    QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads, WallTime, bucket,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Error, Etag, Facts, Limits, Location, MemoryUse, Origin,
+    Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads, WallTime, bucket,
 };
 use serde_json::{Value, json};
 
@@ -100,6 +100,7 @@ pub(crate) fn served() -> Observed {
 pub(crate) fn facts() -> Facts {
     Facts {
         size: 8192,
+        memory: MemoryUse::default(),
         txid: 4,
         origin: Origin::Snapshot { etag: Etag::new("e3"), size: 4096 },
         durable_time: Some(second(-5)),

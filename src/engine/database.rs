@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +16,7 @@ use crate::config::Limits;
 use crate::error::{Error, NotServed};
 use crate::facts::{Facts, Origin, SnapshotFacts, Uploads};
 use crate::flusher::{Command, Ledger};
-use crate::memory::{MemoryDatabase, Pin};
+use crate::memory::{MemoryDatabase, OpenTransaction, Pin, TransactionLimits, TransactionMode};
 use crate::names::DatabaseName;
 use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
 
@@ -38,6 +39,9 @@ pub enum Flushed {
     /// The last one is younger than `minInterval`; what was committed since will be in the next.
     Skipped(Option<SnapshotFacts>),
 }
+
+/// What is told to open transactions when the database is closed under them.
+const CLOSED: &str = "the database was closed";
 
 /// An open database. Clones are the same database.
 #[derive(Clone)]
@@ -102,11 +106,27 @@ impl Database {
     /// Runs statements that may write, in the writers' queue. Refused once nothing more can be saved.
     pub async fn write(&self, request: Request) -> Result<Response, Error> {
         let _under_way = self.enter()?;
-        if let Uploads::Conflict { error } = &self.inner.ledger.lock().uploads {
-            return Err(Error::clone(error));
-        }
+        self.refuse_after_a_conflict()?;
         let limits = self.limits();
         Ok(self.inner.memory.write(request, &limits).await?)
+    }
+
+    /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it. One that writes is
+    /// refused once nothing more can be saved.
+    pub async fn begin(&self, mode: TransactionMode, lifetime: Duration) -> Result<OpenTransaction, Error> {
+        let _under_way = self.enter()?;
+        if mode == TransactionMode::Write {
+            self.refuse_after_a_conflict()?;
+        }
+        let limits = TransactionLimits { query: self.limits(), lifetime };
+        Ok(self.inner.memory.begin(mode, &limits).await?)
+    }
+
+    fn refuse_after_a_conflict(&self) -> Result<(), Error> {
+        match &self.inner.ledger.lock().uploads {
+            Uploads::Conflict { error } => Err(Error::clone(error)),
+            Uploads::Fine | Uploads::Failing { .. } => Ok(()),
+        }
     }
 
     /// Brings what is committed into the bucket.
@@ -132,6 +152,7 @@ impl Database {
         let ledger = self.inner.ledger.lock().clone();
         Facts {
             size: self.inner.memory.size(),
+            memory: self.inner.memory.memory_use(),
             txid: ledger.txid,
             origin: self.inner.origin.clone(),
             durable_time: ledger.durable_time,
@@ -141,12 +162,15 @@ impl Database {
         }
     }
 
-    /// Refuses new requests, waits for those under way, and flushes. After it succeeded nothing is flushed any more; if it fails the
+    /// Refuses new requests, ends open transactions, waits for requests under way, and flushes. After it succeeded nothing is flushed any more; if it fails the
     /// database goes on as before.
     pub(crate) async fn finish(&self) -> Result<Option<SnapshotFacts>, Arc<Error>> {
         self.inner.closing.store(true, Ordering::SeqCst);
         self.inner.requests.close();
+        // Requests may wait for an open transaction to end, and a request under way may be to open one.
+        self.inner.memory.end_transactions(CLOSED).await;
         self.inner.requests.wait().await;
+        self.inner.memory.end_transactions(CLOSED).await;
         let (reply, answer) = oneshot::channel();
         self.send(Command::Finish(reply)).await?;
         let result = answer.await.map_err(|_| self.closing())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::WallTime;
 use crate::error::Error;
+use crate::memory::MemoryUse;
 use crate::names::Etag;
 
 /// A snapshot that is in the bucket.
@@ -67,6 +68,8 @@ pub enum Uploads {
 pub struct Facts {
     /// In bytes, as a file.
     pub size: u64,
+    /// What it costs.
+    pub memory: MemoryUse,
     /// The number of the newest snapshot in the bucket; 0 before the first.
     pub txid: u64,
     /// What it was when it was opened.

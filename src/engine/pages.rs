@@ -96,7 +96,7 @@ impl Version {
 }
 
 /// What a store costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryUse {
     /// Bytes of the pages of the newest version, with those that it shares with the store from which it was forked.
     pub live: u64,

@@ -1,5 +1,5 @@
 use super::*;
-use engine::{Origin, WallTime};
+use engine::{MemoryUse, Origin, WallTime};
 
 #[derive(Debug)]
 struct Fixed(Vec<(DatabaseName, DatabaseState)>);
@@ -21,6 +21,7 @@ fn shown(databases: Vec<(DatabaseName, DatabaseState)>) -> String {
 fn facts() -> Facts {
     Facts {
         size: 12_288,
+        memory: MemoryUse { live: 13_056, pinned: 4352, staged: 0, oldest_pin: Some(Duration::from_millis(2500)) },
         txid: 4,
         origin: Origin::Empty,
         durable_time: Some("2026-11-23T08:00:00.5Z".parse::<WallTime>().unwrap()),
@@ -41,6 +42,10 @@ fn an_open_database_shows_all_its_figures() {
     for (name, value) in [
         ("up", "1.0"),
         ("size_bytes", "12288.0"),
+        ("live_bytes", "13056.0"),
+        ("pinned_bytes", "4352.0"),
+        ("staged_bytes", "0.0"),
+        ("oldest_pin_seconds", "2.5"),
         ("txid", "4.0"),
         ("durable_timestamp_seconds", "1795420800.5"),
         ("pending", "1.0"),

@@ -18,6 +18,7 @@ use crate::config::{Limits, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
 use crate::error::Previous;
 use crate::facts::Facts;
+use crate::memory::TransactionMode;
 use crate::names::{BranchName, BucketName, DatabaseKey, Etag, ObjectKey};
 use crate::sql::{QueryLimits, Request, Statement, Value};
 

@@ -96,3 +96,26 @@ async fn a_shutdown_tries_again_while_there_is_time() {
     bench.restart();
     assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
 }
+
+#[tokio::test]
+async fn a_close_ends_open_transactions_and_saves_those_that_had_committed() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    let mut committed = database.begin(TransactionMode::Write, HOUR).await.unwrap();
+    committed.run(request("insert into t values (1)")).await.unwrap();
+    committed.commit().await.unwrap();
+    let mut open = database.begin(TransactionMode::Write, HOUR).await.unwrap();
+    open.run(request("insert into t values (2)")).await.unwrap();
+    // It waits behind the open one, and is under way when the close begins.
+    let waiting = database.write(request("insert into t values (3)"));
+    let (waiting, closed) = tokio::join!(waiting, bench.close("orders"));
+    (waiting.unwrap(), closed.unwrap());
+    let error = open.commit().await.unwrap_err();
+    assert_eq!(error.message, "the transaction was rolled back: the database was closed");
+    assert!(matches!(database.begin(TransactionMode::Read, HOUR).await, Err(Error::NotServed { .. })));
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    let rows = database.read(request("select x from t order by x")).await.unwrap().results.remove(0).rows;
+    assert_eq!(rows, [[Value::Integer(1)], [Value::Integer(3)]]);
+}
