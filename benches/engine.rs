@@ -1,65 +1,28 @@
-//! The engine beside `:memory:` and `memdb`, in one run: `make bench AREA=engine`.
+//! The engine beside its peers, in one run: `make bench AREA=engine`.
 //!
 //! Each figure is the median of [`ROUNDS`] rounds, and in each round all peers take their turn, so that a busy machine hurts them alike.
 //! Each round asserts its result before it counts.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss, missing_docs, unreachable_pub, reason = "a benchmark")]
 
+mod costs;
 mod report;
+mod subject;
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use engine::{MemoryDatabase, MemoryOptions, SqlThreads};
-use report::{Bound, Report, median, time};
-use rusqlite::{Connection, OpenFlags, params};
+use engine::MemoryDatabase;
+use report::{Bound, Report, median, micros, time};
+use rusqlite::{Connection, params};
+use subject::{Kind, Subject, options};
 
 const ROUNDS: usize = 5;
 /// Rows of 1 KB: 54 MB.
 const ROWS: i64 = 50_000;
 const READS: usize = 100_000;
-const UPSERTS: usize = 50_000;
-
-/// Who is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Ours,
-    Memory,
-    Memdb,
-}
-
-/// A database that can be opened again.
-struct Subject {
-    kind: Kind,
-    ours: Option<MemoryDatabase>,
-    name: String,
-}
-
-impl Subject {
-    fn new(kind: Kind, round: usize) -> Self {
-        let ours = (kind == Kind::Ours).then(|| MemoryDatabase::new(options()).unwrap());
-        Self { kind, ours, name: format!("file:/bench-{round}?vfs=memdb") }
-    }
-
-    fn connect(&self) -> Connection {
-        let connection = match (self.kind, &self.ours) {
-            (Kind::Ours, Some(database)) => return database.connect().unwrap(),
-            (Kind::Memdb, _) => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
-                Connection::open_with_flags(&self.name, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).unwrap()
-            }
-            _ => Connection::open_in_memory().unwrap(),
-        };
-        connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;").unwrap();
-        connection.busy_timeout(Duration::from_secs(5)).unwrap();
-        connection
-    }
-}
-
-fn options() -> MemoryOptions {
-    MemoryOptions { max_size: 4 << 30, ..MemoryOptions::new(SqlThreads::new(2.try_into().unwrap())) }
-}
+const UPSERTS: usize = 100_000;
 
 fn load(connection: &Connection) -> Duration {
     connection.execute_batch("CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB); CREATE TABLE kv(k TEXT PRIMARY KEY, v BLOB);").unwrap();
@@ -95,6 +58,7 @@ fn point_reads(connection: &Connection, count: usize) -> Duration {
     })
 }
 
+/// Each is a commit of its own.
 fn upserts(connection: &Connection, count: usize) -> Duration {
     let keys: Vec<String> = (0..20_000).map(|key| format!("k{key}")).collect();
     let mut upsert = connection.prepare("INSERT INTO kv VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2").unwrap();
@@ -103,7 +67,7 @@ fn upserts(connection: &Connection, count: usize) -> Duration {
         for n in 0..count {
             // SQLite writes nothing where a row already holds the same bytes.
             value[..8].copy_from_slice(&n.to_le_bytes());
-            upsert.execute(params![keys[n % keys.len()], value]).unwrap();
+            assert_eq!(upsert.execute(params![keys[n % keys.len()], value]).unwrap(), 1);
         }
     })
 }
@@ -124,12 +88,13 @@ fn sorted_aggregate(connection: &Connection) -> Duration {
 fn reads_beside_a_writer(subject: &Subject, writer: &Connection) -> f64 {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let reads = scope.spawn(|| {
-            let reader = subject.connect();
+        let reader = subject.connect();
+        let stopped = &stop;
+        let reads = scope.spawn(move || {
             let mut select = reader.prepare("SELECT length(b) FROM t WHERE a = ?").unwrap();
             let mut numbers = Numbers(2);
             let mut done = 0_u32;
-            while !stop.load(Ordering::Relaxed) {
+            while !stopped.load(Ordering::Relaxed) {
                 // memdb may find the writer's lock after its timeout; only answers count.
                 done += u32::from(select.query_row([numbers.next()], |row| row.get::<_, i64>(0)).is_ok());
             }
@@ -141,30 +106,36 @@ fn reads_beside_a_writer(subject: &Subject, writer: &Connection) -> f64 {
     })
 }
 
-fn micros(duration: Duration, count: usize) -> f64 {
-    duration.as_secs_f64() * 1e6 / count as f64
-}
+/// What everyone is measured by, in the order in which [`Samples::round`] does it; the bounds are for the ratio to `:memory:`.
+const FIGURES: [(&str, &str, f64); 5] = [
+    ("bulk load of 50,000 rows", "ms", 2.0),
+    ("point read", "µs", 1.15),
+    ("autocommit upsert", "µs", 1.5),
+    ("full scan", "ms", 1.15),
+    ("aggregate with a sort", "ms", 1.15),
+];
 
+/// Of one subject, a value a round.
 #[derive(Default)]
 struct Samples {
-    load: Vec<f64>,
-    read: Vec<f64>,
-    upsert: Vec<f64>,
-    scan: Vec<f64>,
-    sort: Vec<f64>,
+    figures: [Vec<f64>; FIGURES.len()],
     beside: Vec<f64>,
 }
 
 impl Samples {
-    fn round(&mut self, kind: Kind, round: usize) {
-        let subject = Subject::new(kind, round);
+    fn round(&mut self, kind: Kind) {
+        let subject = Subject::new(kind);
         let connection = subject.connect();
-        self.load.push(load(&connection).as_secs_f64() * 1e3);
+        let loaded = load(&connection).as_secs_f64() * 1e3;
         point_reads(&connection, READS / 10);
-        self.read.push(micros(point_reads(&connection, READS), READS));
-        self.upsert.push(micros(upserts(&connection, UPSERTS), UPSERTS));
-        self.scan.push(scan(&connection).as_secs_f64() * 1e3);
-        self.sort.push(sorted_aggregate(&connection).as_secs_f64() * 1e3);
+        let read = micros(point_reads(&connection, READS), READS);
+        upserts(&connection, 20_000);
+        let upserted = micros(upserts(&connection, UPSERTS), UPSERTS);
+        let scanned = scan(&connection).as_secs_f64() * 1e3;
+        let sorted = sorted_aggregate(&connection).as_secs_f64() * 1e3;
+        for (samples, value) in self.figures.iter_mut().zip([loaded, read, upserted, scanned, sorted]) {
+            samples.push(value);
+        }
         if kind != Kind::Memory {
             self.beside.push(reads_beside_a_writer(&subject, &connection));
         }
@@ -185,9 +156,12 @@ fn write_p99(database: &MemoryDatabase, beside: Option<&(dyn Fn() + Sync)>) -> f
             });
         }
         let mut upsert = connection.prepare("INSERT INTO kv VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2").unwrap();
-        let mut took: Vec<f64> = (0..UPSERTS)
-            .map(|n| micros(time(|| assert_eq!(upsert.execute(params![format!("k{}", n % 20_000), [7_u8; 100]]).unwrap(), 1)), 1))
-            .collect();
+        let mut write = |n: usize| {
+            let mut value = [7_u8; 100];
+            value[..8].copy_from_slice(&n.to_le_bytes());
+            assert_eq!(upsert.execute(params![format!("k{}", n % 20_000), value]).unwrap(), 1);
+        };
+        let mut took: Vec<f64> = (0..UPSERTS).map(|n| micros(time(|| write(n)), 1)).collect();
         stop.store(true, Ordering::Relaxed);
         took.sort_by(f64::total_cmp);
         took[took.len() * 99 / 100]
@@ -209,44 +183,36 @@ fn snapshot_beside_writes(report: &mut Report) {
     };
     write_p99(&database, None);
     let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (write_p99(&database, Some(&snapshot)), write_p99(&database, None))).collect();
-    let (with, without) = rounds.into_iter().unzip();
-    report.compare("write p99 beside a snapshot", "µs", median(with), ("without", median(without)), Bound::AtMost(1.5));
+    let (with, without): (Vec<f64>, Vec<f64>) = rounds.into_iter().unzip();
+    report.compare("write p99 beside a snapshot", "µs", median(&with), ("without", median(&without)), Some(Bound::AtMost(1.5)));
 }
 
-fn pins(report: &mut Report) {
-    let mut overheads = Vec::new();
-    for (name, rows) in [("pin at 1 MB", 900), ("pin at 1 GB", 950_000)] {
-        let database = MemoryDatabase::new(options()).unwrap();
-        let connection = database.connect().unwrap();
-        let fill = "CREATE TABLE t(b); WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ";
-        connection.execute_batch(&format!("{fill}{rows}) INSERT INTO t SELECT zeroblob(1000) FROM n")).unwrap();
-        let cost = median((0..ROUNDS).map(|_| micros(time(|| (0..10_000).for_each(|_| drop(database.pin()))), 10_000)).collect());
-        report.alone(name, "µs", cost, Bound::AtMost(5.0));
-        let used = database.memory_use();
-        overheads.push(used.live as f64 / database.size() as f64);
+fn beside_peers(report: &mut Report) {
+    let mut samples = [Kind::Ours, Kind::Memory, Kind::Memdb, Kind::Wal].map(|kind| (kind, Samples::default()));
+    for _ in 0..ROUNDS {
+        for (kind, samples) in &mut samples {
+            samples.round(*kind);
+        }
     }
-    // Of the large one: in the small one the first pages weigh too much.
-    report.alone("live bytes of the store by the file's size", "×", overheads[1], Bound::AtMost(1.15));
+    let [(_, ours), peers @ ..] = &samples;
+    for (at, (name, unit, bound)) in FIGURES.into_iter().enumerate() {
+        for (kind, theirs) in peers {
+            let bound = (*kind == Kind::Memory).then_some(Bound::AtMost(bound));
+            report.compare(name, unit, median(&ours.figures[at]), (kind.name(), median(&theirs.figures[at])), bound);
+        }
+    }
+    for (kind, theirs) in peers.iter().filter(|(kind, _)| *kind != Kind::Memory) {
+        let bound = (*kind == Kind::Memdb).then_some(Bound::AtLeast(5.0));
+        report.compare("reads beside a writer", "reads", median(&ours.beside), (kind.name(), median(&theirs.beside)), bound);
+    }
 }
 
 fn main() {
     let mut report = Report::new();
-    let [mut ours, mut memory, mut memdb] = [Samples::default(), Samples::default(), Samples::default()];
-    for round in 0..ROUNDS {
-        ours.round(Kind::Ours, round);
-        memory.round(Kind::Memory, round);
-        memdb.round(Kind::Memdb, round);
-    }
-    let mut beside_memory = |name, unit, us: Vec<f64>, them: Vec<f64>, bound| {
-        report.compare(name, unit, median(us), (":memory:", median(them)), Bound::AtMost(bound));
-    };
-    beside_memory("point read", "µs", ours.read, memory.read, 1.15);
-    beside_memory("autocommit upsert", "µs", ours.upsert, memory.upsert, 1.5);
-    beside_memory("bulk load of 50,000 rows", "ms", ours.load, memory.load, 2.0);
-    beside_memory("full scan", "ms", ours.scan, memory.scan, 1.15);
-    beside_memory("aggregate with a sort", "ms", ours.sort, memory.sort, 1.15);
-    report.compare("reads beside a writer", "reads", median(ours.beside), ("memdb", median(memdb.beside)), Bound::AtLeast(5.0));
+    beside_peers(&mut report);
     snapshot_beside_writes(&mut report);
-    pins(&mut report);
+    costs::pins_and_forks(&mut report);
+    costs::idle_databases(&mut report);
+    costs::beside_the_seed(&mut report);
     report.write("engine").unwrap();
 }

@@ -63,8 +63,8 @@ impl Report {
         Self { commit: commit(), machine: Machine { cpu: cpu(), cores }, figures: Vec::new() }
     }
 
-    /// A figure and its peer; the bound is for the ratio.
-    pub fn compare(&mut self, name: &str, unit: &'static str, ours: f64, (peer, theirs): (&'static str, f64), bound: Bound) {
+    /// A figure and its peer; the bound, if there is one, is for the ratio.
+    pub fn compare(&mut self, name: &str, unit: &'static str, ours: f64, (peer, theirs): (&'static str, f64), bound: Option<Bound>) {
         let ratio = ours / theirs;
         println!("{name}: {ours:.2} {unit}, {peer} {theirs:.2} {unit}, ratio {ratio:.2}, {}", verdict(bound, ratio));
         self.figures.push(Figure {
@@ -74,14 +74,14 @@ impl Report {
             peer: Some(peer),
             peer_value: Some(theirs),
             ratio: Some(ratio),
-            bound: Some(bound.value()),
-            met: Some(bound.is_met(ratio)),
+            bound: bound.map(Bound::value),
+            met: bound.map(|bound| bound.is_met(ratio)),
         });
     }
 
     /// A figure that stands alone.
     pub fn alone(&mut self, name: &str, unit: &'static str, value: f64, bound: Bound) {
-        println!("{name}: {value:.2} {unit}, {}", verdict(bound, value));
+        println!("{name}: {value:.2} {unit}, {}", verdict(Some(bound), value));
         self.figures.push(Figure {
             name: name.to_owned(),
             value,
@@ -105,7 +105,8 @@ impl Report {
     }
 }
 
-fn verdict(bound: Bound, value: f64) -> String {
+fn verdict(bound: Option<Bound>, value: f64) -> String {
+    let Some(bound) = bound else { return "no bound".to_owned() };
     format!("bound {}: {}", bound.value(), if bound.is_met(value) { "met" } else { "NOT MET" })
 }
 
@@ -117,8 +118,14 @@ pub fn time(work: impl FnOnce()) -> Duration {
     begun.elapsed()
 }
 
+/// Microseconds for each of `count`.
+pub fn micros(duration: Duration, count: usize) -> f64 {
+    duration.as_secs_f64() * 1e6 / count as f64
+}
+
 /// The middle one of several.
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

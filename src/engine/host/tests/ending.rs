@@ -110,7 +110,8 @@ async fn a_close_ends_open_transactions_and_saves_those_that_had_committed() {
     // It waits behind the open one, and is under way when the close begins.
     let waiting = database.write(request("insert into t values (3)"));
     let (waiting, closed) = tokio::join!(waiting, bench.close("orders"));
-    (waiting.unwrap(), closed.unwrap());
+    waiting.unwrap();
+    closed.unwrap();
     let error = open.commit().await.unwrap_err();
     assert_eq!(error.message, "the transaction was rolled back: the database was closed");
     assert!(matches!(database.begin(TransactionMode::Read, HOUR).await, Err(Error::NotServed { .. })));
