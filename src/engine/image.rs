@@ -110,7 +110,9 @@ pub(crate) fn load(mut reader: impl Read, max_size: u64, clock: Arc<dyn Clock>) 
             return Err(LoadError::TooLarge { limit: max_size });
         }
         let number = PageNo::at(offset, header.page_size).ok_or(LoadError::TooLarge { limit: max_size })?;
-        stage.write(number, &page)?;
+        if !number.is_lock_page(header.page_size) {
+            stage.write(number, &page)?;
+        }
         offset += page.len() as u64;
     }
     let pages = stage.count().0;

@@ -76,13 +76,16 @@ struct File {
 #[derive(Default)]
 struct Lent {
     count: usize,
+    /// Some of them are pages of the version that is read now.
+    from_base: bool,
     versions: Vec<Arc<Version>>,
     pages: Vec<Page>,
 }
 
 impl Lent {
+    /// Takes a version that is not read any more.
     fn keep(&mut self, version: Arc<Version>) {
-        if self.count > 0 {
+        if std::mem::take(&mut self.from_base) {
             self.versions.push(version);
         }
     }
@@ -90,6 +93,7 @@ impl Lent {
     fn give_back(&mut self) {
         self.count = self.count.saturating_sub(1);
         if self.count == 0 {
+            self.from_base = false;
             self.versions.clear();
             self.pages.clear();
         }
@@ -172,8 +176,9 @@ impl File {
         self.stage.as_mut().ok_or(Refusal::Misplaced)
     }
 
-    /// A database that is over its limit already may still change and shrink, so that its owner can delete rows. Rolling back ends at the
-    /// size of the version beneath, so it never fails here.
+    /// A database that is over its limit already may still change and shrink, so that its owner can delete rows. Rolling a
+    /// transaction back ends at the size of the version beneath, so it never fails here. Undoing a failed statement can, where the
+    /// transaction has pages beyond the limit in SQLite's cache; then SQLite rolls all of it back.
     fn exceeds_limit(&self, size: u64) -> Result<bool, Refusal> {
         let base = self.base.as_ref().ok_or(Refusal::Misplaced)?;
         Ok(size > self.store.max_size().max(base.size()))
@@ -231,6 +236,8 @@ impl File {
         // A staged page is replaced when it is written again, or dropped by a rollback.
         if self.stage.as_ref().is_some_and(|stage| stage.has(page)) {
             self.lent.pages.push(content.clone());
+        } else {
+            self.lent.from_base = true;
         }
         self.lent.count += 1;
         Some(content.bytes_with_overrun())
@@ -291,6 +298,12 @@ fn open(file_name: &str) -> Option<File> {
     let id = file_name.strip_prefix('/')?.parse().ok()?;
     let store = REGISTRY.lock().get(&id)?.upgrade()?;
     Some(File::new(store))
+}
+
+/// Whether a connection may set this. In exclusive locking mode SQLite neither marks each commit for the caches of readers, who come in
+/// here all the same, nor needs shared memory for a WAL: it would turn the database into one that nobody can open.
+fn allows_pragma(name: &std::ffi::CStr) -> bool {
+    !name.to_bytes().eq_ignore_ascii_case(b"locking_mode")
 }
 
 /// The name under which SQLite knows this file system, registered at the first call; an error is SQLite's result code.

@@ -25,6 +25,11 @@ impl PageNo {
         Self::from_index(u32::try_from(offset / u64::from(size.get())).ok()?)
     }
 
+    /// Whether this is the page on which other file systems keep their locks, at 1 GiB: SQLite counts it and never uses it.
+    pub(crate) fn is_lock_page(self, size: PageSize) -> bool {
+        u64::from(self.index()) * u64::from(size.get()) == 1 << 30
+    }
+
     /// From zero, as tables count.
     pub(super) fn index(self) -> u32 {
         self.0.get() - 1

@@ -14,7 +14,11 @@ use std::{ptr, slice};
 
 use libsqlite3_sys as sqlite;
 
-use super::{File, Lock, Refusal};
+#[cfg(test)]
+use super::tests::probe::{File, open as open_file};
+#[cfg(not(test))]
+use super::{File, open as open_file};
+use super::{Lock, Refusal, allows_pragma};
 
 /// As SQLite knows this file system.
 pub(super) const NAME: &CStr = c"buckethead";
@@ -149,7 +153,7 @@ unsafe extern "C" fn open(
         }
         // SAFETY: SQLite passes the name as a terminated string.
         let name = unsafe { CStr::from_ptr(name) };
-        let Some(opened) = name.to_str().ok().and_then(super::open) else {
+        let Some(opened) = name.to_str().ok().and_then(open_file) else {
             return sqlite::SQLITE_CANTOPEN;
         };
         let filled = OpenFile { base: sqlite::sqlite3_file { pMethods: &raw const METHODS }, file: Box::into_raw(Box::new(opened)) };
@@ -249,12 +253,20 @@ unsafe extern "C" fn check_reserved_lock(file: *mut sqlite::sqlite3_file, reserv
     unsafe { with_file(file, call) }
 }
 
-unsafe extern "C" fn file_control(file: *mut sqlite::sqlite3_file, operation: c_int, _: *mut c_void) -> c_int {
+unsafe extern "C" fn file_control(file: *mut sqlite::sqlite3_file, operation: c_int, argument: *mut c_void) -> c_int {
     let call = |file: &mut File| match operation {
         sqlite::SQLITE_FCNTL_SYNC => code(file.sync(), sqlite::SQLITE_IOERR),
         sqlite::SQLITE_FCNTL_COMMIT_PHASETWO => {
             file.commit();
             sqlite::SQLITE_OK
+        }
+        sqlite::SQLITE_FCNTL_PRAGMA => {
+            // SAFETY: for this operation SQLite passes an array of strings: room for an answer, the name, the argument or null.
+            let words = unsafe { slice::from_raw_parts(argument.cast::<*const c_char>(), 3) };
+            // SAFETY: the name is a terminated string.
+            let name = unsafe { CStr::from_ptr(words[1]) };
+            // Not found means that SQLite does what the PRAGMA says.
+            if words[2].is_null() || allows_pragma(name) { sqlite::SQLITE_NOTFOUND } else { sqlite::SQLITE_AUTH }
         }
         _ => sqlite::SQLITE_NOTFOUND,
     };
