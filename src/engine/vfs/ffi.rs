@@ -387,6 +387,87 @@ unsafe extern "C" fn get_last_error(_: *mut sqlite::sqlite3_vfs, _: c_int, _: *m
     0
 }
 
+/// SQLite's own memory, which tests can make scarce for the thread they run on.
+#[cfg(test)]
+pub(super) mod scarce {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+
+    use super::{c_int, c_void, ptr, sqlite};
+
+    /// Which allocations fail.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub(in crate::vfs) struct Plan {
+        /// The one with this number, counted from one; none if zero.
+        pub(in crate::vfs) nth: usize,
+        /// And all after it.
+        pub(in crate::vfs) lasting: bool,
+        /// How many were asked for since the plan was made.
+        pub(in crate::vfs) asked: usize,
+    }
+
+    thread_local! {
+        static PLAN: Cell<Plan> = const { Cell::new(Plan { nth: 0, lasting: false, asked: 0 }) };
+    }
+
+    /// Replaces the plan of this thread, and returns the one before.
+    pub(in crate::vfs) fn replace(plan: Plan) -> Plan {
+        PLAN.replace(plan)
+    }
+
+    fn is_refused() -> bool {
+        let refused = PLAN.try_with(|cell| {
+            let plan = Plan { asked: cell.get().asked + 1, ..cell.get() };
+            cell.set(plan);
+            plan.nth > 0 && (plan.asked == plan.nth || plan.lasting && plan.asked > plan.nth)
+        });
+        // A thread that ends has no plan any more.
+        refused.unwrap_or(false)
+    }
+
+    type Malloc = unsafe extern "C" fn(c_int) -> *mut c_void;
+    type Realloc = unsafe extern "C" fn(*mut c_void, c_int) -> *mut c_void;
+
+    static ORIGINAL: OnceLock<(Malloc, Realloc)> = OnceLock::new();
+
+    unsafe extern "C" fn malloc(size: c_int) -> *mut c_void {
+        match ORIGINAL.get() {
+            // SAFETY: SQLite's own function, with what SQLite passed.
+            Some((malloc, _)) if !is_refused() => unsafe { malloc(size) },
+            _ => ptr::null_mut(),
+        }
+    }
+
+    unsafe extern "C" fn realloc(old: *mut c_void, size: c_int) -> *mut c_void {
+        match ORIGINAL.get() {
+            // SAFETY: SQLite's own function, with what SQLite passed.
+            Some((_, realloc)) if !is_refused() => unsafe { realloc(old, size) },
+            _ => ptr::null_mut(),
+        }
+    }
+
+    /// Runs before `main`, because SQLite takes another allocator only before its first use.
+    extern "C" fn install() {
+        let mut methods = std::mem::MaybeUninit::<sqlite::sqlite3_mem_methods>::zeroed();
+        // SAFETY: nothing of SQLite runs yet, and it fills in the structure that this option takes.
+        let got = unsafe { sqlite::sqlite3_config(sqlite::SQLITE_CONFIG_GETMALLOC, methods.as_mut_ptr()) };
+        // SAFETY: zeros are a valid value of it, and SQLite has filled it in.
+        let mut methods = unsafe { methods.assume_init() };
+        if let (sqlite::SQLITE_OK, Some(malloc), Some(realloc)) = (got, methods.xMalloc, methods.xRealloc) {
+            ORIGINAL.get_or_init(|| (malloc, realloc));
+            methods.xMalloc = Some(self::malloc);
+            methods.xRealloc = Some(self::realloc);
+            // SAFETY: as above; SQLite copies the structure.
+            unsafe { sqlite::sqlite3_config(sqlite::SQLITE_CONFIG_MALLOC, &raw mut methods) };
+        }
+    }
+
+    // SAFETY: an entry of this section is a function without arguments; the C library calls it before `main`.
+    #[unsafe(link_section = ".init_array")]
+    #[used]
+    static INSTALL: extern "C" fn() = install;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

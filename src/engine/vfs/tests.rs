@@ -6,6 +6,7 @@ mod limits;
 mod locks;
 mod names;
 pub(super) mod probe;
+mod scarce;
 mod sizes;
 mod spill;
 
