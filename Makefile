@@ -51,7 +51,7 @@ audit: ## look for known vulnerabilities; fetches the advisory database, so it n
 	@$$(testbench/tools.sh deny)/cargo-deny check advisories
 
 bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (AREA=engine)
-	@cargo bench --locked --bench $(or $(AREA),engine)
+	@cargo bench --workspace --locked --bench $(or $(AREA),engine)
 
 fmt: ## format the sources
 	@cargo fmt --all

@@ -121,7 +121,7 @@ fn request(sql: &str) -> Request {
 
 /// The seed's key-value store, called from Python as its users do, beside prepared statements on ours.
 pub fn beside_the_seed(report: &mut Report) {
-    let root = env!("CARGO_MANIFEST_DIR");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let script = r#"exec "$("$1/testbench/tools.sh" seed)/python" "$1/benches/seed.py""#;
     let output = Command::new("sh").args(["-c", script, "sh", root]).env_remove("AWS_CA_BUNDLE").output().unwrap();
     let Ok(seed) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {

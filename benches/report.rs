@@ -96,7 +96,7 @@ impl Report {
 
     /// Writes `target/bench/<area>.json`.
     pub fn write(&self, area: &str) -> std::io::Result<()> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{area}.json"));
         std::fs::write(&path, serde_json::to_vec_pretty(self)?)?;

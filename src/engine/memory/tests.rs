@@ -9,6 +9,7 @@ mod isolation;
 mod limits;
 mod random;
 mod sandbox;
+mod scripts;
 mod transaction;
 
 fn options() -> MemoryOptions {

@@ -1,95 +1,214 @@
-//! Random SQL on our file system and on SQLite's own memory, side by side.
+//! Random SQL on our file system and on stock SQLite, side by side: the same answers, statement by statement, and the same rows at the end.
+//!
+//! A seed decides everything. `BUCKETHEAD_RANDOM_SEEDS=40..41` plays one seed again, `0..5000` plays many.
+
+mod sides;
+mod sql;
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use rusqlite::Rows;
+use rusqlite::blob::Blob;
 use rusqlite::types::Value as Stored;
 
 use super::*;
+use sides::{Kind, Sides, answer, told};
 
-/// What a statement gave, or the code with which it failed.
-fn run(connection: &Connection, sql: &str) -> Result<Vec<Vec<Stored>>, Option<i32>> {
-    let rows = || -> rusqlite::Result<Vec<Vec<Stored>>> {
-        let mut statement = connection.prepare(sql)?;
-        let width = statement.column_count();
-        let mut rows = statement.raw_query();
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push((0..width).map(|at| row.get(at)).collect::<rusqlite::Result<_>>()?);
-        }
-        Ok(all)
-    };
-    rows().map_err(|error| error.sqlite_error().map(|error| error.extended_code))
-}
+const SEEDS: &str = "BUCKETHEAD_RANDOM_SEEDS";
+const FEW: Range<u64> = 0..250;
+const STEPS: usize = 90;
 
-fn statement(random: &mut StdRng, open: bool) -> String {
-    let table = ["a", "b", "f"][random.random_range(0..3)];
-    let (n, m) = (random.random_range(0..200), random.random_range(0..3000));
-    // Both sides must write the same, so blobs are made of numbers instead of `randomblob`.
-    let text = format!("printf('%.*c', {m}, 'x') || {n}");
-    match random.random_range(0..22) {
-        0 => "CREATE TABLE IF NOT EXISTS a(k INTEGER PRIMARY KEY, v TEXT, u UNIQUE)".into(),
-        1 => "CREATE TABLE IF NOT EXISTS b(k PRIMARY KEY, v, u CHECK(u <> 7)) WITHOUT ROWID".into(),
-        2 => "CREATE VIRTUAL TABLE IF NOT EXISTS f USING fts5(k, v, u)".into(),
-        3 => "CREATE INDEX IF NOT EXISTS i ON a(v, u)".into(),
-        4 => "CREATE TRIGGER IF NOT EXISTS t AFTER DELETE ON a BEGIN INSERT OR IGNORE INTO b VALUES(old.k, old.v, old.u); END".into(),
-        5 => format!("DROP TABLE IF EXISTS {table}"),
-        6..=9 => format!("INSERT OR REPLACE INTO {table}(k, v, u) VALUES({n}, {text}, {n} % 50)"),
-        10 => format!(
-            "INSERT INTO {table}(k, v, u) WITH RECURSIVE n(i) AS (SELECT {n} UNION ALL SELECT i + 1 FROM n WHERE i < {n} + 40) SELECT i, {text}, i FROM n"
-        ),
-        11 => format!("UPDATE {table} SET v = {text} WHERE k % 7 = {n} % 7"),
-        12 => format!("UPDATE {table} SET u = u + 1 WHERE k > {n}"),
-        13 => format!("DELETE FROM {table} WHERE k % 5 = {n} % 5"),
-        14 if open => "COMMIT".into(),
-        15 if open => "ROLLBACK".into(),
-        14..=16 if !open => ["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"][random.random_range(0..3)].into(),
-        17 => format!("SAVEPOINT s{}", n % 3),
-        18 => format!("ROLLBACK TO s{}", n % 3),
-        19 => format!("RELEASE s{}", n % 3),
-        20 => "VACUUM".into(),
-        _ => format!("SELECT count(*), sum(length(v)), max(u) FROM {table}"),
-    }
-}
-
-fn same_as_stock(seed: u64, page_size: u32) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let page_size = PageSize::new(page_size).unwrap();
-    let database = MemoryDatabase::new(MemoryOptions { page_size, ..options() }).unwrap();
-    let ours = connection::open_trusted(database.file(), Role::Writer).unwrap();
-    let stock = Connection::open_in_memory().unwrap();
-    stock
-        .execute_batch(&format!("PRAGMA page_size = {}; PRAGMA foreign_keys = OFF; PRAGMA cell_size_check = ON;", page_size.get()))
-        .unwrap();
-    // So small that most transactions spill.
-    ours.execute_batch("PRAGMA cache_size = 8").unwrap();
-    for _ in 0..120 {
-        let sql = statement(&mut random, !stock.is_autocommit());
-        assert_eq!(run(&ours, &sql), run(&stock, &sql), "seed {seed}: {sql}");
-        assert_eq!(ours.is_autocommit(), stock.is_autocommit(), "seed {seed}: {sql}");
-        if random.random_bool(0.1) {
-            // A fresh connection: FTS5 keeps things in memory that its own check finds stale, on stock files as well.
-            let reader = connection::open_trusted(database.file(), Role::Reader).unwrap();
-            assert_eq!(run(&reader, "PRAGMA integrity_check"), Ok(vec![vec![Stored::Text("ok".into())]]), "seed {seed}: {sql}");
-        }
-    }
-    if !stock.is_autocommit() {
-        assert_eq!(run(&ours, "COMMIT"), run(&stock, "COMMIT"), "seed {seed}");
-    }
-    drop(ours);
-    assert_eq!(database.check(), Ok(()), "seed {seed}");
-    let bytes = image(&database.pin());
-    let again = MemoryDatabase::load(bytes.as_slice(), options()).unwrap();
-    assert!(image(&again.pin()) == bytes, "seed {seed}");
-    let again = connection::open_trusted(again.file(), Role::Reader).unwrap();
-    for table in ["a", "b", "f", "sqlite_schema"] {
-        let sql = format!("SELECT * FROM {table} ORDER BY 1, 2, 3");
-        assert_eq!(run(&again, &sql), run(&stock, &sql), "seed {seed}: {table}");
-    }
-}
+/// So few levels of statements that are open while others run.
+const DEEPEST: usize = 2;
 
 #[test]
 fn random_sql_gives_what_stock_sqlite_gives() {
-    for seed in 0..60 {
-        same_as_stock(seed, [512, 1024, 4096, 65_536][usize::try_from(seed % 4).unwrap()]);
+    for seed in std::env::var(SEEDS).map_or(FEW, |seeds| range(&seeds).expect("a range of seeds, such as 0..5000")) {
+        let log = RefCell::default();
+        let outcome = catch_unwind(AssertUnwindSafe(|| play(seed, &log)));
+        assert!(outcome.is_ok(), "seed {seed}, by these steps:\n{}", log.into_inner().join("\n"));
     }
+}
+
+fn range(seeds: &str) -> Option<Range<u64>> {
+    match seeds.split_once("..") {
+        Some((first, end)) => Some(first.parse().ok()?..end.parse().ok()?),
+        None => Some(0..seeds.parse().ok()?),
+    }
+}
+
+fn play(seed: u64, log: &RefCell<Vec<String>>) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let page_size = PageSize::new([512, 1024, 4096, 65_536][random.random_range(0..4)]).unwrap();
+    let kind = if seed.is_multiple_of(3) { Kind::Alone } else { Kind::Several };
+    let auto_vacuum = random.random_range(0..3);
+    log.borrow_mut().push(format!("-- {kind:?}, pages of {} bytes, auto_vacuum = {auto_vacuum}", page_size.get()));
+    let sides = Sides::open(kind, page_size, auto_vacuum);
+    let play = Play { random: RefCell::new(random), sides: &sides, log };
+    for at in 0..STEPS {
+        // Not at once: some statements meet nothing at all, and some only what they make themselves.
+        if at == 6 && !seed.is_multiple_of(5) {
+            play.end_transactions();
+            for sql in sql::SCHEMA {
+                play.both(0, sql);
+            }
+        }
+        play.step(0);
+    }
+    play.end_transactions();
+    sides.end();
+}
+
+/// One seed's game.
+struct Play<'a> {
+    random: RefCell<StdRng>,
+    sides: &'a Sides,
+    log: &'a RefCell<Vec<String>>,
+}
+
+impl Play<'_> {
+    fn number(&self, range: Range<usize>) -> usize {
+        self.random.borrow_mut().random_range(range)
+    }
+
+    fn note(&self, at: usize, what: &str) {
+        self.log.borrow_mut().push(format!("{at}: {what}"));
+    }
+
+    /// A statement on both sides, run to its end.
+    fn both(&self, at: usize, sql: &str) {
+        self.note(at, sql);
+        let (ours, stock) = self.sides.pair(at);
+        let answers = (answer(ours, sql), answer(stock, sql));
+        assert_eq!(answers.0, answers.1, "ours and stock's answer to {sql}");
+        if let Some((_, message)) = answers.0.failure() {
+            self.note(at, &format!("-- {message}"));
+        }
+    }
+
+    fn end_transactions(&self) {
+        for at in 0..self.sides.connections() {
+            // A commit is refused where a deferred foreign key is violated.
+            for sql in ["COMMIT", "ROLLBACK"] {
+                if !self.sides.is_autocommit(at) {
+                    self.both(at, sql);
+                }
+            }
+        }
+    }
+
+    /// Deeper steps run while a statement or a blob of a shallower one is open.
+    fn step(&self, depth: usize) {
+        let at = self.number(0..self.sides.connections());
+        match self.number(0..100) {
+            0..8 if depth < DEEPEST => self.half_read(at, depth),
+            8..14 if depth < DEEPEST => self.blob(at, depth),
+            14..18 if depth == 0 || self.sides.kind == Kind::Several => {
+                self.note(at, "-- compared");
+                self.sides.compare_committed();
+            }
+            18..24 => self.retune(at),
+            _ => {
+                let sql = sql::statement(&mut self.random.borrow_mut(), self.sides.is_autocommit(at));
+                self.both(at, &sql);
+            }
+        }
+    }
+
+    /// Settings that change when pages are written and how ours are read, and no answer.
+    fn retune(&self, at: usize) {
+        match self.number(0..10) {
+            0 => self.ours_alone(at, "PRAGMA mmap_size = 0"),
+            1..3 => self.ours_alone(at, "PRAGMA mmap_size = 1099511627776"),
+            setting => {
+                let settings =
+                    ["cache_size = 4", "cache_size = 30", "cache_size = -4000", "cache_spill = OFF", "cache_spill = ON", "shrink_memory"];
+                // On both, because it makes a connection read the schema.
+                self.both(at, &format!("PRAGMA {}", settings[setting % settings.len()]));
+            }
+        }
+    }
+
+    fn ours_alone(&self, at: usize, sql: &str) {
+        self.note(at, &format!("{sql} -- on ours alone"));
+        assert_eq!(answer(self.sides.pair(at).0, sql).failure(), None);
+    }
+
+    /// Reads some rows of a statement, then lets others run, then reads on, or does not.
+    fn half_read(&self, at: usize, depth: usize) {
+        let sql = sql::rows(&mut self.random.borrow_mut());
+        self.note(at, &format!("{sql} -- is begun"));
+        let (ours, stock) = self.sides.pair(at);
+        let (mut ours, mut stock) = match (told(ours.prepare(&sql)), told(stock.prepare(&sql))) {
+            (Ok(ours), Ok(stock)) => (ours, stock),
+            (ours, stock) => return assert_eq!(ours.err(), stock.err(), "preparing {sql}"),
+        };
+        let width = stock.column_count();
+        let (mut ours, mut stock) = (ours.raw_query(), stock.raw_query());
+        for _ in 0..self.number(1..6) {
+            if !same_row(&mut ours, &mut stock, width) {
+                return;
+            }
+        }
+        for _ in 0..self.number(1..8) {
+            self.step(depth + 1);
+        }
+        self.note(at, &format!("{sql} -- goes on"));
+        for _ in 0..self.number(0..100) {
+            if !same_row(&mut ours, &mut stock, width) {
+                return;
+            }
+        }
+        self.note(at, &format!("{sql} -- is left"));
+    }
+
+    /// Reads and writes a blob piece by piece, while others run.
+    fn blob(&self, at: usize, depth: usize) {
+        let (table, row) = (["a", "c"][self.number(0..2)], i64::try_from(self.number(1..60)).unwrap());
+        let read_only = self.number(0..3) == 0;
+        self.note(at, &format!("opens the blob in row {row} of {table}, read_only = {read_only}"));
+        let (ours, stock) = self.sides.pair(at);
+        let open = [ours, stock].map(|connection| told(connection.blob_open("main", table, "v", row, read_only)));
+        let (mut ours, mut stock) = match open.into() {
+            (Ok(ours), Ok(stock)) => (ours, stock),
+            (ours, stock) => return assert_eq!(ours.err(), stock.err(), "opening the blob"),
+        };
+        for _ in 0..self.number(1..6) {
+            assert_eq!(ours.len(), stock.len(), "the blob's length");
+            self.piece(at, &mut ours, &mut stock);
+            if self.number(0..3) == 0 {
+                self.step(depth + 1);
+            }
+        }
+        self.note(at, "closes the blob");
+        assert_eq!(told(ours.close()), told(stock.close()), "closing the blob");
+    }
+
+    fn piece(&self, at: usize, ours: &mut Blob<'_>, stock: &mut Blob<'_>) {
+        let (start, len) = (self.number(0..ours.len() + 2), self.number(1..3000));
+        if self.number(0..2) == 0 {
+            self.note(at, &format!("reads {len} bytes of the blob from {start}"));
+            let (mut one, mut other) = (vec![0; len], vec![0; len]);
+            assert_eq!(told(ours.read_at(&mut one, start)), told(stock.read_at(&mut other, start)), "bytes read of the blob");
+            assert!(one == other, "the blob's bytes");
+        } else {
+            let len = len.min(ours.len().saturating_sub(start));
+            self.note(at, &format!("writes {len} bytes of the blob from {start}"));
+            // Letters, because the blob may be a text.
+            let bytes = vec![b'a' + u8::try_from(len % 26).unwrap(); len];
+            assert_eq!(told(ours.write_at(&bytes, start)), told(stock.write_at(&bytes, start)), "writing the blob");
+        }
+    }
+}
+
+/// Whether there was a row; it was the same one on both sides.
+fn same_row(ours: &mut Rows<'_>, stock: &mut Rows<'_>, width: usize) -> bool {
+    let next = |rows: &mut Rows<'_>| told(rows.next().map(|row| row.map(|row| sides::values(row, width))));
+    let (ours, stock) = (next(ours), next(stock));
+    assert_eq!(ours, stock, "a row of ours and of stock's");
+    matches!(stock, Ok(Some(_)))
 }
