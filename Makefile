@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 CRD := crds/buckethead.dev_bucketdatabases.yaml
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test bench fmt crd testbench clean-tools audit lint \
+.PHONY: help run test deep bench fmt crd testbench clean-tools audit lint \
   lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-shell lint-links lint-unsafe
 
 help: ## list these targets
@@ -19,6 +19,9 @@ run: ## build and serve examples/ on http://127.0.0.1:8080, data in .buckethead
 test: ## all tests; installs etcd, kube-apiserver, MinIO and the rest at the first time
 	@testbench/tools.sh all >/dev/null
 	@cargo test --workspace --locked --no-fail-fast
+
+deep: ## sanitizers, Miri, chosen schedules and a fuzzer on the engine; some 20 minutes, not in CI (PART=fuzz FUZZ_SECONDS=600)
+	@testbench/deep.sh $(or $(PART),all)
 
 lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-docs lint-crd ## all checks that run no test
 

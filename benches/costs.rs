@@ -8,7 +8,7 @@ use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
     Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Flush, Host, HostOptions, Limits, Location, MemoryDatabase,
-    Pin, QueryLimits, Request, SnapshotPolicy, SqlThreads, State, Statement, SystemClock,
+    Pin, QueryLimits, Request, SnapshotPolicy, SqlPool, State, Statement, SystemClock,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ pub fn idle_databases(report: &mut Report) {
         let host = Host::new(HostOptions {
             parallel_restores: 2,
             stores: Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }),
-            sql_threads: SqlThreads::new(2.try_into().unwrap()),
+            sql_pool: SqlPool::new(2.try_into().unwrap()),
             clock: Arc::new(SystemClock),
         });
         let config = |number: usize| DatabaseConfig {

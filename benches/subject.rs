@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{MemoryDatabase, MemoryOptions, SqlThreads};
+use engine::{MemoryDatabase, MemoryOptions, SqlPool};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
@@ -75,5 +75,5 @@ fn open(name: &str) -> Connection {
 
 /// Ours, with room for what is measured.
 pub fn options() -> MemoryOptions {
-    MemoryOptions { max_size: 4 << 30, ..MemoryOptions::new(SqlThreads::new(2.try_into().unwrap())) }
+    MemoryOptions { max_size: 4 << 30, ..MemoryOptions::new(SqlPool::new(2.try_into().unwrap())) }
 }

@@ -143,8 +143,8 @@ impl Server {
 
 fn empty_host() -> Arc<Host> {
     let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
-    let sql_threads = engine::SqlThreads::new(2.try_into().unwrap());
-    Host::new(HostOptions { parallel_restores: 2, stores: Stores::new(policy), sql_threads, clock: Arc::new(SystemClock) })
+    let sql_pool = engine::SqlPool::new(2.try_into().unwrap());
+    Host::new(HostOptions { parallel_restores: 2, stores: Stores::new(policy), sql_pool, clock: Arc::new(SystemClock) })
 }
 
 fn dev(token: Option<&str>) -> Guard {

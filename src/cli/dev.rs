@@ -12,7 +12,7 @@ use controller::Defaults;
 use controller::local::{self, LocalEvent, LocalOptions};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{EndpointPolicy, StoreConfig, Stores};
-use engine::{DatabaseName, Host, HostOptions, SqlThreads, SystemClock};
+use engine::{DatabaseName, Host, HostOptions, SqlPool, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -159,7 +159,7 @@ fn new_host() -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
         stores: Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }),
-        sql_threads: SqlThreads::new(super::sql_threads()),
+        sql_pool: SqlPool::new(super::sql_threads()),
         clock: Arc::new(SystemClock),
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use controller::{Metrics, OperatorOptions};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{Host, HostOptions, SqlThreads, SystemClock};
+use engine::{Host, HostOptions, SqlPool, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -80,7 +80,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
         stores: Stores::new(policy),
-        sql_threads: SqlThreads::new(super::sql_threads()),
+        sql_pool: SqlPool::new(super::sql_threads()),
         clock: Arc::new(SystemClock),
     });
 

@@ -25,7 +25,7 @@ use crate::error::{Error, NotServed};
 use crate::facts::{Origin, SnapshotFacts, State, Uploads};
 use crate::flush::Progress;
 use crate::flusher::{Flusher, Ledger, Settings};
-use crate::memory::{Commits, MemoryOptions, SqlThreads};
+use crate::memory::{Commits, MemoryOptions, SqlPool};
 use crate::names::DatabaseName;
 use crate::restore::{self, Restored};
 use crate::seed;
@@ -39,7 +39,7 @@ pub struct HostOptions {
     /// How stores are reached, and which are refused.
     pub stores: Stores,
     /// Where SQLite runs, for all databases together.
-    pub sql_threads: SqlThreads,
+    pub sql_pool: SqlPool,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -161,7 +161,7 @@ impl Host {
         let options = MemoryOptions {
             max_size: config.limits.max_size,
             clock: Arc::clone(&self.options.clock),
-            ..MemoryOptions::new(self.options.sql_threads.clone())
+            ..MemoryOptions::new(self.options.sql_pool.clone())
         };
         let restored = restore::restore(config, &bucket, &place, options).await?;
         let before = *restored.memory.commits().borrow();

@@ -9,6 +9,9 @@ mod tests;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
 use crate::clock::Clock;
 use crate::pages::{OutOfMemory, Page, PageCount, PageNo, PageSize, PageStore, Version};
 
@@ -150,6 +153,20 @@ fn with_counter(page: &[u8], count: PageCount, counter: u32) -> Vec<u8> {
     bytes[CHANGE_COUNTER].copy_from_slice(&counter.to_be_bytes());
     bytes[VERSION_VALID_FOR].copy_from_slice(&counter.to_be_bytes());
     bytes
+}
+
+/// Whether the schema is UTF-8 throughout. SQLite does not ask, and what hands us names from it does not expect otherwise.
+pub(crate) fn has_names_in_utf8(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let mut schema = connection.prepare("SELECT name, tbl_name, sql FROM sqlite_schema")?;
+    let mut rows = schema.raw_query();
+    while let Some(row) = rows.next()? {
+        for column in 0..3 {
+            if matches!(row.get_ref(column)?, ValueRef::Text(text) if std::str::from_utf8(text).is_err()) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// How the database stores texts, as far as page 1 tells.

@@ -29,7 +29,7 @@ pub use error::{Error, NotServed, Previous};
 pub use facts::{Facts, Origin, SnapshotFacts, State, Uploads};
 pub use host::{Handle, Host, HostOptions};
 pub use memory::{
-    Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, OpenTransaction, PageCount, PageNo, PageSize, Pin, SqlThreads,
+    Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, OpenTransaction, PageCount, PageNo, PageSize, Pin, SqlPool,
     SwitchError, TransactionLimits, TransactionMode,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};

@@ -38,23 +38,23 @@ pub use branch::SwitchError;
 pub use pin::Pin;
 pub use transaction::{OpenTransaction, TransactionLimits, TransactionMode};
 
-/// What databases share: how many statements run at the same time, and the connections that are kept meanwhile.
+/// What databases share: the threads on which statements run, and the connections that are kept meanwhile.
 #[derive(Clone)]
-pub struct SqlThreads {
+pub struct SqlPool {
     threads: Arc<Semaphore>,
     connections: Arc<Connections>,
 }
 
-impl SqlThreads {
+impl SqlPool {
     /// At most so many statements at once; the rest wait in order.
     pub fn new(threads: NonZeroUsize) -> Self {
         Self { threads: Arc::new(Semaphore::new(threads.get())), connections: Arc::new(Connections::new(CONNECTIONS_KEPT)) }
     }
 }
 
-impl fmt::Debug for SqlThreads {
+impl fmt::Debug for SqlPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlThreads").field("threads", &self.threads).finish_non_exhaustive()
+        f.debug_struct("SqlPool").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 
@@ -70,20 +70,20 @@ pub struct MemoryOptions {
     pub max_size: u64,
     /// How many reads run at the same time.
     pub readers: NonZeroUsize,
-    /// Where SQLite runs.
-    pub threads: SqlThreads,
+    /// Where SQLite runs, and what it shares with other databases.
+    pub pool: SqlPool,
     /// Tells when a statement has run too long.
     pub clock: Arc<dyn Clock>,
 }
 
 impl MemoryOptions {
     /// With the system's clock, 4096-byte pages, four readers, and 500 MiB.
-    pub fn new(threads: SqlThreads) -> Self {
+    pub fn new(pool: SqlPool) -> Self {
         Self {
             page_size: PageSize::DEFAULT,
             max_size: 500 << 20,
             readers: const { NonZeroUsize::new(4).expect("is not zero") },
-            threads,
+            pool,
             clock: Arc::new(SystemClock),
         }
     }
@@ -96,7 +96,7 @@ pub struct MemoryDatabase(Arc<Inner>);
 struct Inner {
     file: Registered,
     clock: Arc<dyn Clock>,
-    threads: SqlThreads,
+    pool: SqlPool,
     /// The one writer's place. tokio's mutex is fair: writers get it in the order in which they asked.
     writer: Arc<Mutex<()>>,
     readers: Arc<Semaphore>,
@@ -133,7 +133,7 @@ impl MemoryDatabase {
         Self(Arc::new(Inner {
             file: Registered::new(store),
             clock: options.clock,
-            threads: options.threads,
+            pool: options.pool,
             writer: Arc::default(),
             readers: Arc::new(Semaphore::new(options.readers.get())),
             commits: watch::Sender::new(Commits::default()),
@@ -145,6 +145,9 @@ impl MemoryDatabase {
     pub fn check(&self) -> Result<(), String> {
         let lines = || -> Result<Vec<String>, rusqlite::Error> {
             let connection = connection::open_trusted(&self.0.file, Role::Reader)?;
+            if !image::has_names_in_utf8(&connection)? {
+                return Ok(vec!["the schema holds names or SQL that are not UTF-8".to_owned()]);
+            }
             // Looking at each cell of a page whenever it is fetched doubles the cost of a read; here it is looked at once.
             connection.execute_batch("PRAGMA cell_size_check = ON")?;
             let mut check = connection.prepare("PRAGMA integrity_check(5)")?;
@@ -199,7 +202,7 @@ impl MemoryDatabase {
             let _turn = turn;
             let mut connection = inner.connection()?;
             let outcome = transact(&mut connection, change);
-            inner.threads.connections.put(inner.file.id(), Use::Engine, Open::Plain(connection));
+            inner.pool.connections.put(inner.file.id(), Use::Engine, Open::Plain(connection));
             inner.announce();
             outcome
         })
@@ -267,7 +270,7 @@ impl MemoryDatabase {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Cancel) -> Result<T, SqlError> + Send + 'static) -> Result<T, SqlError> {
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
-        let thread = Arc::clone(&self.0.threads.threads).acquire_owned().await.expect("nobody closes the semaphore");
+        let thread = Arc::clone(&self.0.pool.threads).acquire_owned().await.expect("nobody closes the semaphore");
         let work = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             work(&cancel)
@@ -282,7 +285,7 @@ impl MemoryDatabase {
 impl Inner {
     /// A sandboxed connection: one that was kept, or a new one.
     fn session(&self, purpose: Use, role: Role) -> Result<Session, SqlError> {
-        match self.threads.connections.take(self.file.id(), purpose) {
+        match self.pool.connections.take(self.file.id(), purpose) {
             Some(Open::Session(session)) => Ok(session),
             Some(Open::Plain(_)) | None => Ok(Session::open(&self.file, role, Arc::clone(&self.clock))?),
         }
@@ -290,7 +293,7 @@ impl Inner {
 
     /// One for the engine's own statements.
     fn connection(&self) -> Result<Connection, SqlError> {
-        match self.threads.connections.take(self.file.id(), Use::Engine) {
+        match self.pool.connections.take(self.file.id(), Use::Engine) {
             Some(Open::Plain(connection)) => Ok(connection),
             Some(Open::Session(_)) | None => Ok(connection::open_trusted(&self.file, Role::Writer)?),
         }
@@ -299,7 +302,7 @@ impl Inner {
     /// Keeps a session for later requests, if it is as it was.
     fn keep(&self, purpose: Use, session: Session) {
         if session.is_reusable() {
-            self.threads.connections.put(self.file.id(), purpose, Open::Session(session));
+            self.pool.connections.put(self.file.id(), purpose, Open::Session(session));
         }
     }
 
@@ -312,7 +315,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.threads.connections.forget(self.file.id());
+        self.pool.connections.forget(self.file.id());
     }
 }
 

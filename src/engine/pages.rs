@@ -11,16 +11,18 @@
 mod log;
 mod number;
 mod page;
+#[cfg(test)]
+mod schedules;
 mod stage;
+mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -29,6 +31,7 @@ pub use log::Changes;
 pub use number::{PageCount, PageNo, PageSize};
 pub(crate) use page::{Account, OVERRUN, OutOfMemory, Page};
 pub(crate) use stage::Stage;
+use sync::{AtomicU64, Mutex};
 use table::Table;
 
 /// How many commits have changed a database since it was opened.

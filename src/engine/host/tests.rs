@@ -118,7 +118,7 @@ fn new_host() -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: 4,
         stores: stores(),
-        sql_threads: SqlThreads::new(2.try_into().unwrap()),
+        sql_pool: SqlPool::new(2.try_into().unwrap()),
         clock: Arc::new(SystemClock),
     })
 }

@@ -4,14 +4,14 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::memory::{MemoryDatabase, MemoryOptions, SqlThreads};
+use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
 fn options() -> MemoryOptions {
-    MemoryOptions::new(SqlThreads::new(NonZeroUsize::MIN))
+    MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))
 }
 
 /// A file that stock SQLite wrote.
@@ -138,4 +138,15 @@ fn a_new_change_counter_does_not_make_an_old_page_count_valid() {
     let mut out = Vec::new();
     database.pin().stamped_image(5).read_to_end(&mut out).unwrap();
     MemoryDatabase::load(out.as_slice(), options()).unwrap().check().unwrap();
+}
+
+#[test]
+fn names_that_are_not_utf8_are_refused_by_the_check() {
+    // `CREATE TABLE t(a ÿ)`, with the ÿ as one byte.
+    let change = "UPDATE sqlite_schema SET sql = CAST(x'435245415445205441424c452074286120ff29' AS TEXT)";
+    let bytes = file(&format!("CREATE TABLE t(a); PRAGMA writable_schema = ON; {change}"));
+    let database = MemoryDatabase::load(bytes.as_slice(), options()).unwrap();
+    assert_eq!(database.check(), Err("the schema holds names or SQL that are not UTF-8".to_owned()));
+    let bytes = file("CREATE TABLE größe(ä); CREATE INDEX ö ON größe(ä)");
+    assert_eq!(MemoryDatabase::load(bytes.as_slice(), options()).unwrap().check(), Ok(()));
 }

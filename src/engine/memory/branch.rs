@@ -74,7 +74,7 @@ impl Inner {
         store.end_write(stage);
         if !same_encoding {
             // The encoding of its first database stays with a connection.
-            self.threads.connections.forget(self.file.id());
+            self.pool.connections.forget(self.file.id());
         }
         self.announce();
         Ok(())

@@ -13,7 +13,7 @@ mod scripts;
 mod transaction;
 
 fn options() -> MemoryOptions {
-    MemoryOptions::new(SqlThreads::new(NonZeroUsize::new(4).unwrap()))
+    MemoryOptions::new(SqlPool::new(NonZeroUsize::new(4).unwrap()))
 }
 
 fn database() -> MemoryDatabase {

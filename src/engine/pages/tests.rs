@@ -205,7 +205,9 @@ async fn the_oldest_pin_is_as_old_as_the_commit_that_outdated_it() {
 #[test]
 fn a_large_commit_is_the_same_as_a_small_one() {
     let store = store();
-    let pages: Vec<(u32, u8)> = (1..=5000).map(|number| (number, u8::try_from(number % 251).unwrap())).collect();
+    // Miri takes a thousand times as long.
+    let last = if cfg!(miri) { 300 } else { 5000 };
+    let pages: Vec<(u32, u8)> = (1..=last).map(|number| (number, u8::try_from(number % 251).unwrap())).collect();
     commit(&store, &pages);
     let pin = store.pin();
     commit(&store, &pages.iter().map(|(number, fill)| (*number, fill ^ 1)).collect::<Vec<_>>());
@@ -246,8 +248,10 @@ fn tables_hold_what_a_plain_map_holds() {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    let step = prop_oneof![3 => (0u32..5000, any::<u8>()).prop_map(Ok), 1 => (0u32..5000).prop_map(Err)];
-    proptest!(ProptestConfig::with_cases(200), |(steps in prop::collection::vec(step, 1..80))| {
+    // Miri takes a thousand times as long.
+    let (cases, most, end) = if cfg!(miri) { (4, 20, 300) } else { (200, 80, 5000) };
+    let step = prop_oneof![3 => (0..end, any::<u8>()).prop_map(Ok), 1 => (0..end).prop_map(Err)];
+    proptest!(ProptestConfig::with_cases(cases), |(steps in prop::collection::vec(step, 1..most))| {
         let account = Account::default();
         let mut table = Table::default();
         let mut map = BTreeMap::new();
@@ -268,7 +272,7 @@ fn tables_hold_what_a_plain_map_holds() {
         }
         for (table, map) in frozen {
             prop_assert_eq!(table.filled() as usize, map.len());
-            for index in 0..5000 {
+            for index in 0..end {
                 prop_assert_eq!(table.get(index).map(|page| page.bytes()[0]), map.get(&index).copied());
             }
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::SystemClock;
 use crate::connection::Role;
-use crate::memory::{MemoryDatabase, MemoryOptions, SqlThreads};
+use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
 
 async fn ask(sql: &str, params: Params) -> Result<Vec<ResultSet>, SqlError> {
-    let database = MemoryDatabase::new(MemoryOptions::new(SqlThreads::new(NonZeroUsize::MIN))).unwrap();
+    let database = MemoryDatabase::new(MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))).unwrap();
     let setup = "CREATE TABLE t(a INTEGER PRIMARY KEY, b VARCHAR(9) UNIQUE); INSERT INTO t VALUES(5, 'five'); CREATE TABLE w(a PRIMARY KEY) WITHOUT ROWID";
     database.write(request(setup, Params::None), &QueryLimits::default()).await.unwrap();
     database.write(request(sql, params), &QueryLimits::default()).await.map(|response| response.results)
@@ -118,7 +118,7 @@ async fn text_that_is_not_utf8_fails_its_statement() {
 
 #[test]
 fn a_request_that_nobody_waits_for_begins_no_statement_and_commits_nothing() {
-    let database = MemoryDatabase::new(MemoryOptions::new(SqlThreads::new(NonZeroUsize::MIN))).unwrap();
+    let database = MemoryDatabase::new(MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))).unwrap();
     let session = Session::open(database.file(), Role::Writer, Arc::new(SystemClock)).unwrap();
     let cancel = Cancel::default();
     drop(cancel.on_drop());

@@ -397,13 +397,13 @@ pub(super) mod scarce {
 
     /// Which allocations fail.
     #[derive(Debug, Clone, Copy, Default)]
-    pub(in crate::vfs) struct Plan {
+    pub(in super::super) struct Plan {
         /// The one with this number, counted from one; none if zero.
-        pub(in crate::vfs) nth: usize,
+        pub(in super::super) nth: usize,
         /// And all after it.
-        pub(in crate::vfs) lasting: bool,
+        pub(in super::super) lasting: bool,
         /// How many were asked for since the plan was made.
-        pub(in crate::vfs) asked: usize,
+        pub(in super::super) asked: usize,
     }
 
     thread_local! {
@@ -411,7 +411,7 @@ pub(super) mod scarce {
     }
 
     /// Replaces the plan of this thread, and returns the one before.
-    pub(in crate::vfs) fn replace(plan: Plan) -> Plan {
+    pub(in super::super) fn replace(plan: Plan) -> Plan {
         PLAN.replace(plan)
     }
 

@@ -8,7 +8,7 @@ use crate::vfs::{Lock, Refusal};
 
 /// A call that has reached a file. Pages count from one, as in SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vfs) enum Call {
+pub(in super::super) enum Call {
     Lock(Lock),
     Unlock(Lock),
     /// Offset and length.
@@ -152,9 +152,9 @@ fn judge(what: Refused) -> Result<(), Refusal> {
 }
 
 /// A file as the C callbacks see it in tests.
-pub(in crate::vfs) struct File(crate::vfs::File);
+pub(in super::super) struct File(crate::vfs::File);
 
-pub(in crate::vfs) fn open(file_name: &str) -> Option<File> {
+pub(in super::super) fn open(file_name: &str) -> Option<File> {
     crate::vfs::open(file_name).map(File)
 }
 
@@ -177,51 +177,51 @@ impl File {
         offset / u64::from(self.store.page_size().get()) + 1
     }
 
-    pub(in crate::vfs) fn read(&self, offset: u64, out: &mut [MaybeUninit<u8>]) -> Result<(), Refusal> {
+    pub(in super::super) fn read(&self, offset: u64, out: &mut [MaybeUninit<u8>]) -> Result<(), Refusal> {
         tell(Call::Read(offset, out.len()));
         self.0.read(offset, out)
     }
 
-    pub(in crate::vfs) fn write(&mut self, offset: u64, content: &[u8]) -> Result<(), Refusal> {
+    pub(in super::super) fn write(&mut self, offset: u64, content: &[u8]) -> Result<(), Refusal> {
         tell(Call::Write(self.page(offset)));
         judge(Refused::Write)?;
         self.0.write(offset, content)
     }
 
-    pub(in crate::vfs) fn truncate(&mut self, size: u64) -> Result<(), Refusal> {
+    pub(in super::super) fn truncate(&mut self, size: u64) -> Result<(), Refusal> {
         tell(Call::Truncate(self.page(size) - 1));
         self.0.truncate(size)
     }
 
-    pub(in crate::vfs) fn sync(&self) -> Result<(), Refusal> {
+    pub(in super::super) fn sync(&self) -> Result<(), Refusal> {
         tell(Call::Sync);
         judge(Refused::Sync)?;
         self.0.sync()
     }
 
-    pub(in crate::vfs) fn commit(&mut self) {
+    pub(in super::super) fn commit(&mut self) {
         tell(Call::Commit);
         self.0.commit();
     }
 
-    pub(in crate::vfs) fn lock(&mut self, wanted: Lock) -> Result<(), Refusal> {
+    pub(in super::super) fn lock(&mut self, wanted: Lock) -> Result<(), Refusal> {
         tell(Call::Lock(wanted));
         self.0.lock(wanted)
     }
 
-    pub(in crate::vfs) fn unlock(&mut self, wanted: Lock) {
+    pub(in super::super) fn unlock(&mut self, wanted: Lock) {
         tell(Call::Unlock(wanted));
         self.0.unlock(wanted);
     }
 
-    pub(in crate::vfs) fn lend(&mut self, offset: u64, len: usize) -> Option<&[u8]> {
+    pub(in super::super) fn lend(&mut self, offset: u64, len: usize) -> Option<&[u8]> {
         let page = self.page(offset);
         let lent = self.0.lend(offset, len);
         tell(Call::Lend(page, len, lent.is_some()));
         lent
     }
 
-    pub(in crate::vfs) fn give_back(&mut self) {
+    pub(in super::super) fn give_back(&mut self) {
         tell(Call::GiveBack);
         self.0.give_back();
     }

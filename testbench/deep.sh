@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Looks at the page store and at everything that SQLite's C code and ours share with tools that take minutes: by hand, before a change of
+# src/engine/{pages,vfs,connection,memory,statement,image} is called done. CI does not run it.
+#
+#   testbench/deep.sh miri        the page store under Miri, its tests with threads once per seed
+#   testbench/deep.sh schedules   the same tests under some hundred thousand chosen schedules
+#   testbench/deep.sh asan        databases in memory with AddressSanitizer, in Rust and in SQLite, and with SQLite's own assertions
+#   testbench/deep.sh tsan        the same tests with ThreadSanitizer
+#   testbench/deep.sh fuzz        damaged images, for ${FUZZ_SECONDS:-120} seconds
+#   testbench/deep.sh             each of them
+#
+# All build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into target/deep/. What the
+# fuzzer learned stays in target/deep/corpus and helps the next run; what it found lies in target/deep/findings.
+# The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
+set -euo pipefail
+
+# Rust has these tools in nightly only, and each nightly is another compiler, so one is pinned by its day. A machine that cannot fetch it
+# may have the same one installed as `nightly`.
+nightly='nightly-2026-05-20'
+nightly_version='1.97.0-nightly (e50aa6fba 2026-05-19)'
+cargo_fuzz_version=0.13.2
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=$root/target/deep
+tools=${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/buckethead}/tools
+
+do_miri() {
+  export CARGO_TARGET_DIR=$target/miri MIRIFLAGS='-Zmiri-strict-provenance -Zmiri-disable-isolation'
+  cargo miri test --locked --package pages --lib
+  # A large commit takes Miri half a minute.
+  MIRIFLAGS+=' -Zmiri-many-seeds=0..32' cargo miri test --locked --package pages --lib -- schedules:: --skip large
+}
+
+do_schedules() {
+  CARGO_TARGET_DIR=$target/schedules RUSTFLAGS='--cfg schedules' \
+    cargo test --locked --release --package pages --lib -- schedules::
+}
+
+do_asan() {
+  # Every allocation by itself, so that nothing hides in a pool of SQLite's.
+  sanitize address '-DSQLITE_DEBUG -DSQLITE_DEFAULT_LOOKASIDE=0,0 -DSQLITE_DEFAULT_PCACHE_INITSZ=0'
+  ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 sanitized_tests asan
+}
+
+do_tsan() {
+  sanitize thread
+  # SQLite tests whether it is initialised without a lock, and orders that by a barrier that the tool does not know.
+  TSAN_OPTIONS="suppressions=$(printf 'race:^sqlite3Initialize$\n' | keep tsan-suppressions)" sanitized_tests tsan
+}
+
+do_fuzz() {
+  local cargo_fuzz
+  cargo_fuzz=$(provide_cargo_fuzz)
+  sanitize address,fuzzer-no-link '-DSQLITE_DEFAULT_LOOKASIDE=0,0 -DSQLITE_DEFAULT_PCACHE_INITSZ=0'
+  # It brings its own.
+  unset RUSTFLAGS
+  "$cargo_fuzz" build image --target-dir "$target/fuzz"
+  local image=$target/fuzz/$host/release/image flags=(-entropic=0 -timeout=10 -max_len=32768 "-artifact_prefix=$target/findings/")
+  export ASAN_OPTIONS=malloc_context_size=10
+  mkdir -p "$target"/{corpus,seeds,findings}
+  # Each run begins with all that was kept. Of inputs that reach the same code the smallest is enough.
+  if (($(find "$target/corpus" -type f | wc -l) > 1000)); then
+    rm -rf "$target/corpus.new"
+    mkdir "$target/corpus.new"
+    "$image" -merge=1 "${flags[@]}" "$target/corpus.new" "$target/corpus"
+    rm -rf "$target/corpus"
+    mv "$target/corpus.new" "$target/corpus"
+  fi
+  SEEDS=$target/seeds "$image" "$target"/{corpus,seeds} "${flags[@]}" -max_total_time="${FUZZ_SECONDS:-120}" -print_final_stats=1
+}
+
+# Compiles SQLite, and Rust where the caller does not say otherwise, with this sanitizer. Further flags are SQLite's.
+sanitize() {
+  local clang arch=${host//-/_}
+  clang=$(provide_clang)
+  export RUSTFLAGS=-Zsanitizer=$1 "CC_$arch=$clang" "CFLAGS_$arch=-fsanitize=$1 -g1 -fno-omit-frame-pointer"
+  LIBSQLITE3_FLAGS="$(sed -n 's/^LIBSQLITE3_FLAGS = "\(.*\)"$/\1/p' "$root/.cargo/config.toml") ${2:-}"
+  export LIBSQLITE3_FLAGS
+}
+
+# The standard library is built, too: the tools must see it lock and allocate.
+sanitized_tests() {
+  CARGO_TARGET_DIR=$target/$1 cargo test --locked --package memory --lib -Zbuild-std --target "$host"
+}
+
+keep() {
+  mkdir -p "$target"
+  cat >"$target/$1"
+  echo "$target/$1"
+}
+
+say() { echo "deep: $*" >&2; }
+
+provide_nightly() {
+  local name
+  for name in "$nightly" nightly; do
+    if [[ $name == "$nightly" ]]; then
+      rustup toolchain list | grep -q "^$name" ||
+        rustup toolchain install "$name" --profile minimal --component miri --component rust-src >&2 || continue
+    fi
+    [[ $(rustup run "$name" rustc --version 2>/dev/null) == "rustc $nightly_version" ]] && echo "$name" && return
+  done
+  say "neither $nightly nor a nightly toolchain of the same day can be had"
+  return 1
+}
+
+provide_clang() {
+  local name
+  for name in clang clang-19; do command -v "$name" && return; done
+  say 'installing clang from Debian'
+  (apt-get update -qq && apt-get install -qq --no-install-recommends clang-19) >&2
+  command -v clang-19
+}
+
+provide_cargo_fuzz() {
+  local folder=$tools/cargo-fuzz-$cargo_fuzz_version
+  [[ -x $folder/bin/cargo-fuzz ]] || cargo install --quiet --locked --root "$folder" "cargo-fuzz@$cargo_fuzz_version" >&2
+  echo "$folder/bin/cargo-fuzz"
+}
+
+# Both lock files must name the same libraries, or something else is tested than what is shipped.
+same_versions() {
+  local name
+  for name in libsqlite3-sys parking_lot rusqlite tokio; do
+    diff <(grep -A1 "^name = \"$name\"" "$root/Cargo.lock") <(grep -A1 "^name = \"$name\"" "$root/fuzz/Cargo.lock") >&2 ||
+      { say "$name is another in fuzz/Cargo.lock: cargo update --manifest-path fuzz/Cargo.toml --package $name --precise VERSION" && return 1; }
+  done
+}
+
+run() {
+  local part=$1 log=$target/$1.log begun=$SECONDS
+  mkdir -p "$target"
+  # Not in a condition: bash would ignore `set -e` in there.
+  set +e
+  (set -e; "do_$part") >"$log" 2>&1
+  local status=$?
+  set -e
+  if ((status != 0)); then
+    tail -n 60 "$log" >&2
+    say "$part FAILED after $((SECONDS - begun)) s, exit status $status; all of it is in $log"
+    return 1
+  fi
+  echo "deep: $part passed in $((SECONDS - begun)) s: $(grep -E '^(test result|stat::number_of_executed_units)' "$log" | tail -1)"
+}
+
+cd "$root/fuzz"
+unset AWS_CA_BUNDLE
+RUSTUP_TOOLCHAIN=$(provide_nightly)
+export RUSTUP_TOOLCHAIN CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
+host=$(rustc -vV | sed -n 's/^host: //p')
+same_versions
+
+case ${1:-all} in
+  miri | schedules | asan | tsan | fuzz) run "$1" ;;
+  all) for part in miri schedules asan tsan fuzz; do run "$part"; done ;;
+  *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+esac
