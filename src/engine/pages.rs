@@ -252,32 +252,31 @@ impl PageStore {
     /// Makes the staged pages the newest version and pins it; the stage goes on over that. If the caller has let go of its own pin and
     /// there is no other, nothing but the pages themselves is replaced.
     pub(crate) fn publish(&self, stage: &mut Stage) -> Arc<Version> {
-        let mut past = self.past.lock();
         let mut pages = stage.drain();
-        let newest = self.publish_pages(&mut past, &mut pages, stage);
+        let in_place = if pages.len() <= LARGE_COMMIT { self.publish_in_place(&mut pages, stage) } else { None };
+        let newest = in_place.unwrap_or_else(|| self.publish_beside(&mut pages, stage));
         stage.give_back(pages);
         stage.begin(&newest);
         newest
     }
 
-    fn publish_pages(&self, past: &mut Past, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage) -> Arc<Version> {
-        if pages.len() <= LARGE_COMMIT {
-            let mut newest = self.newest.lock();
-            if let Some(version) = Arc::get_mut(&mut newest) {
-                past.log.append(
-                    Commits(version.commits.0 + 1),
-                    stage.floor(),
-                    version.table.filled(),
-                    pages.iter().map(|(number, _)| *number),
-                );
-                version.apply(pages, stage, &self.account);
-                return Arc::clone(&newest);
-            }
-        }
+    /// Does nothing if somebody has pinned the newest version.
+    fn publish_in_place(&self, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage) -> Option<Arc<Version>> {
+        let mut past = self.past.lock();
+        let mut newest = self.newest.lock();
+        let version = Arc::get_mut(&mut newest)?;
+        let numbers = pages.iter().map(|(number, _)| *number);
+        past.log.append(Commits(version.commits.0 + 1), stage.floor(), version.table.filled(), numbers);
+        version.apply(pages, stage, &self.account);
+        Some(Arc::clone(&newest))
+    }
+
+    /// No lock is held while the next version is put together: only the writer makes one.
+    fn publish_beside(&self, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage) -> Arc<Version> {
         let mut next = self.pin().copy();
-        past.log.append(Commits(next.commits.0 + 1), stage.floor(), next.table.filled(), pages.iter().map(|(number, _)| *number));
+        let (numbers, smallest): (Vec<PageNo>, _) = (pages.iter().map(|(number, _)| *number).collect(), stage.floor());
         next.apply(pages, stage, &self.account);
-        self.succeed(past, next)
+        self.succeed(next, smallest, numbers)
     }
 
     /// Makes `with` the newest version, but for its first page: another branch, another image. Open statements go on reading theirs.
@@ -289,21 +288,23 @@ impl PageStore {
         next.commits = Commits(last.commits.0 + 1);
         next.foreign = 0;
         next.table.visit(|page| next.foreign += u32::from(!page.counts_in(&self.account)));
-        let differences = last.differences(&next);
-        let smallest = last.count.min(next.count);
+        let (differences, smallest) = (last.differences(&next), last.count.min(next.count));
         drop(last);
-        let mut past = self.past.lock();
-        past.log.append(next.commits, smallest, next.table.filled(), differences.into_iter());
-        let newest = self.succeed(&mut past, next);
+        let newest = self.succeed(next, smallest, differences);
         stage.begin(&newest);
         newest
     }
 
-    fn succeed(&self, past: &mut Past, next: Version) -> Arc<Version> {
+    fn succeed(&self, next: Version, smallest: PageCount, changed: Vec<PageNo>) -> Arc<Version> {
         let next = Arc::new(next);
-        let last = std::mem::replace(&mut *self.newest.lock(), Arc::clone(&next));
-        past.remember(&last, &*self.clock);
-        // Here, outside the lock of `newest`: dropping the last reference to many pages takes a while.
+        let last = {
+            let mut past = self.past.lock();
+            past.log.append(next.commits, smallest, next.table.filled(), changed.into_iter());
+            let last = std::mem::replace(&mut *self.newest.lock(), Arc::clone(&next));
+            past.remember(&last, &*self.clock);
+            last
+        };
+        // Here, outside the locks: dropping the last reference to many pages takes a while.
         drop(last);
         next
     }
