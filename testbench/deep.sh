@@ -4,6 +4,7 @@
 #
 #   testbench/deep.sh miri        the page store under Miri, its tests with threads once per seed
 #   testbench/deep.sh schedules   the same tests under some hundred thousand chosen schedules
+#   testbench/deep.sh random      random SQL beside stock SQLite, with the seeds ${RANDOM_SEEDS:-0..5000}
 #   testbench/deep.sh asan        databases in memory with AddressSanitizer, in Rust and in SQLite, and with SQLite's own assertions
 #   testbench/deep.sh tsan        the same tests with ThreadSanitizer
 #   testbench/deep.sh fuzz        damaged images, for ${FUZZ_SECONDS:-120} seconds
@@ -34,6 +35,11 @@ do_miri() {
 do_schedules() {
   CARGO_TARGET_DIR=$target/schedules RUSTFLAGS='--cfg schedules' \
     cargo test --locked --release --package pages --lib -- schedules::
+}
+
+do_random() {
+  CARGO_TARGET_DIR=$target/random BUCKETHEAD_RANDOM_SEEDS=${RANDOM_SEEDS:-0..5000} \
+    cargo test --locked --release --package memory --lib -- memory::tests::random
 }
 
 do_asan() {
@@ -151,7 +157,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | asan | tsan | fuzz) run "$1" ;;
-  all) for part in miri schedules asan tsan fuzz; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
