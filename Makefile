@@ -7,8 +7,8 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 CRD := crds/buckethead.dev_bucketdatabases.yaml
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep bench fmt crd testbench clean-tools audit lint \
-  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-shell lint-links lint-unsafe
+.PHONY: help run test deep bench fmt crd install-yaml testbench clean-tools audit lint \
+  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,12 +18,13 @@ run: ## build and serve examples/ on http://127.0.0.1:8080, data in .buckethead
 
 test: ## all tests; installs etcd, kube-apiserver, MinIO and the rest at the first time
 	@testbench/tools.sh all >/dev/null
+	@testbench/chart.sh server
 	@cargo test --workspace --locked --no-fail-fast
 
 deep: ## sanitizers, Miri, chosen schedules and a fuzzer on the engine; some 20 minutes, not in CI (PART=fuzz FUZZ_SECONDS=600)
 	@testbench/deep.sh $(or $(PART),all)
 
-lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-docs lint-crd ## all checks that run no test
+lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-docs lint-crd lint-chart ## all checks that run no test
 
 lint-fmt:
 	@cargo fmt --all --check
@@ -39,6 +40,9 @@ lint-deny:
 
 lint-crd:
 	@cargo run --quiet --locked -- crd | diff -u $(CRD) - || { echo '$(CRD) is stale: run `make crd`' >&2; exit 1; }
+
+lint-chart:
+	@testbench/chart.sh check
 
 lint-shell:
 	@$$(testbench/tools.sh shell)/shellcheck .ci/run testbench/*.sh
@@ -59,10 +63,14 @@ bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (
 fmt: ## format the sources
 	@cargo fmt --all
 
-crd: ## write crds/ anew from the code
+crd: ## write crds/ anew from the code, and the copies of the charts
 	@mkdir -p $(dir $(CRD))
 	@cargo run --quiet --locked -- crd >$(CRD).new
 	@mv $(CRD).new $(CRD)
+	@for chart in charts/*/; do cp $(CRD) $${chart}files/; done
+
+install-yaml: ## write deploy/install.yaml and the charts' examples anew, after a change of a chart or the CRD
+	@testbench/chart.sh render
 
 testbench: ## a real API server and MinIO to play with, until Ctrl-C; prints where they are
 	@exec testbench/serve.sh

@@ -3,6 +3,7 @@
 #
 #   testbench/tools.sh k8s      etcd, kube-apiserver, kubectl
 #   testbench/tools.sh minio    minio
+#   testbench/tools.sh helm     helm
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package
@@ -35,6 +36,13 @@ build_minio() {
   export CGO_ENABLED=0
   cd minio
   go build -trimpath -ldflags '-s -w' -o "$1/minio" github.com/minio/minio
+}
+
+build_helm() {
+  export CGO_ENABLED=0
+  cd helm
+  go build -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$(go list -m -f '{{.Version}}' helm.sh/helm/v4)" \
+    -o "$1/helm" helm.sh/helm/v4/cmd/helm
 }
 
 build_deny() {
@@ -88,7 +96,7 @@ pins() {
   declare -f "build_$1" pip_install
   case $1 in
     k8s) cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
-    minio) cat "$here"/tools/minio/go.{mod,sum} ;;
+    minio | helm) cat "$here/tools/$1"/go.{mod,sum} ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
     # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
@@ -126,7 +134,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | deny | shell | seed) provide "$1" ;;
-  all) for part in k8s minio deny shell seed; do provide "$part"; done ;;
+  k8s | minio | helm | deny | shell | seed) provide "$1" ;;
+  all) for part in k8s minio helm deny shell seed; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

@@ -1,0 +1,53 @@
+{{- define "buckethead.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* They can never change: a Deployment's selector is immutable. */ -}}
+{{- define "buckethead.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "buckethead.labels" -}}
+{{ include "buckethead.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "buckethead.serviceAccount" -}}
+{{- default (ternary (include "buckethead.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "buckethead.image" -}}
+{{- $image := .Values.image -}}
+{{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{- define "buckethead.publicUrl" -}}
+{{- $port := .Values.service.port | int -}}
+{{- default (printf "http://%s.%s.svc%s" (include "buckethead.fullname" .) .Release.Namespace (ternary "" (printf ":%d" $port) (eq $port 80))) .Values.publicUrl -}}
+{{- end -}}
+
+{{- /* What the operator asks of the API server, and no more. It reads Secrets by name, so it may neither list nor watch them. */ -}}
+{{- define "buckethead.rules" -}}
+- apiGroups: [buckethead.dev]
+  resources: [bucketdatabases]
+  verbs: [list, watch, patch]
+- apiGroups: [buckethead.dev]
+  resources: [bucketdatabases/status]
+  verbs: [patch]
+- apiGroups: ['']
+  resources: [secrets]
+  verbs: [get, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# Checks the Helm charts, and renders what is kept of them.
+#
+#   testbench/chart.sh check     lints, and compares what they render with what is kept; needs no cluster
+#   testbench/chart.sh render    writes deploy/install.yaml, and beside each charts/buckethead/ci/*-values.yaml what it renders to
+#   testbench/chart.sh server    shows every rendered object to a real API server (strict, dry run, under restricted PodSecurity)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+chart=charts/buckethead
+crd=crds/buckethead.dev_bucketdatabases.yaml
+tools=$(testbench/tools.sh helm)
+dir=$(mktemp -d "${TMPDIR:-/tmp}/buckethead-chart.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+# Neither the plugins nor the cluster of whoever runs this may decide about the outcome.
+export HELM_CACHE_HOME=$dir/helm HELM_CONFIG_HOME=$dir/helm HELM_DATA_HOME=$dir/helm KUBECONFIG=/dev/null
+
+fail() {
+  echo "chart: $*" >&2
+  exit 1
+}
+
+rendered() { # arguments of `helm template`…
+  "$tools/helm" template buckethead "$chart" --namespace buckethead "$@"
+}
+
+install_yaml() {
+  cat <<'YAML'
+# The operator with the default values of charts/buckethead, for those who do without Helm. Written by `make install-yaml`; do not edit.
+# Set the image to where your nodes find it, then: kubectl apply --server-side -f install.yaml
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: buckethead
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+YAML
+  # It is not Helm's.
+  rendered | sed -E '/^ +(helm\.sh\/chart|app\.kubernetes\.io\/managed-by): /d; /^# Source: /d'
+}
+
+# Writes into the folder $1 all that is kept, under the names that it has in the repository.
+render() {
+  mkdir -p "$1/deploy" "$1/$chart/ci"
+  install_yaml >"$1/deploy/install.yaml"
+  local values
+  for values in "$chart"/ci/*-values.yaml; do
+    rendered --values "$values" >"$1/${values%-values.yaml}-rendered.yaml"
+  done
+}
+
+# What must hold whatever the values are: the kept files show changes, this says which are none.
+check_rules() { # file
+  local line
+  for line in 'type: Recreate' 'runAsNonRoot: true' 'type: RuntimeDefault' 'allowPrivilegeEscalation: false' \
+    'readOnlyRootFilesystem: true' 'drop: [ALL]' 'path: /livez' 'path: /readyz'; do
+    grep -qE "^ +${line//[\[]/\\[}$" "$1" || fail "$1 lacks: $line"
+  done
+  grep -qE '^  replicas: [01]$' "$1" || fail "$1: more than one replica"
+  ! grep -nE "verbs: .*\*|- ['\"]?\*" "$1" || fail "$1: a role with a wildcard"
+  # Each list of Secrets would hold the keys of every tenant.
+  ! grep -A1 'resources: .*secrets' "$1" | grep 'verbs:' | grep -v ' \[get, create, patch\]$' || fail "$1: other verbs on Secrets than get, create, patch"
+}
+
+check_crd() { # chart
+  cmp "$crd" "$1/files/$(basename "$crd")" || fail "the copy is stale: run \`make crd\`"
+  local found
+  # The substitution drops the empty lines at the end.
+  found=$("$tools/helm" template x "$1" --show-only templates/crds.yaml | sed -n '/^apiVersion/,$p')
+  grep -q '^    helm.sh/resource-policy: keep$' <<<"$found" || fail "an uninstall of $1 would delete every database"
+  diff -u <(sed -n '/^apiVersion/,$p' "$crd") <(sed '/^  annotations:$/d; /helm.sh\/resource-policy/d' <<<"$found") ||
+    fail "$1 renders another CustomResourceDefinition"
+}
+
+# The message must name the field, so that whoever reads it knows what to correct.
+refuses() { # what the message says, arguments of `helm template`…
+  local message
+  if message=$(rendered "${@:2}" 2>&1); then fail "the chart accepts ${*:2}"; fi
+  grep -qF -- "$1" <<<"$message" || fail "the refusal of ${*:2} does not say \"$1\": $message"
+}
+
+check() {
+  local each version
+  for each in "$chart" "$chart-crds"; do
+    "$tools/helm" lint --strict --quiet "$each"
+    check_crd "$each"
+    version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
+    grep -qx "appVersion: $version" "$each/Chart.yaml" || fail "$each: appVersion is not that of Cargo.toml, $version"
+  done
+  for each in "$chart"/ci/*-values.yaml; do "$tools/helm" lint --strict --quiet "$chart" --values "$each"; done
+
+  render "$dir"
+  for each in deploy/install.yaml "$chart"/ci/*-values.yaml; do
+    each=${each/%-values.yaml/-rendered.yaml}
+    diff -u "$each" "$dir/$each" || fail "$each is stale: run \`make install-yaml\`"
+    check_rules "$dir/$each"
+  done
+  ! grep -n 'kind: ClusterRole' "$chart/ci/namespaced-rendered.yaml" || fail 'the namespaced form asks for rights on the cluster'
+
+  rendered --set service.port=8080 | grep -q -- '--public-url=http://buckethead\.buckethead\.svc:8080$' || fail 'the URL lacks the port'
+
+  refuses "'/replicas': maximum" --set replicas=2
+  refuses "'/replicas': got string, want integer" --set-string replicas=1
+  refuses "'replicaCount' not allowed" --set replicaCount=1
+  refuses "at '/image': additional properties 'registry' not allowed" --set image.registry=example.com
+  refuses "'/image/digest'" --set image.digest=sha256:abc
+  refuses "'/watchNamespaces'" --set watchNamespaces=apps
+  refuses "'/watchNamespaces/0'" --set 'watchNamespaces={Apps}'
+  refuses "'/publicUrl'" --set publicUrl=databases.example
+  refuses "'/logFormat'" --set logFormat=xml
+  refuses "'/terminationGracePeriodSeconds'" --set terminationGracePeriodSeconds=5
+  refuses "'/service/port'" --set service.port=http
+  refuses "'/resources/limits/memory'" --set resources.limits.memory=true
+  refuses "'/extraEnv/0'" --set 'extraEnv[0].value=x'
+  refuses '>=1.33' --kube-version 1.32.9
+}
+
+server() {
+  local line kubeconfig kubectl file namespace said
+  # It ends with this program, because its standard input does.
+  coproc BENCH { exec testbench/serve.sh k8s; }
+  read -r line <&"${BENCH[0]}" || fail 'the API server did not start'
+  kubeconfig=$(grep -oP '"kubeconfig": "\K[^"]*' <<<"$line")
+  kubectl=$(grep -oP '"kubectl": "\K[^"]*' <<<"$line")
+  for namespace in buckethead apps staging; do
+    "$kubectl" --kubeconfig "$kubeconfig" create namespace "$namespace"
+    "$kubectl" --kubeconfig "$kubeconfig" label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted
+  done >/dev/null
+  render "$dir"
+  "$tools/helm" template buckethead-crds "$chart-crds" >"$dir/crds.yaml"
+  for file in "$dir"/deploy/*.yaml "$dir/$chart"/ci/*.yaml "$dir"/*.yaml; do
+    said=$("$kubectl" --kubeconfig "$kubeconfig" apply --server-side --dry-run=server --validate=strict --filename "$file" 2>&1) || fail "$said"
+    # A Deployment that breaks a rule of PodSecurity is only warned of; its Pods would be refused.
+    ! grep '^Warning' <<<"$said" || fail "the API server warns about ${file#"$dir/"}"
+    echo "chart: the API server accepts ${file#"$dir/"}, objects: $(wc -l <<<"$said")"
+  done
+  eval "exec ${BENCH[1]}>&-"
+  wait "$BENCH_PID"
+}
+
+case ${1:-} in
+  check | server) "$1" ;;
+  render) render . ;;
+  *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+esac
