@@ -44,8 +44,13 @@ do_random() {
 
 do_asan() {
   # Every allocation by itself, so that nothing hides in a pool of SQLite's.
-  sanitize address '-DSQLITE_DEBUG -DSQLITE_DEFAULT_LOOKASIDE=0,0 -DSQLITE_DEFAULT_PCACHE_INITSZ=0'
-  ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 sanitized_tests asan
+  local pools='-DSQLITE_DEFAULT_LOOKASIDE=0,0 -DSQLITE_DEFAULT_PCACHE_INITSZ=0'
+  export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1
+  sanitize address "-DSQLITE_DEBUG $pools"
+  # FTS5 asserts that savepoints nest, which they do not where a statement is half read; it fails on stock databases alike.
+  sanitized_tests asan --skip memory::tests::random
+  sanitize address "$pools"
+  sanitized_tests asan memory::tests::random
 }
 
 do_tsan() {
@@ -84,9 +89,9 @@ sanitize() {
   export LIBSQLITE3_FLAGS
 }
 
-# The standard library is built, too: the tools must see it lock and allocate.
+# The standard library is built, too: the tools must see it lock and allocate. What follows the folder's name says which tests.
 sanitized_tests() {
-  CARGO_TARGET_DIR=$target/$1 cargo test --locked --package memory --lib -Zbuild-std --target "$host"
+  CARGO_TARGET_DIR=$target/$1 cargo test --locked --package memory --lib -Zbuild-std --target "$host" -- "${@:2}"
 }
 
 keep() {
