@@ -46,11 +46,12 @@ do_asan() {
   # Every allocation by itself, so that nothing hides in a pool of SQLite's.
   local pools='-DSQLITE_DEFAULT_LOOKASIDE=0,0 -DSQLITE_DEFAULT_PCACHE_INITSZ=0'
   export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1
-  sanitize address "-DSQLITE_DEBUG $pools"
-  # FTS5 asserts that savepoints nest, which they do not where a statement is half read; it fails on stock databases alike.
-  sanitized_tests asan --skip memory::tests::random
   sanitize address "$pools"
-  sanitized_tests asan memory::tests::random
+  sanitized_tests asan
+  # Its own assertions do not hold where a test refuses what no file system refuses, nor, in FTS5, where a statement is half read while
+  # others run, which is so on stock databases as well.
+  sanitize address "-DSQLITE_DEBUG $pools"
+  sanitized_tests asan --skip memory::tests::random --skip vfs::tests::commit --skip vfs::tests::limits --skip vfs::tests::scarce
 }
 
 do_tsan() {
