@@ -77,16 +77,18 @@ impl Version {
         self.table.differences(&other.table).into_iter().filter_map(PageNo::from_index).collect()
     }
 
-    /// Puts the staged pages in their places. What they replace goes back to the stage, as far as nobody else holds it.
+    /// Puts the staged pages in their places. What is not used any more goes back to the stage, as far as nobody else holds it.
     fn apply(&mut self, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage, account: &Account) {
         if stage.floor() < self.count {
             let foreign = &mut self.foreign;
             self.table.truncate(stage.floor().0, |page| *foreign -= u32::from(!page.counts_in(account)));
         }
         for (number, page) in pages.drain(..) {
-            if let Some(before) = self.table.set(number.index(), page) {
-                self.foreign -= u32::from(!before.counts_in(account));
-                stage.keep(before);
+            // Pages that move make scans wait for memory. Page 1 changes with each commit, and no scan reads it.
+            let unused = if number == PageNo::FIRST { self.table.set(0, page) } else { self.table.update(number.index(), page) };
+            if let Some(unused) = unused {
+                self.foreign -= u32::from(!unused.counts_in(account));
+                stage.keep(unused);
             }
         }
         self.count = stage.count();

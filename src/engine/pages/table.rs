@@ -46,12 +46,30 @@ impl Table {
 
     /// Puts a page there and returns the one before.
     pub(super) fn set(&mut self, index: u32, page: Page) -> Option<Page> {
+        let before = self.place(index).replace(page);
+        self.filled += u32::from(before.is_none());
+        before
+    }
+
+    /// Puts a page there and returns the one that is not used any more: that one, if its bytes could go into the one that was there, which
+    /// then keeps its place in memory beside those of its neighbours.
+    pub(super) fn update(&mut self, index: u32, page: Page) -> Option<Page> {
+        let place = self.place(index);
+        if let Some(present) = place
+            && present.overwrite(page.bytes())
+        {
+            return Some(page);
+        }
+        let before = place.replace(page);
+        self.filled += u32::from(before.is_none());
+        before
+    }
+
+    fn place(&mut self, index: u32) -> &mut Option<Page> {
         while u64::from(index) >= capacity(self.height) {
             self.grow();
         }
-        let before = set(&mut self.root, self.height - 1, index, page);
-        self.filled += u32::from(before.is_none());
-        before
+        place(&mut self.root, self.height - 1, index)
     }
 
     /// Drops every page at or above `count`, each after `look` has seen it.
@@ -134,11 +152,12 @@ fn slot(index: u32, level: u32) -> usize {
     (index >> (BITS * level)) as usize % FAN_OUT
 }
 
-fn set(node: &mut Option<Arc<Node>>, level: u32, index: u32, page: Page) -> Option<Page> {
+/// Where the page goes. Nodes on the way that somebody else holds are copied.
+fn place(node: &mut Option<Arc<Node>>, level: u32, index: u32) -> &mut Option<Page> {
     let node = node.get_or_insert_with(|| Arc::new(Node::empty(level)));
     match Arc::make_mut(node) {
-        Node::Inner(children) => set(&mut children[slot(index, level)], level - 1, index, page),
-        Node::Leaf(pages) => pages[slot(index, level)].replace(page),
+        Node::Inner(children) => place(&mut children[slot(index, level)], level - 1, index),
+        Node::Leaf(pages) => &mut pages[slot(index, level)],
     }
 }
 

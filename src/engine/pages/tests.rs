@@ -49,6 +49,20 @@ fn an_unpinned_version_is_changed_in_place() {
 }
 
 #[test]
+fn a_page_that_nobody_pins_keeps_its_place_in_memory() {
+    let store = store();
+    commit(&store, &[(1, 1), (2, 2), (3, 3)]);
+    let place = |number| store.pin().page(no(number)).unwrap().bytes().as_ptr();
+    let (second, third) = (place(2), place(3));
+    commit(&store, &[(1, 9), (2, 9), (3, 9)]);
+    assert_eq!((place(2), place(3)), (second, third));
+    let fork = PageStore::fork(&store.pin(), u64::MAX, Arc::new(SystemClock));
+    commit(&store, &[(2, 10)]);
+    assert_ne!(place(2), second);
+    assert_eq!([&store, &fork].map(|store| first_byte(&store.pin(), 2)), [Some(10), Some(9)]);
+}
+
+#[test]
 fn pages_that_nobody_holds_are_freed_or_kept_for_the_next_commit() {
     let store = store();
     let page = (512 + OVERRUN) as u64;
