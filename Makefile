@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 CRD := crds/buckethead.dev_bucketdatabases.yaml
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep bench fmt crd install-yaml testbench clean-tools audit lint \
+.PHONY: help run test deep bench fmt crd install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
   lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
@@ -45,7 +45,7 @@ lint-chart:
 	@testbench/chart.sh check
 
 lint-shell:
-	@$$(testbench/tools.sh shell)/shellcheck .ci/run testbench/*.sh
+	@$$(testbench/tools.sh shell)/shellcheck .ci/run testbench/*.sh e2e/*.sh
 
 lint-links:
 	@testbench/links.sh
@@ -75,5 +75,16 @@ install-yaml: ## write deploy/install.yaml and the charts' examples anew, after 
 testbench: ## a real API server and MinIO to play with, until Ctrl-C; prints where they are
 	@exec testbench/serve.sh
 
-clean-tools: ## delete the programs that the tests installed
-	@rm -rf '$(CACHE)/tools'
+image: ## the operator's image, without Docker, as an archive (PROFILE=dev ARCH=arm64 IMAGE=name:tag PUSH=1)
+	@e2e/image.sh
+
+cluster-up: ## a real cluster of one node with MinIO to play with, without Docker (as root; CLUSTER=name for several)
+	@e2e/native.sh up
+	@e2e/native.sh run kubectl apply --filename e2e/manifests/minio.yaml
+	@e2e/native.sh run kubectl rollout status --namespace minio deployment/minio
+
+cluster-down: ## end it; nothing of it is left
+	@e2e/native.sh down
+
+clean-tools: ## delete the programs and images that the tests installed
+	@rm -rf '$(CACHE)/tools' '$(CACHE)/images'

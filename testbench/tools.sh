@@ -4,10 +4,13 @@
 #   testbench/tools.sh k8s      etcd, kube-apiserver, kubectl
 #   testbench/tools.sh minio    minio
 #   testbench/tools.sh helm     helm
+#   testbench/tools.sh node     kube-controller-manager, kube-scheduler, kubelet, kube-proxy
+#   testbench/tools.sh coredns  coredns
+#   testbench/tools.sh crane    crane
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package
-#   testbench/tools.sh all      each of them
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
@@ -22,6 +25,16 @@ cache=${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/buckethead}/tools
 build_k8s() {
   export CGO_ENABLED=0
   (cd etcd && go build -trimpath -ldflags '-s -w' -o "$1/etcd" go.etcd.io/etcd/server/v3)
+  build_kubernetes "$1" k8s.io/kubernetes/cmd/{kube-apiserver,kubectl}
+}
+
+build_node() {
+  build_kubernetes "$1" k8s.io/kubernetes/cmd/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy}
+}
+
+# Into folder $1, the programs that follow.
+build_kubernetes() {
+  export CGO_ENABLED=0
   cd kubernetes
   # Without these the server calls itself v0.0.0.
   local version flags=''
@@ -29,7 +42,7 @@ build_k8s() {
   for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     flags+=" -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")"
   done
-  go build -trimpath -ldflags "-s -w$flags" -o "$1/" k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+  go build -trimpath -ldflags "-s -w$flags" -o "$1/" "${@:2}"
 }
 
 build_minio() {
@@ -43,6 +56,18 @@ build_helm() {
   cd helm
   go build -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$(go list -m -f '{{.Version}}' helm.sh/helm/v4)" \
     -o "$1/helm" helm.sh/helm/v4/cmd/helm
+}
+
+build_coredns() {
+  export CGO_ENABLED=0
+  cd coredns
+  go build -trimpath -ldflags '-s -w' -o "$1/coredns" github.com/coredns/coredns
+}
+
+build_crane() {
+  export CGO_ENABLED=0
+  cd crane
+  go build -trimpath -ldflags '-s -w' -o "$1/crane" github.com/google/go-containerregistry/cmd/crane
 }
 
 build_deny() {
@@ -95,8 +120,9 @@ say() { echo "testbench: $*" >&2; }
 pins() {
   declare -f "build_$1" pip_install
   case $1 in
-    k8s) cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
-    minio | helm) cat "$here/tools/$1"/go.{mod,sum} ;;
+    k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
+    node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
+    minio | helm | coredns | crane) cat "$here/tools/$1"/go.{mod,sum} ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
     # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
@@ -134,7 +160,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | deny | shell | seed) provide "$1" ;;
+  k8s | minio | helm | node | coredns | crane | deny | shell | seed) provide "$1" ;;
   all) for part in k8s minio helm deny shell seed; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
