@@ -50,6 +50,8 @@ namespaces() {
   settings
   ip link set lo up
   ip address add "$host/32" dev lo
+  # Services are reached from here as well: kube-proxy redirects only what has a way to go.
+  ip route add 10.96.0.0/16 dev lo src "$host"
   # Else two nodes on one machine would each take the Pods of the other for leftovers.
   for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*/; do
     [[ ! -e $hierarchy/cgroup.procs ]] || mkdir -p "$hierarchy/$name"
