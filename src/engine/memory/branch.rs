@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Inner, MemoryDatabase, MemoryOptions, Pin};
 use crate::image;
-use crate::pages::{NotTheWriter, Page, PageNo, PageSize, PageStore, Version};
-use crate::sql::SqlErrorKind;
+use crate::pages::{Page, PageNo, PageStore, Version};
 
 /// Why a database does not switch to another version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,13 +44,17 @@ impl MemoryDatabase {
     pub async fn switch(&self, to: &Pin) -> Result<(), SwitchError> {
         let (ours, theirs) = (self.0.file.store().page_size(), to.page_size());
         if ours != theirs {
-            return Err(SwitchError::PageSize { ours: PageSize::get(ours), theirs: theirs.get() });
+            return Err(SwitchError::PageSize { ours: ours.get(), theirs: theirs.get() });
         }
         // The turn is asked for first: of those who come later, none is let in before.
-        let (_turn, ()) = tokio::join!(Arc::clone(&self.0.writer).lock_owned(), self.end_transactions("the database was switched"));
+        let (turn, ()) = tokio::join!(Arc::clone(&self.0.writer).lock_owned(), self.end_transactions("the database was switched"));
         let (inner, to) = (Arc::clone(&self.0), Arc::clone(&to.0));
-        let switched = self.run(move |_| Ok(inner.switch(&to))).await;
-        switched.unwrap_or_else(|error| Err(if error.kind == SqlErrorKind::Busy { SwitchError::Busy } else { SwitchError::GivenUp }))
+        let switched = self.run(move |_| {
+            // With the work, which goes on if the caller leaves: nobody else may write before it has ended.
+            let _turn = turn;
+            Ok(inner.switch(&to))
+        });
+        switched.await.unwrap_or(Err(SwitchError::GivenUp))
     }
 }
 
@@ -66,9 +69,7 @@ impl Inner {
         let bytes = image::succeeding(first.bytes(), to.count(), last_first.bytes());
         let first = Page::copy_of(&bytes, store.account()).map_err(|_| SwitchError::OutOfMemory)?;
         let same_encoding = image::encoding(&bytes) == image::encoding(last_first.bytes());
-        let mut stage = store.begin_write(&last).map_err(|why| match why {
-            NotTheWriter::Taken | NotTheWriter::Stale => SwitchError::Busy,
-        })?;
+        let mut stage = store.begin_write(&last).map_err(|_| SwitchError::Busy)?;
         drop(last);
         store.replace(&mut stage, to, first);
         store.end_write(stage);

@@ -73,9 +73,10 @@ impl MemoryDatabase {
         let opened = self.run(move |_| {
             let session = inner.session(purpose, role)?;
             statement::begin(&session, begin)?;
-            Ok(session)
+            // The place goes with the session: if the caller leaves now, it is free once the session is closed, and not before.
+            Ok((session, place))
         });
-        let session = opened.await?;
+        let (session, place) = opened.await?;
         let (commands, commanded) = mpsc::channel(1);
         let ended = Arc::new(OnceLock::new());
         let keeper = Keeper {

@@ -180,3 +180,16 @@ async fn a_caller_who_leaves_in_the_middle_of_a_statement_stops_it() {
     transaction.commit().await.unwrap();
     assert_eq!(count(&database).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_leaves_while_a_transaction_opens_makes_nobody_busy() {
+    let database = table().await;
+    for n in 0..300 {
+        let mut opening = Box::pin(database.begin(TransactionMode::Write, &LIMITS));
+        // The first poll takes the place and hands the work to a thread, which may even be done by now.
+        drop(futures::poll!(&mut opening));
+        drop(opening);
+        write(&database, &format!("INSERT INTO t VALUES({n})")).await.unwrap();
+    }
+    assert_eq!(count(&database).await, 300);
+}
