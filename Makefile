@@ -78,13 +78,11 @@ testbench: ## a real API server and MinIO to play with, until Ctrl-C; prints whe
 image: ## the operator's image, without Docker, as an archive (PROFILE=dev ARCH=arm64 IMAGE=name:tag PUSH=1)
 	@e2e/image.sh
 
-cluster-up: ## a real cluster of one node with MinIO to play with, without Docker (as root; CLUSTER=name for several)
-	@e2e/native.sh up
-	@e2e/native.sh run kubectl apply --filename e2e/manifests/minio.yaml
-	@e2e/native.sh run kubectl rollout status --namespace minio deployment/minio
+cluster-up: ## a real cluster of one node with MinIO to play with (CLUSTER=name for several; without a Docker engine it needs root)
+	@e2e/cluster.sh up
 
 cluster-down: ## end it; nothing of it is left
-	@e2e/native.sh down
+	@e2e/cluster.sh down
 
 clean-tools: ## delete the programs and images that the tests installed
 	@rm -rf '$(CACHE)/tools' '$(CACHE)/images'

