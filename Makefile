@@ -7,11 +7,11 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 CRD := crds/buckethead.dev_bucketdatabases.yaml
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep bench fmt crd install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
+.PHONY: help run test deep e2e bench fmt crd install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
   lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and serve examples/ on http://127.0.0.1:8080, data in .buckethead
 	@exec cargo run --locked -- dev --manifests examples/ --data .buckethead --listen 127.0.0.1:8080 --s3-listen 127.0.0.1:9100
@@ -20,6 +20,9 @@ test: ## all tests; installs etcd, kube-apiserver, MinIO and the rest at the fir
 	@testbench/tools.sh all >/dev/null
 	@testbench/chart.sh server
 	@cargo test --workspace --locked --no-fail-fast
+
+e2e: ## the image, the charts and the operator as a Pod, in a cluster that starts and ends with it (SCENARIO=name for one)
+	@e2e/run.sh $(SCENARIO)
 
 deep: ## sanitizers, Miri, chosen schedules and a fuzzer on the engine; some 20 minutes, not in CI (PART=fuzz FUZZ_SECONDS=600)
 	@testbench/deep.sh $(or $(PART),all)
@@ -31,6 +34,7 @@ lint-fmt:
 
 lint-clippy:
 	@cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	@cargo clippy --quiet --workspace --test e2e --locked -- -D warnings
 
 lint-docs:
 	@RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --quiet --workspace --no-deps --document-private-items --locked
@@ -52,7 +56,7 @@ lint-links:
 
 # The compiler denies it, but each file could allow itself.
 lint-unsafe:
-	@! grep -rnwE --include='*.rs' 'unsafe|allow\(unsafe_code' src tests | grep -vE '^src/engine/vfs/ffi\.rs:|:[0-9]+: *//' || { echo 'unsafe code belongs into src/engine/vfs/ffi.rs' >&2; exit 1; }
+	@! grep -rnwE --include='*.rs' 'unsafe|allow\(unsafe_code' src tests e2e | grep -vE '^src/engine/vfs/ffi\.rs:|:[0-9]+: *//' || { echo 'unsafe code belongs into src/engine/vfs/ffi.rs' >&2; exit 1; }
 
 audit: ## look for known vulnerabilities; fetches the advisory database, so it needs the internet
 	@$$(testbench/tools.sh deny)/cargo-deny check advisories

@@ -1,0 +1,15 @@
+//! What the scenarios stand on: the cluster as `kubectl` shows it, a release of the chart, the store, and a client in a Pod.
+
+mod client;
+mod manifest;
+mod record;
+mod release;
+mod scenario;
+mod store;
+#[path = "../../tests/it/support/wait.rs"]
+mod wait;
+
+pub(crate) use manifest::{DATABASE, KEY, Resource};
+pub(crate) use release::Release;
+pub(crate) use scenario::Scenario;
+pub(crate) use wait::until;

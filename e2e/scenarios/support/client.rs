@@ -1,0 +1,60 @@
+//! A database, as an app in another Pod uses it: by the connection Secret and the Service.
+
+use serde_json::Value;
+
+use super::scenario::Scenario;
+use super::wait::until;
+
+/// A database, and what its connection Secret tells of it.
+pub(crate) struct Database<'a> {
+    scenario: &'a Scenario,
+    url: String,
+    token: String,
+}
+
+impl<'a> Database<'a> {
+    pub(super) async fn connect(scenario: &'a Scenario, name: &str) -> Self {
+        let template = "--output=go-template={{.data.url | base64decode}} {{.data.token | base64decode}}";
+        let secret = scenario.kubectl(&["get", "secret", &format!("{name}-buckethead"), template]).await;
+        let (url, token) = secret.split_once(' ').unwrap();
+        let database = Self { scenario, url: url.to_owned(), token: token.to_owned() };
+        // The node learns of a Service's new endpoint a moment after the operator is ready.
+        database.sql_once_it_answers("select 1").await;
+        database
+    }
+
+    /// The rows of the last statement.
+    pub(crate) async fn sql(&self, sql: &str) -> Value {
+        self.try_sql(sql).await.unwrap_or_else(|refusal| panic!("{sql}: {refusal}"))
+    }
+
+    /// The rows, once it answers: its operator may just have been replaced. A refusal by SQLite is an answer.
+    pub(crate) async fn sql_once_it_answers(&self, sql: &str) -> Value {
+        until(&format!("an answer to {sql}"), async || match self.try_sql(sql).await {
+            Ok(rows) => Some(rows),
+            Err(said) => {
+                assert!(!said.contains("/problems/sql-"), "{sql}: {said}");
+                None
+            }
+        })
+        .await
+    }
+
+    /// Saves now.
+    pub(crate) async fn flush(&self) {
+        self.post("flush", "").await.unwrap_or_else(|refusal| panic!("flush: {refusal}"));
+    }
+
+    /// `Err` holds the problem in the words of the API, or those of curl.
+    async fn try_sql(&self, sql: &str) -> Result<Value, String> {
+        let reply: Value = serde_json::from_slice(&self.post("sql", sql).await?).unwrap();
+        Ok(reply["results"].as_array().unwrap().last().unwrap()["rows"].clone())
+    }
+
+    async fn post(&self, route: &str, body: &str) -> Result<Vec<u8>, String> {
+        let (url, authorization) = (format!("{}{route}", self.url), format!("Authorization: Bearer {}", self.token));
+        let curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--data-binary", "@-"];
+        let command = [&["exec", "--stdin", "client", "--"], &curl[..], &["--header", &authorization, &url]].concat();
+        self.scenario.try_kubectl(self.scenario.name, &command, body).await
+    }
+}

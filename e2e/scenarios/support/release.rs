@@ -1,0 +1,76 @@
+//! A release of the chart, as a user of Helm makes it.
+
+use super::scenario::{HOME, Scenario};
+
+/// The operator of a scenario, in a namespace of its own.
+pub(crate) struct Release<'a> {
+    scenario: &'a Scenario,
+}
+
+impl<'a> Release<'a> {
+    /// The chart's own name, so that objects have the names that the README uses.
+    pub(super) const NAME: &'static str = "buckethead";
+
+    /// The release of a scenario, whether it is there or not.
+    pub(super) fn of(scenario: &'a Scenario) -> Self {
+        Self { scenario }
+    }
+
+    /// Installs the CRD by its own chart, and an operator that sees the scenario's namespace alone and has no rights on the cluster.
+    pub(crate) async fn install(scenario: &'a Scenario) -> Self {
+        let release = Self::of(scenario);
+        // A release of the other chart may have left the CRD behind.
+        let definitions = ["upgrade", "--install", "buckethead-crds", &chart("buckethead-crds"), "--namespace=default", "--take-ownership"];
+        release.helm(&definitions).await;
+        let namespaces = format!("watchNamespaces={{{}}}", scenario.name);
+        release.set(&["--set=crds.enabled=false", "--set=rbac.aggregateRoles=false", "--set", &namespaces]).await;
+        release
+    }
+
+    /// Installs it as the chart is: for all namespaces, with the CRD in it.
+    pub(crate) async fn install_for_the_cluster(scenario: &'a Scenario) -> Self {
+        let release = Self::of(scenario);
+        // The CRD outlives the releases of the scenarios before.
+        release.set(&["--take-ownership"]).await;
+        release
+    }
+
+    /// Installs or upgrades it, and waits until the operator is ready.
+    pub(crate) async fn set(&self, arguments: &[&str]) {
+        let (chart, values) = (chart("buckethead"), format!("{HOME}/e2e/values.yaml"));
+        let command = ["upgrade", "--install", Self::NAME, &chart, "--values", &values, "--wait", "--timeout=120s"];
+        self.helm(&[&command, arguments].concat()).await;
+    }
+
+    /// Ends the operator, which saves everything first, and waits for that.
+    pub(crate) async fn uninstall(&self) {
+        self.helm(&["uninstall", Self::NAME, "--ignore-not-found", "--wait", "--timeout=120s"]).await;
+        self.kubectl(&["wait", "pods", "--all", "--for=delete", "--timeout=60s"]).await;
+    }
+
+    /// Runs `kubectl` where the operator is.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
+        self.scenario.kubectl_in(&self.scenario.operator_namespace(), arguments).await
+    }
+
+    /// Waits until something holds of the operator's Pod.
+    pub(crate) async fn wait_pod(&self, what: &str) {
+        let pod = format!("pod/{}", self.pod().await);
+        self.scenario.wait_in(&self.scenario.operator_namespace(), &pod, what).await;
+    }
+
+    /// The name of the operator's only Pod.
+    pub(crate) async fn pod(&self) -> String {
+        self.kubectl(&["get", "pods", "--output=jsonpath={.items[*].metadata.name}"]).await
+    }
+
+    async fn helm(&self, arguments: &[&str]) {
+        let namespace = self.scenario.operator_namespace();
+        let answer = self.scenario.record.run("helm", &[arguments, &["--namespace", &namespace]].concat(), "").await;
+        answer.unwrap_or_else(|refusal| panic!("helm {arguments:?}: {refusal}"));
+    }
+}
+
+fn chart(name: &str) -> String {
+    format!("{HOME}/charts/{name}")
+}

@@ -1,0 +1,131 @@
+//! One scenario: its namespaces, and the ways to ask the cluster.
+//!
+//! Invariant: a scenario that failed has saved what it saw before the next one begins, and no operator of it runs on.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::client::Database;
+use super::manifest::Resource;
+use super::record::Record;
+use super::release::Release;
+use super::store::Store;
+
+/// The checkout: charts and examples are used as they lie there.
+pub(super) const HOME: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A scenario that runs.
+pub(crate) struct Scenario {
+    /// The name of its file, and of the namespace in which its databases are declared.
+    pub(crate) name: &'static str,
+    pub(super) record: Record,
+    folder: PathBuf,
+}
+
+impl Scenario {
+    /// Makes the namespaces of databases and operator, a bucket with its Secret, and a Pod from which the databases are used. Everything in
+    /// either namespace obeys the `PodSecurity` standard `restricted`.
+    pub(crate) async fn begin(name: &'static str) -> Self {
+        let folder = PathBuf::from(HOME).join("target/e2e").join(name);
+        let scenario = Self { name, record: Record::begin(&folder), folder };
+        let namespaces = [Resource::namespace(name), Resource::namespace(&scenario.operator_namespace())];
+        scenario.apply(&Resource::list(namespaces.into_iter().chain([Resource::client_account(), Resource::client()]))).await;
+        scenario.store().create_bucket().await;
+        scenario.apply(&Resource::credentials()).await;
+        scenario.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]).await;
+        scenario
+    }
+
+    /// Takes away what could meet the next scenario, and tells how long it took.
+    pub(crate) async fn end(self) {
+        self.kubectl(&["delete", "bucketdatabases", "--all", "--timeout=60s"]).await;
+        Release::of(&self).uninstall().await;
+        self.kubectl(&["delete", "namespace", "--wait=false", self.name, &self.operator_namespace()]).await;
+        // Past the test harness, which keeps what a passing test prints: the time comes between a test's name and its `ok`.
+        let took = format!("{:.1} s ... ", self.record.elapsed().as_secs_f32());
+        std::io::stdout().write_all(took.as_bytes()).unwrap();
+    }
+
+    /// Where the operator runs. It is not where the databases are declared, as with most users.
+    pub(crate) fn operator_namespace(&self) -> String {
+        format!("{}-operator", self.name)
+    }
+
+    /// The scenario's bucket.
+    pub(crate) fn store(&self) -> Store<'_> {
+        Store::of(self)
+    }
+
+    /// Runs `kubectl` in the namespace of the databases.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
+        self.kubectl_in(self.name, arguments).await
+    }
+
+    /// Runs `kubectl` in another namespace.
+    pub(crate) async fn kubectl_in(&self, namespace: &str, arguments: &[&str]) -> String {
+        let answer = self.try_kubectl(namespace, arguments, "").await;
+        String::from_utf8(answer.unwrap_or_else(|refusal| panic!("kubectl {arguments:?}: {refusal}"))).unwrap()
+    }
+
+    /// `Err` holds what `kubectl` said.
+    pub(crate) async fn try_kubectl(&self, namespace: &str, arguments: &[&str], input: &str) -> Result<Vec<u8>, String> {
+        self.record.run("kubectl", &[&["--namespace", namespace], arguments].concat(), input).await
+    }
+
+    pub(crate) async fn apply(&self, resource: &Resource) {
+        self.apply_in(self.name, resource).await;
+    }
+
+    pub(crate) async fn apply_in(&self, namespace: &str, resource: &Resource) {
+        self.try_kubectl(namespace, &["apply", "--filename", "-"], &resource.yaml()).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    }
+
+    /// Waits for what `kubectl wait` can wait for: the condition, or a JSON path with its value.
+    pub(crate) async fn wait(&self, object: &str, what: &str) {
+        self.wait_in(self.name, object, what).await;
+    }
+
+    pub(crate) async fn wait_in(&self, namespace: &str, object: &str, what: &str) {
+        self.kubectl_in(namespace, &["wait", object, &format!("--for={what}"), "--timeout=60s"]).await;
+    }
+
+    /// Waits until a condition of a database has this reason; answers with its message.
+    pub(crate) async fn wait_reason(&self, database: &str, condition: &str, reason: &str) -> String {
+        let object = format!("bucketdatabase/{database}");
+        let path = |field: &str| format!("{{.status.conditions[?(@.type==\"{condition}\")].{field}}}");
+        self.wait(&object, &format!("jsonpath={}={reason}", path("reason"))).await;
+        self.kubectl(&["get", &object, &format!("--output=jsonpath={}", path("message"))]).await
+    }
+
+    pub(crate) async fn get(&self, object: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", object, "--output=json"]).await).unwrap()
+    }
+
+    /// Declares a database, waits until it is ready, and connects to it.
+    pub(crate) async fn serve(&self, resource: &Resource) -> Database<'_> {
+        self.apply(resource).await;
+        self.wait(&format!("bucketdatabase/{}", resource.name()), "condition=Ready").await;
+        Database::connect(self, resource.name()).await
+    }
+}
+
+impl Drop for Scenario {
+    #[allow(clippy::print_stderr, reason = "the scenario has failed, and this says where to read why")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        // Nothing in here may panic: it would hide the failure that is told already.
+        let run = |program: &str, arguments: &[&str]| Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        let (after, folder) = (self.record.elapsed().as_secs_f32(), self.folder.display().to_string());
+        let collected = run(&format!("{HOME}/e2e/cluster.sh"), &["collect", &folder]);
+        let uninstalled = run("helm", &["uninstall", Release::NAME, "--namespace", &self.operator_namespace(), "--wait", "--timeout=60s"]);
+        eprintln!("failed after {after:.1} s; what it did, and what the cluster held then, is in {folder}");
+        for problem in [collected, uninstalled].into_iter().filter_map(Result::err) {
+            eprintln!("{problem}");
+        }
+    }
+}
