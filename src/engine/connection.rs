@@ -148,7 +148,11 @@ impl Session {
 
     /// What SQLite said, in the words of whoever made it say so: the sandbox, the deadline, the caller who left.
     pub(crate) fn explain(&self, error: &rusqlite::Error) -> SqlError {
-        let said = SqlError::from(error);
+        self.refine(SqlError::from(error))
+    }
+
+    /// The same for an error that is one of ours already.
+    pub(crate) fn refine(&self, said: SqlError) -> SqlError {
         if said.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT {
             return match self.hooks.watch.stopped() {
                 Some(Stop::Deadline) => SqlError { kind: SqlErrorKind::Timeout, message: "the statement took too long".to_owned(), ..said },

@@ -122,6 +122,29 @@ impl Database {
         Ok(self.inner.memory.begin(mode, &limits).await?)
     }
 
+    /// For the typed views: statements of the engine's own that read.
+    pub(crate) async fn ask<T, F>(&self, ask: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let _under_way = self.enter()?;
+        let limits = self.limits();
+        Ok(self.inner.memory.ask(&limits, ask).await?)
+    }
+
+    /// For the typed views: statements of the engine's own in one transaction. Refused once nothing more can be saved.
+    pub(crate) async fn change<T, F>(&self, change: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let _under_way = self.enter()?;
+        self.refuse_after_a_conflict()?;
+        let limits = self.limits();
+        Ok(self.inner.memory.change(&limits, change).await?)
+    }
+
     fn refuse_after_a_conflict(&self) -> Result<(), Error> {
         match &self.inner.ledger.lock().uploads {
             Uploads::Conflict { error } => Err(Error::clone(error)),

@@ -12,6 +12,7 @@ mod pin;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod views;
 
 use std::fmt;
 use std::io::Read;

@@ -11,6 +11,7 @@ mod random;
 mod sandbox;
 mod scripts;
 mod transaction;
+mod views;
 
 fn options() -> MemoryOptions {
     MemoryOptions::new(SqlPool::new(NonZeroUsize::new(4).unwrap()))

@@ -1,0 +1,90 @@
+//! Statements of the engine's own that a caller asked for in other words than SQL: what the typed views run.
+//!
+//! They run on the same sandboxed connections, in the same queue and under the same limits as the caller's own SQL.
+//! Invariant: a change is all or nothing, and nobody's statements run in its transaction but its own.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::connections::Use;
+use super::{Inner, MemoryDatabase};
+use crate::connection::{Cancel, Role, Session};
+use crate::sql::{QueryLimits, SqlError, SqlErrorKind};
+
+impl MemoryDatabase {
+    /// Asks the newest version. `statement_timeout` holds for all of `ask`; statements that must see the same version are one statement.
+    pub(crate) async fn ask<T, F>(&self, limits: &QueryLimits, ask: F) -> Result<T, SqlError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let place = self.reader().await;
+        let (inner, limits) = (Arc::clone(&self.0), *limits);
+        self.run(move |cancel| {
+            let _place = place;
+            let session = inner.session(Use::Read, Role::Reader)?;
+            let outcome = watched(&session, &limits, cancel, ask);
+            inner.keep_at_rest(Use::Read, session);
+            outcome
+        })
+        .await
+    }
+
+    /// Changes the newest version in one transaction, when its turn has come; an error of `change` rolls all of it back.
+    /// `statement_timeout` holds for all of it.
+    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, change: F) -> Result<T, SqlError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let turn = self.turn(limits.writer_wait).await?;
+        let (inner, limits) = (Arc::clone(&self.0), *limits);
+        self.run(move |cancel| {
+            let _turn = turn;
+            let session = inner.session(Use::Write, Role::Writer)?;
+            let outcome = in_transaction(&session, &limits, cancel, change);
+            inner.keep_at_rest(Use::Write, session);
+            inner.announce();
+            outcome
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Keeps a session whose transaction has ended, whatever ended it.
+    fn keep_at_rest(&self, purpose: Use, session: Session) {
+        let at_rest = session.connection().is_autocommit() || session.speak("ROLLBACK").is_ok();
+        if at_rest {
+            self.keep(purpose, session);
+        }
+    }
+}
+
+fn in_transaction<T>(
+    session: &Session,
+    limits: &QueryLimits,
+    cancel: &Cancel,
+    change: impl FnOnce(&Connection) -> Result<T, SqlError>,
+) -> Result<T, SqlError> {
+    session.speak("BEGIN IMMEDIATE")?;
+    let value = watched(session, limits, cancel, change)?;
+    // Statements of a few steps end before SQLite asks whether anybody waits for them.
+    if cancel.is_said() {
+        return Err(SqlError::ours(SqlErrorKind::Cancelled, "nobody waits for the request"));
+    }
+    session.speak("COMMIT")?;
+    Ok(value)
+}
+
+/// Under the deadline, and only as long as somebody waits.
+fn watched<T>(
+    session: &Session,
+    limits: &QueryLimits,
+    cancel: &Cancel,
+    work: impl FnOnce(&Connection) -> Result<T, SqlError>,
+) -> Result<T, SqlError> {
+    session.begin(limits.statement_timeout, cancel);
+    work(session.connection()).map_err(|said| session.refine(said))
+}
