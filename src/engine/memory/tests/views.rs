@@ -17,7 +17,8 @@ async fn table() -> MemoryDatabase {
 async fn a_change_is_seen_by_whoever_asks_next() {
     let database = table().await;
     insert(&database, 7).await.unwrap();
-    let found: i64 = database.ask(&QueryLimits::default(), |sql| Ok(sql.query_row("SELECT a FROM t", [], |row| row.get(0))?)).await.unwrap();
+    let found: i64 =
+        database.ask(&QueryLimits::default(), |sql| Ok(sql.query_row("SELECT a FROM t", [], |row| row.get(0))?)).await.unwrap();
     assert_eq!(found, 7);
 }
 
@@ -26,7 +27,8 @@ async fn an_error_takes_back_all_of_a_change_and_leaves_the_connection_usable() 
     let database = table().await;
     let refusal = SqlError::ours(SqlErrorKind::Constraint, "no");
     let (commits, refused) = (*database.commits().borrow(), refusal.clone());
-    let change = database.change(&QueryLimits::default(), move |sql| {
+    let limits = QueryLimits::default();
+    let change = database.change(&limits, move |sql| {
         sql.execute("INSERT INTO t VALUES(1)", [])?;
         Err::<(), _>(refused)
     });
@@ -58,7 +60,8 @@ async fn a_change_nobody_waits_for_is_not_made() {
     let database = table().await;
     let (entered, has_entered) = std::sync::mpsc::channel();
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
-    let mut change = Box::pin(database.change(&QueryLimits::default(), move |sql| {
+    let limits = QueryLimits::default();
+    let mut change = Box::pin(database.change(&limits, move |sql| {
         sql.execute("INSERT INTO t VALUES(1)", [])?;
         entered.send(()).ok();
         goes_on.recv().ok();
