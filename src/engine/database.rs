@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::clock::WallTime;
 use crate::config::Limits;
 use crate::error::{Error, NotServed};
 use crate::facts::{Facts, Origin, SnapshotFacts, Uploads};
@@ -143,6 +144,11 @@ impl Database {
         self.refuse_after_a_conflict()?;
         let limits = self.limits();
         Ok(self.inner.memory.change(&limits, change).await?)
+    }
+
+    /// For the typed views: the time that rows are given.
+    pub(crate) fn wall(&self) -> WallTime {
+        self.inner.memory.wall()
     }
 
     fn refuse_after_a_conflict(&self) -> Result<(), Error> {

@@ -9,10 +9,16 @@ use rusqlite::Connection;
 
 use super::connections::Use;
 use super::{Inner, MemoryDatabase};
+use crate::clock::WallTime;
 use crate::connection::{Cancel, Role, Session};
 use crate::sql::{QueryLimits, SqlError, SqlErrorKind};
 
 impl MemoryDatabase {
+    /// The time that rows are given.
+    pub(crate) fn wall(&self) -> WallTime {
+        self.0.clock.wall()
+    }
+
     /// Asks the newest version. `statement_timeout` holds for all of `ask`; statements that must see the same version are one statement.
     pub(crate) async fn ask<T, F>(&self, limits: &QueryLimits, ask: F) -> Result<T, SqlError>
     where
