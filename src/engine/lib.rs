@@ -21,6 +21,7 @@ mod statement;
 mod vfs;
 
 pub mod bucket;
+pub mod docs;
 pub mod kv;
 
 pub use clock::{Clock, SystemClock, WallTime};
