@@ -131,17 +131,20 @@ pub(crate) async fn enforce(State(app): State<App>, request: Request, next: Next
             let mut response = next.run(request).await;
             let headers = response.headers_mut();
             permit(headers, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after, x-request-id"));
+            headers.insert(
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static("etag, retry-after, x-buckethead-created-at, x-buckethead-updated-at, x-request-id"),
+            );
             response
         }
         Verdict::Preflight(origin) => {
             let mut response = StatusCode::NO_CONTENT.into_response();
             let headers = response.headers_mut();
             permit(headers, origin);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("accept, authorization, content-type, x-request-id"),
+                HeaderValue::from_static("accept, authorization, content-type, if-match, if-none-match, x-request-id"),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
             response

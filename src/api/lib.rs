@@ -2,13 +2,17 @@
 //!
 //! Owns: routes, formats, status codes, and who may ask. Does not own: what SQL does or where databases lie.
 
+mod body;
 mod codes;
 mod describe;
+mod docs;
 mod error;
 mod guard;
 mod health;
+mod kv;
 mod metrics;
 mod observe;
+mod query;
 mod reply;
 mod serve;
 mod snapshot;
@@ -20,9 +24,10 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use engine::{Clock, DatabaseName, Handle, Host};
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use error::Problem;
@@ -69,6 +74,15 @@ pub fn router(config: Config) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/{namespace}/{name}/", get(describe::database))
         .route("/{namespace}/{name}/sql", get(sql::query).post(sql::run))
+        .route("/{namespace}/{name}/kv", get(kv::list).post(kv::batch))
+        .route("/{namespace}/{name}/kv/", any(kv::no_key))
+        .route("/{namespace}/{name}/kv/{*key}", get(kv::get).put(kv::set).delete(kv::delete))
+        .route("/{namespace}/{name}/docs", get(docs::collections))
+        .route("/{namespace}/{name}/docs/{collection}", get(docs::list).post(docs::insert).delete(docs::clear))
+        .route("/{namespace}/{name}/docs/{collection}/find", post(docs::find))
+        .route("/{namespace}/{name}/docs/{collection}/count", post(docs::count))
+        .route("/{namespace}/{name}/docs/{collection}/indexes", get(docs::indexes).post(docs::create_index).delete(docs::drop_index))
+        .route("/{namespace}/{name}/docs/{collection}/{id}", get(docs::get).put(docs::replace).patch(docs::update).delete(docs::delete))
         .route("/{namespace}/{name}/snapshot", get(snapshot::download))
         .route("/{namespace}/{name}/flush", post(snapshot::flush))
         .fallback(reply::no_such_route)
@@ -88,9 +102,14 @@ impl FromRequestParts<App> for Admitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Path((namespace, name)) = Path::<(String, String)>::from_request_parts(parts, app)
-            .await
-            .map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
+        /// Routes have other parts of the path, too.
+        #[derive(Deserialize)]
+        struct Named {
+            namespace: String,
+            name: String,
+        }
+        let Path(Named { namespace, name }) =
+            Path::from_request_parts(parts, app).await.map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
         let name = DatabaseName::new(namespace, name);
         let access = app.host.access(&name);
         if !app.guard.admits_to(access.as_deref(), guard::bearer(&parts.headers)) {

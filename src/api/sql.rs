@@ -5,29 +5,23 @@ mod request;
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
-use bytes::Bytes;
-use http_body_util::LengthLimitError;
 
 use crate::error::{Kind, Problem};
-use crate::{Admitted, App, reply};
-
-/// The largest body that is read, in bytes.
-const BODY_LIMIT: usize = 16 << 20;
+use crate::{Admitted, App, body, reply};
 
 /// Runs the statements of the body.
 pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
+    let (head, content) = request.into_parts();
     accepts_json(&head.headers)?;
     reply::no_query(head.uri.query())?;
     let form = Form::of(head.headers.get(header::CONTENT_TYPE))?;
-    let body = read(&head.headers, body).await?;
+    let content = body::read(&head.headers, content).await?;
     let asked = match form {
-        Form::Json => request::from_json(&body)?,
-        Form::Text => request::from_text(&body)?,
+        Form::Json => request::from_json(&content)?,
+        Form::Text => request::from_text(&content)?,
     };
     let started = app.clock.now();
     let response = admitted.handle.database.run(asked).await?;
@@ -103,19 +97,6 @@ fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Kind::NotAcceptable, "results are offered as application/json; accept that, or send no Accept"))
 }
 
-/// The whole body, if it is not too large.
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body has more than {BODY_LIMIT} bytes; send less at a time"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
-        return Err(too_large());
-    }
-    to_bytes(body, BODY_LIMIT).await.map_err(|error| {
-        let over = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-        if over { too_large() } else { Problem::bad_request(format!("the body did not arrive whole: {error}")) }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,20 +136,5 @@ mod tests {
         {
             assert!(!accepting(values), "{values:?}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
-        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(BODY_LIMIT as u64 + 1))]);
-        assert_eq!(read(&announced, Body::empty()).await.unwrap_err().kind, Kind::BodyTooLarge);
-        let body = || Body::from(vec![b' '; BODY_LIMIT + 1]);
-        assert_eq!(read(&HeaderMap::new(), body()).await.unwrap_err().kind, Kind::BodyTooLarge);
-        assert_eq!(read(&HeaderMap::new(), Body::from(vec![b' '; BODY_LIMIT])).await.unwrap().len(), BODY_LIMIT);
-    }
-
-    #[tokio::test]
-    async fn a_body_that_breaks_off_is_a_bad_request() {
-        let broken = futures::stream::iter([Ok(Bytes::from_static(b"select")), Err(std::io::Error::other("cut"))]);
-        assert_eq!(read(&HeaderMap::new(), Body::from_stream(broken)).await.unwrap_err().kind, Kind::BadRequest);
     }
 }

@@ -2,14 +2,16 @@ use super::*;
 use engine::{DatabaseName, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 30] = [
+const KINDS: [Kind; 32] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ForeignOrigin,
     Kind::ForeignHost,
     Kind::NoSuchRoute,
+    Kind::NotFound,
     Kind::MethodNotAllowed,
     Kind::NotAcceptable,
+    Kind::PreconditionFailed,
     Kind::BodyTooLarge,
     Kind::UnsupportedMediaType,
     Kind::NotReady,

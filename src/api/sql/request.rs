@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use engine::{Params, Request, Statement, Transaction, Value};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::body::BASE64;
 use crate::error::Problem;
 
 /// `{"sql", "params"}` or `{"statements": [{"sql", "params"}, …]}`, and `"transaction"`.
@@ -172,10 +172,6 @@ fn object(json: JsonObject) -> Result<Value, String> {
         (None, None) | (Some(_), Some(_)) => Err("an object is {\"base64\": …} or {\"float\": …}".to_owned()),
     }
 }
-
-/// Padded or not.
-const BASE64: GeneralPurpose =
-    GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 fn within<'a, T: Deserialize<'a>>(json: &'a RawValue, at: &str) -> Result<T, Problem> {
     serde_json::from_str(json.get()).map_err(|error| refuse(at, &error.to_string()))

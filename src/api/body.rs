@@ -1,0 +1,75 @@
+//! Bodies of requests as they arrive.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, header};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+
+use crate::error::{Kind, Problem};
+
+/// The largest body that is read, in bytes.
+pub(crate) const BODY_LIMIT: usize = 16 << 20;
+
+/// How bytes are written in JSON; padded or not.
+pub(crate) const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+
+/// The whole body, if it is not too large.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body has more than {BODY_LIMIT} bytes; send less at a time"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
+        return Err(too_large());
+    }
+    to_bytes(body, BODY_LIMIT).await.map_err(|error| {
+        let over = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
+        if over { too_large() } else { Problem::bad_request(format!("the body did not arrive whole: {error}")) }
+    })
+}
+
+/// The whole body as the text of JSON. Without a type, and with the one that curl sends by itself, it is JSON, too.
+pub(crate) async fn read_json(headers: &HeaderMap, body: Body) -> Result<String, Problem> {
+    let named = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
+    let essence = named.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if !matches!(essence.as_deref(), None | Some("application/json" | "application/x-www-form-urlencoded")) {
+        let detail = format!("Content-Type `{}` is not understood; send application/json", named.unwrap_or_default());
+        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+    }
+    let body = read(headers, body).await?;
+    String::from_utf8(body.into()).map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
+        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(BODY_LIMIT as u64 + 1))]);
+        assert_eq!(read(&announced, Body::empty()).await.unwrap_err().kind, Kind::BodyTooLarge);
+        let body = || Body::from(vec![b' '; BODY_LIMIT + 1]);
+        assert_eq!(read(&HeaderMap::new(), body()).await.unwrap_err().kind, Kind::BodyTooLarge);
+        assert_eq!(read(&HeaderMap::new(), Body::from(vec![b' '; BODY_LIMIT])).await.unwrap().len(), BODY_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_a_bad_request() {
+        let broken = futures::stream::iter([Ok(Bytes::from_static(b"select")), Err(std::io::Error::other("cut"))]);
+        assert_eq!(read(&HeaderMap::new(), Body::from_stream(broken)).await.unwrap_err().kind, Kind::BadRequest);
+    }
+
+    #[tokio::test]
+    async fn json_is_taken_under_its_own_name_and_from_plain_curl() {
+        let given = |name: &'static str| HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(name))]);
+        assert_eq!(read_json(&HeaderMap::new(), Body::from("{}")).await.as_deref(), Ok("{}"));
+        for name in ["application/json", "Application/JSON; charset=utf-8", "application/x-www-form-urlencoded"] {
+            assert_eq!(read_json(&given(name), Body::from("{}")).await.as_deref(), Ok("{}"), "{name}");
+        }
+        for name in ["text/plain", "application/x-ndjson", ""] {
+            assert_eq!(read_json(&given(name), Body::from("{}")).await.unwrap_err().kind, Kind::UnsupportedMediaType, "{name}");
+        }
+        assert_eq!(read_json(&HeaderMap::new(), Body::from(&b"\xff"[..])).await.unwrap_err().kind, Kind::BadRequest);
+    }
+}

@@ -1,0 +1,91 @@
+//! The query string of a request.
+
+use crate::error::Problem;
+
+/// Its parameters: those that the route knows, each at most once. A misspelt one must not be ignored.
+pub(crate) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    /// Reads the string behind the `?`.
+    pub(crate) fn parse(text: Option<&str>, known: &[&'static str]) -> Result<Self, Problem> {
+        let text = text.unwrap_or_default();
+        whole(text, "the query string")?;
+        let mut parameters: Vec<(&'static str, String)> = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            let Some(known) = known.iter().find(|known| **known == name) else {
+                let known = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
+                return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are {known}")));
+            };
+            if parameters.iter().any(|(given, _)| given == known) {
+                return Err(Problem::bad_request(format!("query parameter `{name}` is given twice")));
+            }
+            parameters.push((known, value.into_owned()));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter; empty if it has none.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// How many are wanted on one page; 1000 where nothing is said.
+    pub(crate) fn limit(&self) -> Result<u64, Problem> {
+        const USUAL: u64 = 1000;
+        let Some(text) = self.get("limit") else { return Ok(USUAL) };
+        text.parse()
+            .ok()
+            .filter(|limit| *limit > 0)
+            .ok_or_else(|| Problem::bad_request("query parameter `limit` must be an integer from 1 on"))
+    }
+}
+
+/// Refuses a `%` without two hexadecimal digits behind it, and bytes that are no UTF-8: decoders would each make something else of them.
+pub(crate) fn whole(encoded: &str, what: &str) -> Result<(), Problem> {
+    let mut parts = encoded.split('%');
+    parts.next();
+    if let Some(part) = parts.find(|part| part.len() < 2 || !part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())) {
+        let shown: String = part.chars().take(2).collect();
+        return Err(Problem::bad_request(format!("{what} holds `%{shown}`; write a percent sign as %25")));
+    }
+    if percent_encoding::percent_decode_str(encoded).decode_utf8().is_err() {
+        return Err(Problem::bad_request(format!("{what} is not UTF-8 when it is decoded")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Query, Problem> {
+        Query::parse(Some(text), &["prefix", "limit"])
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let query = parse("prefix=a%2Fb+c%C3%BC&limit=7").unwrap();
+        assert_eq!(query.get("prefix"), Some("a/b cü"));
+        assert_eq!(query.limit(), Ok(7));
+        assert_eq!(parse("prefix").unwrap().get("prefix"), Some(""));
+        assert_eq!(Query::parse(None, &[]).unwrap().limit(), Ok(1000));
+    }
+
+    #[test]
+    fn what_is_unknown_double_or_badly_encoded_is_refused() {
+        for (text, word) in [
+            ("after=x", "`after` is unknown; there are `prefix`, `limit`"),
+            ("prefix=a&prefix=b", "given twice"),
+            ("prefix=%zz", "`%zz`"),
+            ("prefix=%", "`%`"),
+            ("prefix=%4", "`%4`"),
+            ("prefix=%ff", "not UTF-8"),
+        ] {
+            let detail = parse(text).err().unwrap().detail;
+            assert!(detail.contains(word), "{detail}");
+        }
+        for text in ["limit=0", "limit=-1", "limit=x", "limit="] {
+            assert!(parse(text).unwrap().limit().is_err(), "{text}");
+        }
+    }
+}
