@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -40,6 +41,53 @@ async fn we_read_what_the_seed_wrote() {
     assert_eq!(database.sql("select key, cast(value as text) from bh_kv").await, json!([["greeting", "grüße"]]));
     assert_eq!(database.sql("select bh_key, size, filename from filestore").await, json!([[wrote["file"], 5, "hello.txt"]]));
     assert_eq!(database.sql("select collection, id, doc ->> 'name' from bh_docs").await, json!([["people", "1", "Ada"]]));
+}
+
+#[tokio::test]
+async fn keys_and_documents_of_either_side_are_right_for_the_other() {
+    let (namespace, place) = Namespace::with_place("seed-views", ServedBy::Minio).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    for (method, route, body) in [
+        ("PUT", "kv/user/1", "grüße"),
+        ("PUT", "kv/both", "ours"),
+        ("POST", "docs/people", r#"[{"_id": "ü", "name": "Ada", "age": 36, "big": 12345678901234567890123}, {"_id": "2", "tags": ["x"]}]"#),
+        ("POST", "docs/people/indexes", r#"{"path": "name"}"#),
+    ] {
+        let (status, reply) = database.ask(method, route, body).await;
+        assert!(status.is_success(), "{method} {route}: {status} {reply}");
+    }
+    let first = database.sql("select created_at from bh_kv where key = 'both'").await;
+    operator.end().await;
+
+    let seen = seed("views.py", &place).await;
+    assert_eq!(seen["keys"], json!(["both", "user/1"]));
+    assert_eq!(seen["values"], json!(["ours", "grüße"]));
+    let people = json!([{"_id": "ü", "name": "Ada", "age": 36, "big": "12345678901234567890123"}, {"_id": "2", "tags": ["x"]}]);
+    assert_eq!(seen["people"], people);
+    assert_eq!(seen["found"], json!(["ü"]));
+
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(database.ask("GET", "kv?prefix=b", "").await.1, r#"{"keys":["both","bytes"],"next":null}"#);
+    assert_eq!(database.ask("GET", "kv/both", "").await.1, "théirs");
+    assert_eq!(database.sql("select created_at from bh_kv where key = 'both'").await, first);
+    assert_eq!(database.ask("GET", "kv/user/1", "").await.0, StatusCode::NOT_FOUND);
+    let found = async |filter: Value| {
+        let (status, reply) = database.ask("POST", "docs/people/find", &json!({"filter": filter}).to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{reply}");
+        serde_json::from_str::<Value>(&reply).unwrap()["documents"].clone()
+    };
+    // By the index, which the seed has kept up, and without it.
+    assert_eq!(found(json!({"name": "Bo"})).await, json!([{"_id": seen["inserted"], "name": "Bo", "city": {"name": "Zürich"}}]));
+    assert_eq!(found(json!({"city": {"name": "Zürich"}})).await[0]["_id"], seen["inserted"]);
+    assert_eq!(found(json!({"name": "Eve"})).await[0]["age"], 37);
+    assert_eq!(found(json!({"name": "Ada"})).await, json!([]));
+    assert_eq!(database.ask("GET", "docs/people/2", "").await.0, StatusCode::NOT_FOUND);
+    operator.end().await;
 }
 
 /// Runs a script of `tests/it/seed` with the seed's own settings; answers with the JSON that it prints.

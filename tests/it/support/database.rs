@@ -51,6 +51,12 @@ impl Database {
         reply["snapshot"].clone()
     }
 
+    /// Asks a route with this body, if it is not empty; answers with the body of the reply.
+    pub(crate) async fn ask(&self, method: &str, route: &str, body: &str) -> (StatusCode, String) {
+        let response = self.send(self.http.request(method.parse().unwrap(), self.url(route)).body(body.to_owned())).await;
+        (response.status(), response.text().await.unwrap())
+    }
+
     /// The database as a file.
     pub(crate) async fn file(&self) -> Vec<u8> {
         let response = self.send(self.http.get(self.url("snapshot"))).await;
