@@ -1,0 +1,354 @@
+//! `buckethead gc`: contents of files that no database uses any more.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use engine::bucket::BucketSource as _;
+use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
+use engine::{BucketName, DatabaseKey, FileKey, FilesPrefix, GcOptions, GcReport, GcStage, OwnerKey, SqlPool, SystemClock};
+use serde::Serialize;
+use url::Url;
+
+use super::logs;
+
+/// Deletes files' contents that no database uses any more.
+///
+/// Twice: the first run marks what the newest state of no branch of no database names, and a later one deletes what is still unused. In between
+/// lie the grace and the longest flush interval of the databases that keep files under the prefix. If one of them cannot be read, nothing is
+/// marked or deleted. Contents that buckethead did not write, such as those of the Python package, are only counted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(super) struct Arguments {
+    /// The bucket; by default `R2_BUCKET`.
+    #[arg(long, value_name = "NAME")]
+    bucket: Option<String>,
+    /// The store; by default `R2_ENDPOINT_URL`, that of `R2_ACCOUNT_ID`, or `AWS_ENDPOINT_URL`. AWS itself, if none is named and the keys are
+    /// those of `AWS_*`.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// The store's region; by default `AWS_REGION`, or `auto`.
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// What the keys of the contents begin with.
+    #[arg(long, value_name = "PREFIX", default_value = FilesPrefix::DEFAULT)]
+    prefix: String,
+    /// A database that keeps files there, besides those that have a record beside the prefix; by default `BUCKETHEAD_KEY`.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Contents younger than this are skipped, and marked ones wait at least so long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    grace_seconds: u32,
+    /// Only tell what would be marked and deleted.
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete unused contents that buckethead did not write, too. A database that this run does not know may use them.
+    #[arg(long)]
+    include_unowned: bool,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+const HELP: &str = "\
+Environment: R2_BUCKET, R2_ENDPOINT_URL or R2_ACCOUNT_ID, R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, BUCKETHEAD_KEY, or AWS_ACCESS_KEY_ID, \
+AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL, AWS_REGION. The names of what was deleted go to standard error.
+
+Exit codes: 0 done, also where marked contents have to wait; 1 stopped, standard error says why; 2 settings are missing or wrong.
+
+Examples:
+  buckethead gc --dry-run
+  buckethead gc --bucket orders-data --endpoint http://minio.storage:9000 --output json
+  buckethead gc --key apps/orders.db --prefix blobs/ --grace-seconds 3600";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One object, for machines.
+    Json,
+}
+
+/// Everything that a run needs.
+#[derive(Debug, PartialEq)]
+pub(super) struct Settings {
+    bucket: BucketName,
+    store: StoreConfig,
+    options: Options,
+    output: Output,
+}
+
+#[derive(Debug, PartialEq)]
+struct Options {
+    prefix: FilesPrefix,
+    key: OwnerKey,
+    grace: Duration,
+    dry_run: bool,
+    include_unowned: bool,
+}
+
+/// What was not said, or cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SettingsError {
+    /// Nothing was done.
+    #[error("settings are missing: {}", .0.join(", "))]
+    Missing(Vec<&'static str>),
+    /// Nothing was done.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// One database is in memory at a time.
+const LARGEST_DATABASE: u64 = 8 << 30;
+
+impl Arguments {
+    /// With what the environment says where an argument is absent.
+    pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
+        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        let mut missing = Vec::new();
+        let is_r2 = env("R2_ACCESS_KEY_ID").or(env("R2_SECRET_ACCESS_KEY")).is_some() || env("AWS_ACCESS_KEY_ID").is_none();
+        let (id, secret) =
+            if is_r2 { ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY") } else { ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") };
+        let account = || env("R2_ACCOUNT_ID").map(|account| format!("https://{account}.r2.cloudflarestorage.com"));
+        let endpoint = self.endpoint.clone().or_else(|| env("R2_ENDPOINT_URL")).or_else(account).or_else(|| env("AWS_ENDPOINT_URL"));
+        let bucket = self.bucket.clone().or_else(|| env("R2_BUCKET"));
+        let mut need = |value: Option<String>, name| {
+            value.unwrap_or_else(|| {
+                missing.push(name);
+                String::new()
+            })
+        };
+        let bucket = need(bucket, "R2_BUCKET (or --bucket)");
+        let credentials = Credentials {
+            access_key_id: need(env(id), id),
+            secret_access_key: need(env(secret), secret),
+            session_token: env("AWS_SESSION_TOKEN").filter(|_| !is_r2),
+        };
+        if is_r2 && endpoint.is_none() {
+            missing.push("R2_ENDPOINT_URL or R2_ACCOUNT_ID (or --endpoint)");
+        }
+        if !missing.is_empty() {
+            return Err(SettingsError::Missing(missing));
+        }
+        let store = StoreConfig {
+            endpoint: endpoint.as_deref().map(parse_endpoint).transpose()?,
+            region: self.region.clone().or_else(|| env("AWS_REGION")).unwrap_or_else(|| "auto".to_owned()),
+            credentials,
+            ca_bundle: None,
+            kms_key_id: None,
+        };
+        let key = self.key.clone().or_else(|| env("BUCKETHEAD_KEY"));
+        let options = Options {
+            prefix: FilesPrefix::parse(&self.prefix).map_err(wrong)?,
+            key: key.map(|key| DatabaseKey::parse(&key)).transpose().map_err(wrong)?.map_or(OwnerKey::Default, OwnerKey::Named),
+            grace: Duration::from_secs(self.grace_seconds.into()),
+            dry_run: self.dry_run,
+            include_unowned: self.include_unowned,
+        };
+        Ok(Settings { bucket: BucketName::parse(&bucket).map_err(wrong)?, store, options, output: self.output })
+    }
+}
+
+fn wrong(error: impl std::fmt::Display) -> SettingsError {
+    SettingsError::Wrong(error.to_string())
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, SettingsError> {
+    let url = Url::parse(text).map_err(|error| wrong(format!("the endpoint `{text}` is no URL: {error}")))?;
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err(wrong(format!("the endpoint `{text}` must begin with http:// or https://")))
+    }
+}
+
+/// Runs gc once.
+pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
+    logs::start(logs::Format::Text, "info");
+    let Settings { bucket, store, options, output } = settings;
+    // Whoever runs the command names the endpoint, and lends nobody's identity but its own.
+    let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
+    let bucket = stores.bucket(&store, &bucket).context("the store cannot be reached")?;
+    let Options { prefix, key, grace, dry_run, include_unowned } = options;
+    let options = GcOptions { prefix: prefix.clone(), key, grace, dry_run, include_unowned, largest_database: LARGEST_DATABASE };
+    let pool = SqlPool::new(super::sql_threads());
+    let report = engine::collect_garbage(bucket, options, pool, Arc::new(SystemClock)).await.context("gc stopped")?;
+    log_names(&prefix, &report, dry_run);
+    let text = match output {
+        Output::Text => in_words(&report, dry_run),
+        Output::Json => serde_json::to_string(&Reply::of(&report, dry_run)).context("the report cannot be written down")? + "\n",
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn log_names(prefix: &FilesPrefix, report: &GcReport, dry_run: bool) {
+    let tell = |names: &std::collections::BTreeSet<FileKey>, what: &str| {
+        for key in names {
+            tracing::info!(object = %prefix.blob(key), "{what}");
+        }
+    };
+    tell(&report.deleted, if dry_run { "would be deleted" } else { "deleted" });
+    tell(&report.dangling, "a file has no content");
+}
+
+/// The report for machines.
+#[derive(Serialize)]
+struct Reply {
+    stage: &'static str,
+    dry_run: bool,
+    wait_until: Option<String>,
+    owners: usize,
+    branches: usize,
+    blobs: usize,
+    marked: usize,
+    deleted: usize,
+    skipped: usize,
+    dangling: usize,
+    unowned: usize,
+    freed: u64,
+}
+
+impl Reply {
+    fn of(report: &GcReport, dry_run: bool) -> Self {
+        Self {
+            stage: word(report.stage),
+            dry_run,
+            wait_until: report.wait_until.map(|time| time.to_string()),
+            owners: report.owners,
+            branches: report.branches,
+            blobs: report.blobs,
+            marked: report.marked.len(),
+            deleted: report.deleted.len(),
+            skipped: report.skipped.len(),
+            dangling: report.dangling.len(),
+            unowned: report.unowned.len(),
+            freed: report.freed,
+        }
+    }
+}
+
+fn word(stage: GcStage) -> &'static str {
+    match stage {
+        GcStage::Clean => "clean",
+        GcStage::Marked => "marked",
+        GcStage::Waiting => "waiting",
+        GcStage::Busy => "busy",
+        GcStage::Deleted => "deleted",
+    }
+}
+
+fn in_words(report: &GcReport, dry_run: bool) -> String {
+    let mut lines = vec![format!("{} blobs, {} databases with {} branches", report.blobs, report.owners, report.branches)];
+    let would = if dry_run { " (nothing was changed: --dry-run)" } else { "" };
+    let rows = [
+        ("deleted", report.deleted.len(), format!("{} bytes{would}", report.freed)),
+        ("marked", report.marked.len(), format!("unused; a later run deletes those that stay so{would}")),
+        ("skipped", report.skipped.len(), "unused, but younger than the grace".to_owned()),
+        ("unowned", report.unowned.len(), "unused, and not written by buckethead".to_owned()),
+        ("dangling", report.dangling.len(), "files without their content; put it again to repair them".to_owned()),
+    ];
+    for (name, count, meaning) in rows {
+        lines.push(format!("  {name:<9} {count:>8}  {meaning}"));
+    }
+    let until = report.wait_until.map(|time| time.to_string()).unwrap_or_default();
+    match report.stage {
+        GcStage::Waiting if until.is_empty() => lines.push("the store's clock says that it is too early; run it again later".to_owned()),
+        GcStage::Waiting => lines.push(format!("too early for what is marked; run it again after {until}")),
+        GcStage::Busy => lines.push(format!("another run is deleting; if it died, a run after {until} goes on")),
+        GcStage::Clean | GcStage::Marked | GcStage::Deleted => {}
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn settings(arguments: &[&str], env: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let line = Line::try_parse_from([&["gc"], arguments].concat()).unwrap();
+        let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        line.arguments.settings(env)
+    }
+
+    const R2: [(&str, &str); 4] =
+        [("R2_BUCKET", "orders-data"), ("R2_ACCOUNT_ID", "abc"), ("R2_ACCESS_KEY_ID", "id"), ("R2_SECRET_ACCESS_KEY", "secret")];
+
+    #[test]
+    fn the_environment_of_the_package_is_enough() {
+        let found = settings(&[], &R2).unwrap();
+        assert_eq!(found.bucket.as_str(), "orders-data");
+        assert_eq!(found.store.endpoint.as_ref().map(Url::as_str), Some("https://abc.r2.cloudflarestorage.com/"));
+        assert_eq!((found.store.region.as_str(), found.store.credentials.access_key_id.as_str()), ("auto", "id"));
+        assert_eq!(found.options.key, OwnerKey::Default);
+        assert_eq!((found.options.prefix.as_str(), found.options.grace), ("files/", Duration::from_mins(5)));
+        let with_url = [&R2[..], &[("R2_ENDPOINT_URL", "http://minio:9000"), ("BUCKETHEAD_KEY", "a.db")]].concat();
+        let found = settings(&[], &with_url).unwrap();
+        assert_eq!(found.store.endpoint.as_ref().map(Url::as_str), Some("http://minio:9000/"));
+        assert_eq!(found.options.key, OwnerKey::Named(DatabaseKey::parse("a.db").unwrap()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_all_at_once() {
+        let missing =
+            ["R2_BUCKET (or --bucket)", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "R2_ENDPOINT_URL or R2_ACCOUNT_ID (or --endpoint)"];
+        assert_eq!(settings(&[], &[]), Err(SettingsError::Missing(missing.to_vec())));
+        assert_eq!(settings(&[], &[("R2_BUCKET", "")]), Err(SettingsError::Missing(missing.to_vec())));
+        let half = [("R2_BUCKET", "orders-data"), ("R2_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        assert_eq!(settings(&["--endpoint", "http://a"], &half), Err(SettingsError::Missing(vec!["R2_SECRET_ACCESS_KEY"])));
+    }
+
+    #[test]
+    fn keys_of_aws_need_no_endpoint() {
+        let aws =
+            [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "t"), ("AWS_REGION", "eu-west-1")];
+        let found = settings(&["--bucket", "orders-data"], &aws).unwrap();
+        assert_eq!((found.store.endpoint, found.store.region.as_str()), (None, "eu-west-1"));
+        assert_eq!(found.store.credentials.session_token.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn arguments_win_and_wrong_ones_are_told() {
+        let arguments =
+            ["--bucket", "other-data", "--key", "b.db", "--prefix", "blobs", "--grace-seconds", "7", "--dry-run", "--include-unowned"];
+        let found = settings(&arguments, &[&R2[..], &[("BUCKETHEAD_KEY", "a.db")]].concat()).unwrap();
+        assert_eq!(found.bucket.as_str(), "other-data");
+        let key = OwnerKey::Named(DatabaseKey::parse("b.db").unwrap());
+        let prefix = FilesPrefix::parse("blobs/").unwrap();
+        assert_eq!(found.options, Options { prefix, key, grace: Duration::from_secs(7), dry_run: true, include_unowned: true });
+        for wrong in [["--bucket", "B"], ["--key", "a.prev"], ["--prefix", "//"], ["--endpoint", "minio:9000"], ["--endpoint", "nonsense"]]
+        {
+            assert!(matches!(settings(&wrong, &R2), Err(SettingsError::Wrong(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_one_json_object_or_a_few_lines() {
+        let key = FileKey::parse(&"ab".repeat(32)).unwrap();
+        let report = GcReport {
+            stage: GcStage::Deleted,
+            wait_until: None,
+            owners: 1,
+            branches: 2,
+            blobs: 9,
+            marked: [key].into(),
+            deleted: [key].into(),
+            skipped: [].into(),
+            dangling: [].into(),
+            unowned: [].into(),
+            freed: 5,
+        };
+        let json = r#"{"stage":"deleted","dry_run":false,"wait_until":null,"owners":1,"branches":2,"blobs":9,"marked":1,"deleted":1,"skipped":0,"dangling":0,"unowned":0,"freed":5}"#;
+        assert_eq!(serde_json::to_string(&Reply::of(&report, false)).unwrap(), json);
+        assert!(in_words(&report, false).contains("deleted          1  5 bytes\n"), "{}", in_words(&report, false));
+    }
+}

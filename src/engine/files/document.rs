@@ -1,0 +1,121 @@
+//! A small JSON object that several processes change, each by compare and swap.
+//!
+//! Owns: what an unclear answer to such a change means. Does not own: what the documents say (`marks`, `owners`).
+//! Invariants: no two writes of a document have equal bytes, because each bears a put-id of its own, so no ETag returns and a stale
+//! condition cannot pass. A document is never deleted while the prefix is in use. One of a newer format is left alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bucket::{self, Bucket, Condition, Content, Put};
+use crate::clock::WallTime;
+use crate::names::{Etag, ObjectKey};
+
+/// The one format that this build reads and writes.
+pub(crate) const FORMAT: u32 = 1;
+/// More than any document of ours has. What is larger is somebody else's, and is not read into memory.
+const LARGEST: u64 = 16 << 20;
+/// How often an unclear answer is looked into before it is passed on.
+const TRIES: u32 = 4;
+
+/// What a document of ours can say.
+pub(crate) trait Document: Serialize + DeserializeOwned + PartialEq + Clone + Send + Sync {
+    /// The number of its format.
+    fn format(&self) -> u32;
+}
+
+/// A document as it was found or written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found<T> {
+    pub(crate) document: T,
+    pub(crate) etag: Etag,
+    /// By the store's clock; unknown for one that we have just written.
+    pub(crate) last_modified: Option<WallTime>,
+}
+
+/// How a change ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Swap<T> {
+    /// It is there.
+    Done(Found<T>),
+    /// Somebody else changed the document first. Nothing of ours was written.
+    Lost,
+}
+
+/// Why a document could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Bucket(#[from] bucket::Error),
+    /// It is none of ours, or of a newer build.
+    #[error("{object} {problem}")]
+    Unreadable { object: ObjectKey, problem: String },
+}
+
+/// The document at `key`; `None` only if the store answered that there is none.
+pub(crate) async fn read<T: Document>(bucket: &Arc<dyn Bucket>, key: &ObjectKey) -> Result<Option<Found<T>>, Failure> {
+    let unreadable = |problem: String| Failure::Unreadable { object: key.clone(), problem };
+    let Some(object) = bucket.get(key, None).await? else { return Ok(None) };
+    if object.meta.size > LARGEST {
+        return Err(unreadable(format!("has {} bytes, more than any that buckethead writes", object.meta.size)));
+    }
+    let parts: Vec<Bytes> = object.body.try_collect().await?;
+    // The format is read first, since a newer one may hold what this build cannot read.
+    let value: serde_json::Value = serde_json::from_slice(&parts.concat()).map_err(|error| unreadable(format!("is no JSON: {error}")))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format == u64::from(FORMAT) => {}
+        Some(format) => return Err(unreadable(format!("has format {format}, which this build does not know: use a newer buckethead"))),
+        None => return Err(unreadable("names no format, so buckethead did not write it".to_owned())),
+    }
+    let document = T::deserialize(value).map_err(|error| unreadable(format!("is damaged: {error}")))?;
+    Ok(Some(Found { document, etag: object.meta.etag, last_modified: object.meta.last_modified }))
+}
+
+/// Puts `next` in the place of what is known to be there, and finds out whether that happened.
+pub(crate) async fn swap<T: Document>(
+    bucket: &Arc<dyn Bucket>,
+    key: &ObjectKey,
+    known: Option<&Etag>,
+    next: T,
+) -> Result<Swap<T>, Failure> {
+    debug_assert_eq!(next.format(), FORMAT);
+    let bytes = Bytes::from(serde_json::to_vec(&next).expect("documents have names for keys and no failing parts"));
+    let condition = known.map_or(Condition::IfAbsent, |etag| Condition::IfUnchanged(etag.clone()));
+    let mut unclear = None;
+    for _ in 0..TRIES {
+        let put = Put { condition: condition.clone(), metadata: BTreeMap::new(), content_type: "application/json" };
+        match bucket.put(key, Content::from_bytes(bytes.clone()), put).await {
+            Ok(etag) => return Ok(Swap::Done(Found { document: next, etag, last_modified: None })),
+            // An earlier try whose answer was lost may be what stands there.
+            Err(bucket::Error::PreconditionFailed) if unclear.is_none() => return Ok(Swap::Lost),
+            Err(error @ (bucket::Error::PreconditionFailed | bucket::Error::Unclear { .. })) => {
+                match read::<T>(bucket, key).await {
+                    Ok(Some(found)) if found.document == next => return Ok(Swap::Done(found)),
+                    // As it was before: that very change may go again.
+                    Ok(found) if found.as_ref().map(|found| &found.etag) == known => unclear = Some(as_unclear(error)),
+                    // Either ours was never there, or others have built on it. In both cases what stands there decides.
+                    Ok(_) => return Ok(Swap::Lost),
+                    Err(Failure::Bucket(_)) => unclear = Some(as_unclear(error)),
+                    Err(unreadable) => return Err(unreadable),
+                }
+            }
+            // A clear refusal of this try says nothing about an unclear one before it.
+            Err(error) => return Err(unclear.unwrap_or(error).into()),
+        }
+    }
+    Err(unclear.expect("the loop ends here only after an unclear try").into())
+}
+
+fn as_unclear(error: bucket::Error) -> bucket::Error {
+    match error {
+        bucket::Error::PreconditionFailed => {
+            bucket::Error::Unclear { message: "a condition was refused, and nobody knows whether by our own earlier try".to_owned() }
+        }
+        other => other,
+    }
+}
