@@ -7,8 +7,8 @@ use std::time::Duration;
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Flush, Host, HostOptions, Limits, Location, MemoryDatabase,
-    Pin, QueryLimits, Request, SnapshotPolicy, SqlPool, State, Statement, SystemClock,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Flush, Host, HostOptions, Limits,
+    Location, MemoryDatabase, Pin, QueryLimits, Request, SnapshotPolicy, Spool, SqlPool, State, Statement, SystemClock,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -63,9 +63,12 @@ pub fn idle_databases(report: &mut Report) {
         store.create_bucket(&bucket).await.unwrap();
         let host = Host::new(HostOptions {
             parallel_restores: 2,
-            stores: Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }),
+            stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
             sql_pool: SqlPool::new(2.try_into().unwrap()),
+            spool: Spool::new(std::env::temp_dir(), 1 << 30),
             clock: Arc::new(SystemClock),
+            pod: "bench".to_owned(),
+            release_wait: Duration::ZERO,
         });
         let config = |number: usize| DatabaseConfig {
             name: DatabaseName::new("bench", format!("db-{number}")),
@@ -82,8 +85,12 @@ pub fn idle_databases(report: &mut Report) {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
+            files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             access: Access::Open,
+            branches_by_api: false,
+            cluster: "bench".to_owned(),
+            take_over: None,
             accept_snapshot: None,
         };
         for number in 0..FIRST {
@@ -103,7 +110,7 @@ pub fn idle_databases(report: &mut Report) {
 async fn use_once(host: &Arc<Host>, config: DatabaseConfig) {
     let name = config.name.clone();
     let mut changes = host.changes();
-    host.open(config);
+    host.open(config, None);
     while matches!(host.state(&name), State::Opening) {
         changes.recv().await.unwrap();
     }

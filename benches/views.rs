@@ -15,8 +15,8 @@ use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::docs::{Filter, Find, IndexPath, Name, NewDocument, Path};
 use engine::kv::{Changed, Condition, Key};
 use engine::{
-    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Host, HostOptions, Limits, Location, Params,
-    QueryLimits, Request, SnapshotPolicy, SqlPool, State, Statement, SystemClock, Transaction, Value,
+    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Host, HostOptions,
+    Limits, Location, Params, QueryLimits, Request, SnapshotPolicy, Spool, SqlPool, State, Statement, SystemClock, Transaction, Value,
 };
 use report::{Bound, Report, median, micros};
 use tempfile::TempDir;
@@ -62,13 +62,16 @@ impl Served {
         store.create_bucket(&bucket).await.unwrap();
         let host = Host::new(HostOptions {
             parallel_restores: 2,
-            stores: Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }),
+            stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
             sql_pool: SqlPool::new(2.try_into().unwrap()),
+            spool: Spool::new(std::env::temp_dir(), 1 << 30),
             clock: Arc::new(SystemClock),
+            pod: "bench".to_owned(),
+            release_wait: Duration::ZERO,
         });
         let name = DatabaseName::new("bench", "views");
         let mut changes = host.changes();
-        host.open(DatabaseConfig {
+        let config = DatabaseConfig {
             name: name.clone(),
             location: Location { bucket, key: DatabaseKey::parse("views.db").unwrap(), branch: BranchName::main() },
             store: StoreConfig {
@@ -79,10 +82,15 @@ impl Served {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
+            files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 1 << 30, query: QueryLimits::default() },
             access: Access::Open,
+            branches_by_api: false,
+            cluster: "bench".to_owned(),
+            take_over: None,
             accept_snapshot: None,
-        });
+        };
+        host.open(config, None);
         while matches!(host.state(&name), State::Opening) {
             changes.recv().await.unwrap();
         }

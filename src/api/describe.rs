@@ -38,6 +38,10 @@ struct Listed {
 struct DatabaseLinks {
     database: String,
     sql: String,
+    kv: String,
+    docs: String,
+    files: String,
+    branches: String,
     snapshot: String,
     flush: String,
 }
@@ -46,6 +50,7 @@ struct DatabaseLinks {
 struct Description {
     namespace: String,
     name: String,
+    branch: String,
     size: u64,
     txid: u64,
     durable_time: Option<String>,
@@ -85,6 +90,7 @@ fn describe(name: &DatabaseName, facts: &Facts) -> Description {
     Description {
         namespace: name.namespace().to_owned(),
         name: name.name().to_owned(),
+        branch: facts.branch.as_str().to_owned(),
         size: facts.size,
         txid: facts.txid,
         durable_time: facts.durable_time.as_ref().map(WallTime::to_string),
@@ -106,7 +112,16 @@ fn word(state: &DatabaseState) -> &'static str {
 /// Paths alone: under which name the client reached us is its own knowledge.
 fn links(name: &DatabaseName) -> DatabaseLinks {
     let at = |route: &str| format!("/{name}/{route}");
-    DatabaseLinks { database: at(""), sql: at("sql"), snapshot: at("snapshot"), flush: at("flush") }
+    DatabaseLinks {
+        database: at(""),
+        sql: at("sql"),
+        kv: at("kv"),
+        docs: at("docs"),
+        files: at("files"),
+        branches: at("branches"),
+        snapshot: at("snapshot"),
+        flush: at("flush"),
+    }
 }
 
 #[cfg(test)]
@@ -120,17 +135,22 @@ mod tests {
             size: 4096,
             memory: engine::MemoryUse::default(),
             txid: 3,
+            branch: engine::BranchName::main(),
+            by_hand: false,
+            epoch: engine::Epoch(2),
             origin: Origin::Empty,
             durable_time: Some("2026-11-23T08:00:00Z".parse().unwrap()),
             pending: true,
             last_snapshot: None,
             uploads: Uploads::Fine,
+            outside: None,
         };
         let json = serde_json::to_string(&describe(&DatabaseName::new("apps", "orders"), &facts)).unwrap();
         assert_eq!(
             json,
-            r#"{"namespace":"apps","name":"orders","size":4096,"txid":3,"durable_time":"2026-11-23T08:00:00Z","pending":true,"#.to_owned()
-                + r#""links":{"database":"/apps/orders/","sql":"/apps/orders/sql","snapshot":"/apps/orders/snapshot","flush":"/apps/orders/flush"}}"#
+            r#"{"namespace":"apps","name":"orders","branch":"main","size":4096,"txid":3,"durable_time":"2026-11-23T08:00:00Z","pending":true,"#.to_owned()
+                + r#""links":{"database":"/apps/orders/","sql":"/apps/orders/sql","kv":"/apps/orders/kv","docs":"/apps/orders/docs","#
+                + r#""files":"/apps/orders/files","branches":"/apps/orders/branches","snapshot":"/apps/orders/snapshot","flush":"/apps/orders/flush"}}"#
         );
     }
 }

@@ -5,7 +5,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::{Error, NotServed, SqlError, SqlErrorKind, bucket};
+use engine::{Error, NotServed, SpoolError, SqlError, SqlErrorKind, bucket};
 use serde::Serialize;
 
 use crate::codes;
@@ -32,7 +32,20 @@ pub(crate) enum Kind {
     DatabaseOpening,
     DatabaseFailed,
     DatabaseClosing,
-    SnapshotConflict,
+    Fenced,
+    NoSuchBranch,
+    BranchExists,
+    BranchDeleted,
+    BranchRefused,
+    BranchHeldElsewhere,
+    ContentChanged,
+    OverwriteIdUsed,
+    ManagedBySpec,
+    NoSuchFile,
+    FileLost,
+    FileBusy,
+    RangeNotSatisfiable,
+    SpoolFull,
     BucketUnavailable,
     BucketFailed,
     Internal,
@@ -71,7 +84,20 @@ impl Kind {
             Self::DatabaseOpening => (S::SERVICE_UNAVAILABLE, "database-opening", "The database is being restored"),
             Self::DatabaseFailed => (S::SERVICE_UNAVAILABLE, "database-failed", "The database could not be opened"),
             Self::DatabaseClosing => (S::SERVICE_UNAVAILABLE, "database-closing", "The database is being closed"),
-            Self::SnapshotConflict => (S::CONFLICT, "snapshot-conflict", "Somebody else writes the snapshot"),
+            Self::Fenced => (S::CONFLICT, "fenced", "Somebody else took the branch over"),
+            Self::NoSuchBranch => (S::NOT_FOUND, "no-such-branch", "There is no such branch"),
+            Self::BranchExists => (S::CONFLICT, "branch-exists", "There is such a branch already"),
+            Self::BranchDeleted => (S::GONE, "branch-deleted", "The branch was deleted"),
+            Self::BranchRefused => (S::CONFLICT, "branch-refused", "This cannot be done with the branch"),
+            Self::BranchHeldElsewhere => (S::CONFLICT, "branch-held-elsewhere", "Somebody else has the branch"),
+            Self::ContentChanged => (S::PRECONDITION_FAILED, "content-changed", "The branch has another content by now"),
+            Self::OverwriteIdUsed => (S::CONFLICT, "overwrite-id-used", "The id was used for another overwrite"),
+            Self::ManagedBySpec => (S::CONFLICT, "managed-by-spec", "Branches are changed in the resource"),
+            Self::NoSuchFile => (S::NOT_FOUND, "no-such-file", "The database has no such file"),
+            Self::FileLost => (S::BAD_GATEWAY, "file-lost", "The content of the file is not in the bucket"),
+            Self::FileBusy => (S::SERVICE_UNAVAILABLE, "file-busy", "gc is at work on this content"),
+            Self::RangeNotSatisfiable => (S::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "The file has no such bytes"),
+            Self::SpoolFull => (S::SERVICE_UNAVAILABLE, "spool-full", "Too much is being uploaded"),
             Self::BucketUnavailable => (S::SERVICE_UNAVAILABLE, "bucket-unavailable", "The bucket does not answer"),
             Self::BucketFailed => (S::BAD_GATEWAY, "bucket-failed", "The bucket refused the request"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
@@ -104,7 +130,7 @@ impl Kind {
     fn retry_after(self) -> Option<&'static str> {
         match self {
             Self::SqlBusy | Self::DatabaseOpening => Some("1"),
-            Self::BucketUnavailable => Some("5"),
+            Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull => Some("5"),
             _ => None,
         }
     }
@@ -211,6 +237,12 @@ impl From<Error> for Problem {
     }
 }
 
+impl From<SpoolError> for Problem {
+    fn from(error: SpoolError) -> Self {
+        Self::new(spool_kind(&error), error.to_string())
+    }
+}
+
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let kind = match error {
@@ -222,12 +254,27 @@ impl From<&Error> for Problem {
                 NotServed::Closing => Kind::DatabaseClosing,
             },
             Error::Bucket { source, .. } => bucket_kind(source),
-            Error::SnapshotConflict { .. } => Kind::SnapshotConflict,
+            Error::Fenced { .. } => Kind::Fenced,
+            Error::BranchNotFound { .. } => Kind::NoSuchBranch,
+            Error::BranchExists { .. } => Kind::BranchExists,
+            Error::BranchDeleted { .. } => Kind::BranchDeleted,
+            Error::BranchRefused { .. } => Kind::BranchRefused,
+            Error::HeldByOther { .. } | Error::HeldElsewhere { .. } => Kind::BranchHeldElsewhere,
+            Error::ContentChanged { .. } => Kind::ContentChanged,
+            Error::PromotionIdUsed { .. } => Kind::OverwriteIdUsed,
             // These end an opening, and requests see `NotServed::Failed`.
             Error::SnapshotCorrupt { .. }
             | Error::SnapshotMissing { .. }
             | Error::SnapshotTooLarge { .. }
-            | Error::HeldElsewhere { .. } => Kind::DatabaseFailed,
+            | Error::PromotionUnknown { .. }
+            | Error::NewerFormat { .. }
+            | Error::HeadDamaged { .. }
+            | Error::ConditionsIgnored { .. } => Kind::DatabaseFailed,
+            Error::FileNotFound { .. } => Kind::NoSuchFile,
+            Error::FileLost { .. } => Kind::FileLost,
+            Error::FileBusy { .. } => Kind::FileBusy,
+            Error::Spool { source, .. } => spool_kind(source),
+            Error::Unreadable { .. } => Kind::BucketFailed,
             Error::OutOfTime { .. } => Kind::DatabaseClosing,
             Error::Internal { .. } => Kind::Internal,
         };
@@ -261,6 +308,14 @@ fn sql_kind(kind: SqlErrorKind) -> Kind {
         SqlErrorKind::Cancelled => Kind::SqlCancelled,
         SqlErrorKind::TransactionEnded => Kind::SqlTransactionEnded,
         SqlErrorKind::Internal => Kind::SqlInternal,
+    }
+}
+
+fn spool_kind(error: &SpoolError) -> Kind {
+    match error {
+        SpoolError::TooLarge { .. } => Kind::BodyTooLarge,
+        SpoolError::Full { .. } => Kind::SpoolFull,
+        SpoolError::Io { .. } => Kind::Internal,
     }
 }
 

@@ -131,10 +131,7 @@ pub(crate) async fn enforce(State(app): State<App>, request: Request, next: Next
             let mut response = next.run(request).await;
             let headers = response.headers_mut();
             permit(headers, origin);
-            headers.insert(
-                header::ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static("etag, retry-after, x-buckethead-created-at, x-buckethead-updated-at, x-request-id"),
-            );
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
             response
         }
         Verdict::Preflight(origin) => {
@@ -144,7 +141,9 @@ pub(crate) async fn enforce(State(app): State<App>, request: Request, next: Next
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("accept, authorization, content-type, if-match, if-none-match, x-request-id"),
+                HeaderValue::from_static(
+                    "accept, authorization, content-disposition, content-type, if-match, if-none-match, if-range, range, x-request-id",
+                ),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
             response
@@ -152,6 +151,10 @@ pub(crate) async fn enforce(State(app): State<App>, request: Request, next: Next
         Verdict::Refuse(problem) => problem.into_response(),
     }
 }
+
+/// What a page may read of an answer besides what every page may.
+const EXPOSED: &str = "accept-ranges, content-disposition, content-range, etag, location, retry-after, x-buckethead-created-at, \
+     x-buckethead-updated-at, x-request-id";
 
 fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

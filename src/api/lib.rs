@@ -3,10 +3,12 @@
 //! Owns: routes, formats, status codes, and who may ask. Does not own: what SQL does or where databases lie.
 
 mod body;
+mod branches;
 mod codes;
 mod describe;
 mod docs;
 mod error;
+mod files;
 mod guard;
 mod health;
 mod kv;
@@ -24,7 +26,7 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use engine::{Clock, DatabaseName, Handle, Host};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
@@ -85,6 +87,12 @@ pub fn router(config: Config) -> Router {
         .route("/{namespace}/{name}/docs/{collection}/{id}", get(docs::get).put(docs::replace).patch(docs::update).delete(docs::delete))
         .route("/{namespace}/{name}/snapshot", get(snapshot::download))
         .route("/{namespace}/{name}/flush", post(snapshot::flush))
+        .route("/{namespace}/{name}/branches", get(branches::list).post(branches::create))
+        .route("/{namespace}/{name}/branches/{branch}", delete(branches::delete))
+        .route("/{namespace}/{name}/branches/{branch}/overwrite", post(branches::overwrite))
+        .route("/{namespace}/{name}/branches/{branch}/switch", post(branches::switch))
+        .route("/{namespace}/{name}/files", get(files::list).post(files::put))
+        .route("/{namespace}/{name}/files/{bh_key}", get(files::get).head(files::head).delete(files::delete))
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), guard::enforce))

@@ -156,9 +156,9 @@ const GAUGES: &[Gauge] = &[
         value: |state| of_open(state, |facts| Some(failed_uploads(&facts.uploads))),
     },
     Gauge {
-        name: "conflict",
-        help: "Whether uploads stopped because somebody else writes the snapshot.",
-        value: |state| of_open(state, |facts| Some(flag(matches!(facts.uploads, Uploads::Conflict { .. })))),
+        name: "epoch",
+        help: "The number of our tenure over the branch.",
+        value: |state| of_open(state, |facts| Some(real(facts.epoch.0))),
     },
 ];
 
@@ -182,7 +182,7 @@ fn of_open(state: &DatabaseState, value: impl Fn(&Facts) -> Option<f64>) -> Opti
 
 fn failed_uploads(uploads: &Uploads) -> f64 {
     match uploads {
-        Uploads::Fine | Uploads::Conflict { .. } => 0.0,
+        Uploads::Fine => 0.0,
         Uploads::Failing { attempts, .. } => f64::from(*attempts),
     }
 }

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Host, HostOptions, Limits, Location, QueryLimits,
-    SnapshotPolicy, State, SystemClock, TokenDigest,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Host, HostOptions, Limits,
+    Location, QueryLimits, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -22,13 +22,17 @@ use tower::ServiceExt as _;
 use crate::{Config, Guard, router};
 
 mod docs;
+mod files;
 mod kv;
+
+/// The most that a file may have in these tests.
+const SPOOL: u64 = 24 << 20;
 
 /// A router with what lives behind it.
 struct Server {
     router: Router,
     ready: watch::Sender<bool>,
-    _store: Option<(EmbeddedStore, TempDir)>,
+    store: Option<(EmbeddedStore, TempDir)>,
 }
 
 struct Reply {
@@ -62,7 +66,7 @@ impl Server {
     fn of(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let config = Config { host, guard, ready: is_ready, registry: Registry::default(), clock: Arc::new(SystemClock) };
-        Self { router: router(config), ready, _store: store }
+        Self { router: router(config), ready, store }
     }
 
     /// Without any database.
@@ -88,7 +92,7 @@ impl Server {
         let host = empty_host();
         let name = DatabaseName::new("apps", "orders");
         let mut changes = host.changes();
-        host.open(DatabaseConfig {
+        let config = DatabaseConfig {
             name: name.clone(),
             location: Location { bucket, key: DatabaseKey::parse("orders.db").unwrap(), branch: BranchName::main() },
             store: StoreConfig {
@@ -99,10 +103,15 @@ impl Server {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::from_secs(5), keep_previous: true },
+            files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             access,
+            branches_by_api: false,
+            cluster: "cluster".to_owned(),
+            take_over: None,
             accept_snapshot: None,
-        });
+        };
+        host.open(config, None);
         loop {
             match host.state(&name) {
                 State::Open(_) => break,
@@ -147,7 +156,16 @@ impl Server {
 fn empty_host() -> Arc<Host> {
     let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
     let sql_pool = engine::SqlPool::new(2.try_into().unwrap());
-    Host::new(HostOptions { parallel_restores: 2, stores: Stores::new(policy), sql_pool, clock: Arc::new(SystemClock) })
+    let spool = Spool::new(std::env::temp_dir(), SPOOL);
+    Host::new(HostOptions {
+        parallel_restores: 2,
+        stores: Arc::new(Stores::new(policy)),
+        sql_pool,
+        spool,
+        clock: Arc::new(SystemClock),
+        pod: "pod".to_owned(),
+        release_wait: Duration::ZERO,
+    })
 }
 
 fn dev(token: Option<&str>) -> Guard {

@@ -49,6 +49,8 @@ pub(super) struct Arguments {
     /// A page of this origin may call the API from a browser, such as `http://localhost:5173`. May be given several times.
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    #[command(flatten)]
+    spool: super::spool::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -80,7 +82,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url: Url = format!("http://{}", listener.local_addr()?).parse()?;
-    let host = new_host();
+    let host = new_host(&arguments);
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
     let router = api::router(api::Config {
         host: Arc::clone(&host),
@@ -155,12 +157,15 @@ async fn start_store(arguments: &Arguments) -> anyhow::Result<(EmbeddedStore, Se
     Ok((store, secrets))
 }
 
-fn new_host() -> Arc<Host> {
+fn new_host(arguments: &Arguments) -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
-        stores: Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }),
+        stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
         sql_pool: SqlPool::new(super::sql_threads()),
+        spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
+        pod: "dev".to_owned(),
+        release_wait: Duration::ZERO,
     })
 }
 
@@ -186,7 +191,11 @@ fn store_config(store: &EmbeddedStore, secrets: &Secrets) -> StoreConfig {
 fn local_options(arguments: &Arguments, manifests: PathBuf, store: &EmbeddedStore, secrets: &Secrets, api_url: Url) -> LocalOptions {
     LocalOptions {
         folder: manifests,
-        defaults: Defaults { store: Some(store_config(store, secrets)), open_access: arguments.listen.ip().is_loopback() },
+        defaults: Defaults {
+            store: Some(store_config(store, secrets)),
+            open_access: arguments.listen.ip().is_loopback(),
+            cluster: Some(secrets.cluster().to_owned()),
+        },
         make_bucket: Arc::new(store.bucket_maker()),
         base_url: api_url,
         clock: Arc::new(SystemClock),

@@ -17,6 +17,9 @@ pub(super) struct Secrets {
     access_key_id: String,
     secret_access_key: String,
     api_token: String,
+    /// What stands for the identity of a cluster: two folders are two.
+    #[serde(default = "random_text")]
+    cluster: String,
 }
 
 impl Secrets {
@@ -38,12 +41,22 @@ impl Secrets {
     }
 
     fn fresh() -> Self {
-        Self { access_key_id: "buckethead-dev".to_owned(), secret_access_key: random_text(), api_token: random_text() }
+        Self {
+            access_key_id: "buckethead-dev".to_owned(),
+            secret_access_key: random_text(),
+            api_token: random_text(),
+            cluster: random_text(),
+        }
     }
 
     /// For the embedded store.
     pub(super) fn credentials(&self) -> Credentials {
         Credentials { access_key_id: self.access_key_id.clone(), secret_access_key: self.secret_access_key.clone(), session_token: None }
+    }
+
+    /// Tells the resources of this folder from those of another.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
     }
 
     /// For an API that others can reach.

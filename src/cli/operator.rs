@@ -54,6 +54,8 @@ pub(super) struct Arguments {
     /// The form of the log.
     #[arg(long, value_enum, default_value_t = logs::Format::Text, env = "BUCKETHEAD_LOG_FORMAT")]
     log_format: logs::Format,
+    #[command(flatten)]
+    spool: super::spool::Arguments,
 }
 
 /// How long requests under way may take at the end.
@@ -77,11 +79,15 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url = format!("http://{}", listener.local_addr()?);
+    let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned());
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
-        stores: Stores::new(policy),
+        stores: Arc::new(Stores::new(policy)),
         sql_pool: SqlPool::new(super::sql_threads()),
+        spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
+        pod: pod.clone(),
+        release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
     });
 
     let (ready, mut ready_seen) = watch::channel(false);
@@ -89,7 +95,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let options = OperatorOptions {
         namespaces: arguments.namespace.clone(),
         public_url: public_url(&arguments, &client)?,
-        instance: std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned()),
+        instance: pod,
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
         clock: Arc::new(SystemClock),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Flush, Host};
+use engine::{Epoch, Flush, Host};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use rand::RngCore as _;
@@ -53,13 +53,25 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
     let name = name_of(resource);
     match step {
         Step::Open(config) => {
-            host.open((**config).clone());
+            let status = memory.of(resource).status.or_else(|| resource.status.clone());
+            host.open((**config).clone(), status.and_then(|status| status.epoch).map(Epoch));
             memory.update(resource, |known| known.applied = Some((**config).clone()));
         }
         Step::Reconfigure(config) => {
             host.reconfigure((**config).clone());
             memory.update(resource, |known| known.applied = Some((**config).clone()));
         }
+        Step::CreateBranch { config, name: branch, from } => {
+            match host.create_branch(config, branch, from, None).await {
+                Ok(_) => {}
+                Err(error) if matches!(*error, engine::Error::BranchExists { .. }) => {}
+                Err(error) => return Err(Error::Branch(error)),
+            }
+            memory.update(resource, |known| {
+                known.made.insert(branch.clone());
+            });
+        }
+        Step::SwitchBranch { to } => host.switch_branch(&name, to).await.map_err(Error::Branch)?,
         Step::Flush { .. } => {
             let handle = host.get(&name).map_err(|error| Error::Engine(Arc::new(error)))?;
             handle.database.flush(Flush::Forced).await.map_err(Error::Engine)?;
@@ -83,7 +95,14 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
         Step::AddFinalizer => patch(cluster, resource, &objects::add_finalizer(resource), "adding the finalizer").await,
         Step::RemoveFinalizer => let_go(cluster, resource).await,
         Step::EnsureConnectionSecret { token } => ensure_connection_secret(cluster, resource, &token.clone().unwrap_or_else(draw)).await,
-        Step::Open(_) | Step::Reconfigure(_) | Step::Flush { .. } | Step::Close | Step::Abandon | Step::Forget => Ok(()),
+        Step::CreateBranch { .. }
+        | Step::SwitchBranch { .. }
+        | Step::Open(_)
+        | Step::Reconfigure(_)
+        | Step::Flush { .. }
+        | Step::Close
+        | Step::Abandon
+        | Step::Forget => Ok(()),
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Error {
     /// The host could not do a step.
     #[error(transparent)]
     Engine(Arc<engine::Error>),
+    /// A branch could not be made or switched to.
+    #[error(transparent)]
+    Branch(Arc<engine::Error>),
     /// A watch of the operator ended: nothing would be noticed any more.
     #[error("the watch of BucketDatabases ended")]
     WatchEnded,
@@ -49,7 +52,7 @@ impl Error {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Cluster { .. } => "cluster",
-            Self::Engine(error) => error.kind(),
+            Self::Engine(error) | Self::Branch(error) => error.kind(),
             Self::WatchEnded => "watch-ended",
             Self::Folder { .. } => "folder",
         }

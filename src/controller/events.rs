@@ -45,7 +45,7 @@ fn restored(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Opt
     if find(previous, RESTORED).is_some_and(|before| before.status == "True" && before.reason == now.reason) {
         return None;
     }
-    let is_warning = now.reason == Reason::PreviousAccepted.as_str();
+    let is_warning = [Reason::PreviousAccepted, Reason::OutsideSnapshotAdopted].iter().any(|reason| now.reason == reason.as_str());
     Some(Notice { is_warning, ..Notice::normal(&now.reason, &now.message) })
 }
 
@@ -53,11 +53,17 @@ fn uploads(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Opti
     let failed_before = find(previous, DURABLE).is_some_and(|before| before.status == "False");
     let now = find(next, DURABLE)?;
     match (failed_before, now.status.as_str()) {
-        // The conflict is told as what stalls the database.
-        (false, "False") if now.reason != Reason::SnapshotConflict.as_str() => Some(Notice::warning("SnapshotFailed", &now.message)),
+        (false, "False") => Some(Notice::warning("SnapshotFailed", &now.message)),
+        (_, "True") if is_kept(now) && find(previous, DURABLE).is_none_or(|before| before.message != now.message) => {
+            Some(Notice::warning(&now.reason, &now.message))
+        }
         (true, "True") => Some(Notice::normal("SnapshotRecovered", "snapshots reach the bucket again")),
         _ => None,
     }
+}
+
+fn is_kept(durable: &Condition) -> bool {
+    durable.reason == Reason::OutsideSnapshotKept.as_str()
 }
 
 /// What keeps the newest spec from being in force, told once for each reason.

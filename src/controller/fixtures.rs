@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Error, Etag, Facts, Limits, Location, MemoryUse, Origin,
-    Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads, WallTime, bucket,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Error, Etag, Facts, FilesPolicy, FilesPrefix, Limits,
+    Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads, WallTime, bucket,
 };
 use serde_json::{Value, json};
 
@@ -71,8 +71,12 @@ pub(crate) fn config() -> DatabaseConfig {
             kms_key_id: None,
         },
         snapshots: SnapshotPolicy { interval: Duration::from_mins(1), min_interval: Duration::from_secs(5), keep_previous: true },
+        files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
         limits: Limits { max_size: 1 << 20, query: QueryLimits::default() },
         access: Access::Tokens(Vec::new()),
+        branches_by_api: false,
+        cluster: UID.to_owned(),
+        take_over: None,
         accept_snapshot: None,
     }
 }
@@ -84,6 +88,7 @@ pub(crate) fn seen() -> Observed {
         config: Ok(config()),
         applied: None,
         hosted: State::Absent,
+        made: std::collections::BTreeSet::new(),
         rival: None,
         connection: Connection::Current,
         said: None,
@@ -102,6 +107,9 @@ pub(crate) fn facts() -> Facts {
         size: 8192,
         memory: MemoryUse::default(),
         txid: 4,
+        branch: BranchName::main(),
+        by_hand: false,
+        epoch: Epoch(7),
         origin: Origin::Snapshot { etag: Etag::new("e3"), size: 4096 },
         durable_time: Some(second(-5)),
         pending: false,
@@ -113,6 +121,7 @@ pub(crate) fn facts() -> Facts {
             etag: Etag::new("e4"),
         }),
         uploads: Uploads::Fine,
+        outside: None,
     }
 }
 
@@ -136,12 +145,6 @@ pub(crate) fn corrupt(previous: Previous) -> Error {
         detail: "file is not a database".to_owned(),
         previous,
     }
-}
-
-pub(crate) fn conflict() -> Uploads {
-    let key = DatabaseKey::parse("orders.db").unwrap().snapshot(&BranchName::main());
-    let error = Error::SnapshotConflict { database: name(), key, ours: "e4".to_owned(), theirs: "e5".to_owned() };
-    Uploads::Conflict { error: Arc::new(error) }
 }
 
 pub(crate) fn failing() -> Uploads {

@@ -3,10 +3,10 @@
 //! Owns: what cannot be read back from the cluster or the host (the configuration in force, the last status written, failures in a row).
 //! Losing it costs a write or a try too many, never data.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use engine::{DatabaseConfig, DatabaseName, WallTime};
+use engine::{BranchName, DatabaseConfig, DatabaseName, WallTime};
 
 use crate::crd::{BucketDatabase, BucketDatabaseStatus};
 use crate::plan::{Verdict, name_of};
@@ -18,6 +18,8 @@ pub(crate) struct Remembered {
     uid: Option<String>,
     /// What the host was given last.
     pub(crate) applied: Option<DatabaseConfig>,
+    /// The branches of the spec that are known to be there. Losing it costs a request for each.
+    pub(crate) made: BTreeSet<BranchName>,
     /// What was said after the last look.
     pub(crate) said: Option<Verdict>,
     /// The last status written. The store of the watch may lag behind it.

@@ -30,6 +30,7 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         now: ctx.cluster.options.clock.wall(),
         config,
         applied: remembered.applied,
+        made: remembered.made,
         hosted: ctx.host.state(&name),
         rival: rival(resource, known.iter().filter_map(|other| other.0.as_ref().ok())),
         connection,

@@ -4,12 +4,13 @@
 //! Invariants: commits that are not in the bucket are given up only where the annotation `force-delete` names the resource's UID; the
 //! finalizer stays while the host holds such commits; nothing is opened that another resource serves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine::{DatabaseConfig, DatabaseName, Facts, State, WallTime};
+use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, State, WallTime};
 use kube::ResourceExt;
 
-use crate::crd::BucketDatabase;
+use crate::crd::{BranchSpec, BucketDatabase};
 use crate::error::Error;
 use crate::objects::Token;
 use crate::problem::{self, LOOK_AGAIN, Problem};
@@ -37,6 +38,8 @@ pub(crate) struct Observed {
     pub(crate) applied: Option<DatabaseConfig>,
     /// What the host knows.
     pub(crate) hosted: State,
+    /// The branches of the spec that are known to be there.
+    pub(crate) made: BTreeSet<BranchName>,
     /// An older resource that declares the same place.
     pub(crate) rival: Option<DatabaseName>,
     /// The connection Secret.
@@ -74,6 +77,20 @@ pub(crate) enum Step {
     EnsureConnectionSecret {
         /// Draw one if there is none.
         token: Option<Token>,
+    },
+    /// Make a branch, if it is not there.
+    CreateBranch {
+        /// Where the database lies.
+        config: Box<DatabaseConfig>,
+        /// The branch.
+        name: BranchName,
+        /// What it begins as.
+        from: BranchName,
+    },
+    /// Go on with another branch.
+    SwitchBranch {
+        /// The branch.
+        to: BranchName,
     },
     /// Begin to restore and serve.
     Open(Box<DatabaseConfig>),
@@ -123,6 +140,7 @@ impl Verdict {
                 Self::Closing { .. } => return Self::Closing { but: Some(unsaved_because(resource, error)) },
                 other => return other,
             },
+            Err(Error::Branch(error)) => Problem::of(&name_of(resource), error),
             Err(error) => Problem::passing(Reason::ClusterRequestFailed, error.with_source()),
         };
         match self {
@@ -199,48 +217,92 @@ fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> 
     match &seen.hosted {
         State::Absent => match &seen.rival {
             Some(rival) => Plan::wait(LOOK_AGAIN, Verdict::Failed(Problem::held(rival))),
-            None => open(resource, config, Verdict::Restoring),
+            None => open(resource, seen, config, Verdict::Restoring),
         },
         State::Failed { error, attempts, at } => match &seen.rival {
             Some(rival) => Plan { steps: vec![Step::Forget], look_again: LOOK_AGAIN, verdict: Verdict::Failed(Problem::held(rival)) },
-            None if seen.applied.as_ref() != Some(config) => open(resource, config, Verdict::Restoring),
-            None => try_again(resource, config, problem::pause(error, *attempts).map(|pause| until(seen.now, *at, pause)), error),
+            None if seen.applied.as_ref() != Some(config) => open(resource, seen, config, Verdict::Restoring),
+            None => try_again(resource, seen, config, problem::pause(error, *attempts).map(|pause| until(seen.now, *at, pause)), error),
         },
         State::Opening => Plan::wait(LOOK_AGAIN, restoring(seen)),
-        State::Open(_) => Plan { steps: adjust(resource, seen, config), look_again: LOOK_AGAIN, verdict: Verdict::Serving { but: None } },
+        State::Open(facts) => {
+            Plan { steps: adjust(resource, seen, config, facts), look_again: LOOK_AGAIN, verdict: Verdict::Serving { but: None } }
+        }
         // A resource of the same name was deleted a moment ago.
         State::Closing => Plan::wait(SOON, Verdict::Restoring),
     }
 }
 
 /// The finalizer comes first: from the moment of opening there may be commits to save.
-fn open(resource: &BucketDatabase, config: &DatabaseConfig, verdict: Verdict) -> Plan {
+fn open(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig, verdict: Verdict) -> Plan {
     let mut steps = Vec::new();
     if !has_finalizer(resource) {
         steps.push(Step::AddFinalizer);
     }
+    // Only the branch that is to be opened and those that it comes from: the others may come from one that begins with this open.
+    let needed = ancestry(resource, &config.location.branch);
+    steps.extend(
+        missing_branches(resource, seen, config)
+            .into_iter()
+            .filter(|step| matches!(step, Step::CreateBranch { name, .. } if needed.contains(name))),
+    );
     steps.push(Step::Open(Box::new(config.clone())));
     Plan { steps, look_again: LOOK_AGAIN, verdict }
 }
 
 /// A failed open for which nothing has changed but the time.
-fn try_again(resource: &BucketDatabase, config: &DatabaseConfig, left: Option<Duration>, error: &engine::Error) -> Plan {
+fn try_again(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig, left: Option<Duration>, error: &engine::Error) -> Plan {
     let verdict = Verdict::Failed(Problem::of(&name_of(resource), error));
     match left {
-        Some(Duration::ZERO) => open(resource, config, verdict),
+        Some(Duration::ZERO) => open(resource, seen, config, verdict),
         Some(left) => Plan::wait(left.min(LOOK_AGAIN), verdict),
         None => Plan::wait(LOOK_AGAIN, verdict),
     }
 }
 
-/// What an open database still lacks. Its place in the bucket stays, whatever the spec says.
-fn adjust(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Vec<Step> {
+/// What an open database still lacks. Its place in the bucket stays, whatever the spec says, but for the branch.
+fn adjust(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig, facts: &Facts) -> Vec<Step> {
     let mut steps = Vec::new();
     if seen.applied.as_ref() != Some(config) {
         steps.push(Step::Reconfigure(Box::new(config.clone())));
     }
+    steps.extend(missing_branches(resource, seen, config));
+    if facts.branch != config.location.branch && !facts.by_hand {
+        steps.push(Step::SwitchBranch { to: config.location.branch.clone() });
+    }
     steps.extend(asked_flush(resource, seen));
     steps
+}
+
+/// The branches of the spec that are not known to be there, each after the one that it comes from.
+fn missing_branches(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Vec<Step> {
+    let mut missing: Vec<_> = declared(resource).into_iter().filter(|(name, _)| !seen.made.contains(name)).collect();
+    let mut steps = Vec::new();
+    while !missing.is_empty() {
+        let waits = |from: &BranchName| missing.iter().any(|(name, _)| name == from);
+        // Of branches that come from each other in a circle the first is tried, and its source is not found.
+        let next = missing.iter().position(|(_, from)| !waits(from)).unwrap_or(0);
+        let (name, from) = missing.remove(next);
+        steps.push(Step::CreateBranch { config: Box::new(config.clone()), name, from });
+    }
+    steps
+}
+
+/// A branch of the spec, and those of the spec that it comes from.
+fn ancestry(resource: &BucketDatabase, branch: &BranchName) -> BTreeSet<BranchName> {
+    let declared = declared(resource);
+    let mut found = BTreeSet::new();
+    let mut next = Some(branch.clone());
+    while let Some(name) = next.filter(|name| found.insert(name.clone())) {
+        next = declared.get(&name).cloned();
+    }
+    found
+}
+
+/// Each branch of the spec with the one that it comes from. Names that cannot be are refused by the schema.
+fn declared(resource: &BucketDatabase) -> BTreeMap<BranchName, BranchName> {
+    let parsed = |branch: &BranchSpec| Some((BranchName::parse(&branch.name).ok()?, BranchName::parse(&branch.from).ok()?));
+    resource.spec.branches.iter().filter_map(parsed).collect()
 }
 
 fn asked_flush(resource: &BucketDatabase, seen: &Observed) -> Vec<Step> {
@@ -280,7 +342,7 @@ fn let_go(resource: &BucketDatabase) -> Vec<Step> {
 fn unsaved(resource: &BucketDatabase, facts: &Facts) -> Option<Problem> {
     let error = match &facts.uploads {
         engine::Uploads::Fine => return None,
-        engine::Uploads::Failing { error, .. } | engine::Uploads::Conflict { error } => error,
+        engine::Uploads::Failing { error, .. } => error,
     };
     Some(unsaved_because(resource, error))
 }

@@ -10,7 +10,7 @@ use engine::{DatabaseName, Error, Etag, Previous};
 use crate::crd::Unsupported;
 use crate::plan::FORCE_DELETE;
 use crate::reason::Reason;
-use crate::resolve::{ACCEPT_SNAPSHOT, ResolveError};
+use crate::resolve::{ACCEPT_SNAPSHOT, ResolveError, TAKE_OVER};
 
 /// The longest time between two looks at a database: Secrets are read again, since they are not watched.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_mins(5);
@@ -18,6 +18,8 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_mins(5);
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Several changes of one resource within this time make one look.
 pub(crate) const DEBOUNCE: Duration = Duration::from_millis(50);
+/// The first pause where somebody else has to give way.
+const LATER: Duration = Duration::from_secs(30);
 /// The longest pause where each try reads the whole snapshot and only a person can change what it finds.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
@@ -77,12 +79,47 @@ impl Problem {
                     way_out(database, &format!("{key}.prev"), previous)
                 ),
             ),
-            Error::SnapshotConflict { key, ours, theirs, .. } => Self::stuck(
+            Error::HeldByOther { branch, by, epoch, .. } => Self::stuck(
                 reason,
                 format!(
-                    "somebody else wrote {key} (ETag {theirs}; ours was {ours}): nothing more is uploaded, and writes are refused. Stop the other writer, \
-                     save this state with `GET …/snapshot`, then delete and apply the resource again ({}); it starts from what the bucket holds",
-                    force_delete(database, None)
+                    "branch {branch} is held by {by} (cluster id {}), epoch {epoch}: delete or suspend that resource, or serve another branch. To take it \
+                     over, which ends the other at its next write: `{}`",
+                    by.cluster,
+                    annotate(database, TAKE_OVER, &epoch.to_string())
+                ),
+            ),
+            Error::Fenced { .. } => Self::passing(reason, format!("{error}; it is looked at who holds the branch now")),
+            Error::BranchNotFound { branch, .. } => Self::passing(
+                reason,
+                format!(
+                    "there is no branch {branch}: name it in spec.branches with the branch it comes from, or create it; it is looked for again"
+                ),
+            ),
+            Error::BranchDeleted { branch, .. } => Self::stuck(
+                reason,
+                format!("branch {branch} was deleted, and its name cannot be used again: remove it from spec.branches and spec.branch"),
+            ),
+            Error::BranchExists { .. } | Error::BranchRefused { .. } | Error::ContentChanged { .. } | Error::PromotionIdUsed { .. } => {
+                Self::stuck(reason, format!("{error}; correct the spec"))
+            }
+            Error::PromotionUnknown { branch, id, .. } => Self::stuck(
+                reason,
+                format!(
+                    "whether branch {branch} was overwritten under the id {id} cannot be told, because somebody else replaced the snapshot: put the snapshot \
+                     that is meant in its place, and take the entry `{id}` out of `promotions` in the head record"
+                ),
+            ),
+            Error::NewerFormat { key, format, .. } => {
+                Self::stuck(reason, format!("{key} has format {format}: a newer version wrote it; use that version or a newer one"))
+            }
+            Error::HeadDamaged { key, detail, .. } => Self::stuck(
+                reason,
+                format!("{key} is no head record: {detail}. It is left as it is; delete it to have it made anew from the snapshot"),
+            ),
+            Error::ConditionsIgnored { detail, .. } => Self::stuck(
+                reason,
+                format!(
+                    "the store does not honour conditions on writes ({detail}), so two writers could overwrite each other: use a store that does"
                 ),
             ),
             Error::SnapshotTooLarge { key, size, limit, .. } => Self::stuck(
@@ -90,9 +127,15 @@ impl Problem {
                 format!("the snapshot at {key} has {size} bytes, more than the {limit} of spec.limits.maxSize: raise it"),
             ),
             Error::HeldElsewhere { by, .. } => Self::held(by),
-            Error::Sql(_) | Error::NotServed { .. } | Error::OutOfTime { .. } | Error::Internal { .. } => {
-                Self::passing(reason, error.to_string())
-            }
+            Error::Sql(_)
+            | Error::NotServed { .. }
+            | Error::FileNotFound { .. }
+            | Error::FileLost { .. }
+            | Error::FileBusy { .. }
+            | Error::Spool { .. }
+            | Error::Unreadable { .. }
+            | Error::OutOfTime { .. }
+            | Error::Internal { .. } => Self::passing(reason, error.to_string()),
         }
     }
 
@@ -112,7 +155,7 @@ impl Problem {
                 Self::stuck(reason, format!("spec.endpoint is refused: {rule}; use an endpoint that tenants may reach"))
             }
             bucket::Error::PreconditionFailed => {
-                Self::passing(reason, format!("while {doing}: the snapshot was changed by somebody else; let one writer have this key"))
+                Self::passing(reason, format!("while {doing}: the object was changed by somebody else; let one writer have this key"))
             }
             bucket::Error::Unavailable { message } | bucket::Error::Unclear { message } => {
                 Self::passing(reason, format!("while {doing}: {message}; check spec.endpoint and the way to it. It is tried again"))
@@ -134,7 +177,7 @@ impl From<ResolveError> for Problem {
     fn from(error: ResolveError) -> Self {
         let message = error.to_string();
         match error {
-            ResolveError::Spec { .. } => Self::stuck(Reason::InvalidSpec, message),
+            ResolveError::Spec { .. } | ResolveError::Annotation { .. } => Self::stuck(Reason::InvalidSpec, message),
             ResolveError::AmbientCredentialsNotAllowed => Self::stuck(Reason::AmbientCredentialsNotAllowed, message),
             ResolveError::CredentialsMissing { .. } => Self::passing(Reason::CredentialsMissing, message),
             ResolveError::CaMissing { .. } => Self::passing(Reason::CaMissing, message),
@@ -174,6 +217,8 @@ fn annotate(database: &DatabaseName, annotation: &str, value: &str) -> String {
 enum Retry {
     /// Time: it may heal by itself.
     Soon,
+    /// Time, but not at once: somebody else has to do something first.
+    Later,
     /// Time, but each try is dear and only a person can change what it finds.
     Rarely,
     /// A change of the resource or of its Secrets.
@@ -186,13 +231,32 @@ fn retry(error: &Error) -> Retry {
         Error::SnapshotCorrupt { previous: Previous::Unknown, .. }
         | Error::SnapshotMissing { previous: Previous::Unknown, .. }
         | Error::Bucket { .. }
-        | Error::SnapshotConflict { .. }
         | Error::HeldElsewhere { .. }
+        | Error::Fenced { .. }
+        | Error::BranchNotFound { .. }
         | Error::Sql(_)
         | Error::NotServed { .. }
+        | Error::FileNotFound { .. }
+        | Error::FileLost { .. }
+        | Error::FileBusy { .. }
+        | Error::Spool { .. }
+        | Error::Unreadable { .. }
         | Error::OutOfTime { .. }
         | Error::Internal { .. } => Retry::Soon,
-        Error::SnapshotCorrupt { .. } | Error::SnapshotMissing { .. } | Error::SnapshotTooLarge { .. } => Retry::Rarely,
+        // One request a try; the other may be gone.
+        Error::HeldByOther { .. } => Retry::Later,
+        Error::SnapshotCorrupt { .. }
+        | Error::SnapshotMissing { .. }
+        | Error::SnapshotTooLarge { .. }
+        | Error::BranchExists { .. }
+        | Error::BranchDeleted { .. }
+        | Error::BranchRefused { .. }
+        | Error::ContentChanged { .. }
+        | Error::PromotionIdUsed { .. }
+        | Error::PromotionUnknown { .. }
+        | Error::NewerFormat { .. }
+        | Error::HeadDamaged { .. }
+        | Error::ConditionsIgnored { .. } => Retry::Rarely,
     }
 }
 
@@ -200,6 +264,7 @@ fn retry(error: &Error) -> Retry {
 pub(crate) fn pause(error: &Error, attempts: u32) -> Option<Duration> {
     match retry(error) {
         Retry::Soon => Some(doubled(FIRST_PAUSE, attempts, LOOK_AGAIN)),
+        Retry::Later => Some(doubled(LATER, attempts, LOOK_AGAIN)),
         Retry::Rarely => Some(doubled(LOOK_AGAIN, attempts, LONGEST_PAUSE)),
         Retry::OnChange => None,
     }

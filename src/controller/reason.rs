@@ -37,8 +37,12 @@ reasons! {
     StartedEmpty,
     /// It began with the snapshot before the newest, which an annotation accepted.
     PreviousAccepted,
+    /// It began with a snapshot that somebody without a tenure had put in the place of ours.
+    OutsideSnapshotAdopted,
     /// Uploads succeed.
     SnapshotsSucceed,
+    /// Somebody without a tenure wrote the snapshot; theirs is kept as a branch, ours was put back.
+    OutsideSnapshotKept,
     /// The resource is being deleted; the final flush is under way.
     Closing,
     /// The resource does not parse, or holds a value that cannot be.
@@ -65,12 +69,30 @@ reasons! {
     SnapshotCorrupt,
     /// There is no object at the key, though there is one at its `.prev`.
     SnapshotMissing,
-    /// Somebody else writes to the key.
-    SnapshotConflict,
+    /// The snapshot changed whenever it was looked at.
+    SnapshotChanging,
     /// The snapshot is larger than `limits.maxSize`.
     SnapshotTooLarge,
-    /// Another resource serves the same bucket, key and branch.
+    /// Another resource or cluster serves the same bucket, key and branch.
     HeldElsewhere,
+    /// Another tenure took the branch over while it was served here.
+    Fenced,
+    /// There is no such branch.
+    BranchNotFound,
+    /// The branch was deleted, and its name is not used again.
+    BranchDeleted,
+    /// What was asked of a branch cannot be done with it.
+    BranchRefused,
+    /// The branch is not at the state that was named.
+    ContentChanged,
+    /// Whether an overwrite was carried out cannot be told, or its id was used for another one.
+    HistoryUnknown,
+    /// A newer build wrote the head record.
+    NewerFormat,
+    /// The head record of the branch is none.
+    HeadRecordDamaged,
+    /// The store does not honour conditions on writes.
+    ConditionsIgnored,
     /// There is a Secret of the connection Secret's name that is not ours.
     ConnectionSecretTaken,
     /// The Secret that `api.tokenSecretRef` names, or its key, is not there.
@@ -91,14 +113,28 @@ impl From<&engine::Error> for Reason {
     fn from(error: &engine::Error) -> Self {
         match error {
             engine::Error::Bucket { source, .. } => Self::from(source),
-            engine::Error::SnapshotConflict { .. } => Self::SnapshotConflict,
             engine::Error::SnapshotCorrupt { .. } => Self::SnapshotCorrupt,
             engine::Error::SnapshotMissing { .. } => Self::SnapshotMissing,
             engine::Error::SnapshotTooLarge { .. } => Self::SnapshotTooLarge,
-            engine::Error::HeldElsewhere { .. } => Self::HeldElsewhere,
-            engine::Error::Sql(_) | engine::Error::NotServed { .. } | engine::Error::OutOfTime { .. } | engine::Error::Internal { .. } => {
-                Self::InternalError
-            }
+            engine::Error::HeldElsewhere { .. } | engine::Error::HeldByOther { .. } => Self::HeldElsewhere,
+            engine::Error::Fenced { .. } => Self::Fenced,
+            engine::Error::BranchNotFound { .. } => Self::BranchNotFound,
+            engine::Error::BranchDeleted { .. } => Self::BranchDeleted,
+            engine::Error::BranchExists { .. } | engine::Error::BranchRefused { .. } => Self::BranchRefused,
+            engine::Error::ContentChanged { .. } => Self::ContentChanged,
+            engine::Error::PromotionIdUsed { .. } | engine::Error::PromotionUnknown { .. } => Self::HistoryUnknown,
+            engine::Error::NewerFormat { .. } => Self::NewerFormat,
+            engine::Error::HeadDamaged { .. } => Self::HeadRecordDamaged,
+            engine::Error::ConditionsIgnored { .. } => Self::ConditionsIgnored,
+            engine::Error::Sql(_)
+            | engine::Error::NotServed { .. }
+            | engine::Error::FileNotFound { .. }
+            | engine::Error::FileLost { .. }
+            | engine::Error::FileBusy { .. }
+            | engine::Error::Spool { .. }
+            | engine::Error::Unreadable { .. }
+            | engine::Error::OutOfTime { .. }
+            | engine::Error::Internal { .. } => Self::InternalError,
         }
     }
 }
@@ -109,7 +145,7 @@ impl From<&bucket::Error> for Reason {
             bucket::Error::NoSuchBucket => Self::BucketMissing,
             bucket::Error::AccessDenied { .. } => Self::CredentialsRejected,
             bucket::Error::EndpointRefused { .. } => Self::EndpointRefused,
-            bucket::Error::PreconditionFailed => Self::SnapshotConflict,
+            bucket::Error::PreconditionFailed => Self::SnapshotChanging,
             bucket::Error::Unavailable { .. } | bucket::Error::Unclear { .. } => Self::EndpointUnreachable,
             bucket::Error::Refused { .. } => Self::RequestRefused,
             bucket::Error::Content(_) => Self::InternalError,

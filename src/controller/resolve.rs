@@ -6,19 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Etag, Limits, Location, NameError, QueryLimits,
-    SnapshotPolicy, TokenDigest,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Etag, FilesPolicy, FilesPrefix, Limits, Location,
+    NameError, QueryLimits, SnapshotPolicy, TokenDigest,
 };
 use kube::ResourceExt;
 use url::Url;
 
-use crate::crd::{Auth, BucketDatabase, BucketDatabaseSpec, Jurisdiction, R2, SecretKeyRef, SecretRef};
+use crate::crd::{Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, Jurisdiction, R2, SecretKeyRef, SecretRef};
 
 /// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
 pub(crate) const ACCEPT_SNAPSHOT: &str = "buckethead.dev/accept-snapshot";
+/// The annotation that allows to take a branch over from whoever holds it by this epoch.
+pub(crate) const TAKE_OVER: &str = "buckethead.dev/take-over";
 /// The key of a Secret that holds a token.
 pub(crate) const TOKEN: &str = "token";
 
@@ -56,6 +59,8 @@ pub struct Defaults {
     pub store: Option<StoreConfig>,
     /// Whether requests need no token, whatever the resource says: only the machine itself can ask.
     pub open_access: bool,
+    /// What stands for the UIDs of resources where there is no cluster that gives them.
+    pub cluster: Option<String>,
 }
 
 /// What is wrong with a key of a Secret.
@@ -79,6 +84,14 @@ pub(crate) enum ResolveError {
     Spec {
         /// Which one.
         field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An annotation says what cannot be.
+    #[error("annotation {name}: {problem}")]
+    Annotation {
+        /// Which one.
+        name: &'static str,
         /// What is wrong with it.
         problem: String,
     },
@@ -146,9 +159,22 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
             min_interval: spec.min_interval.as_duration(),
             keep_previous: spec.keep_previous,
         },
+        files: files(spec)?,
         limits: limits(spec),
         access: access(spec, secrets, defaults)?,
+        branches_by_api: spec.api.branches == BranchControl::Write,
+        cluster: defaults.cluster.clone().or_else(|| resource.metadata.uid.clone()).unwrap_or_default(),
+        take_over: take_over(resource)?,
         accept_snapshot: resource.annotations().get(ACCEPT_SNAPSHOT).map(|etag| Etag::new(etag.trim())),
+    })
+}
+
+fn take_over(resource: &BucketDatabase) -> Result<Option<Epoch>, ResolveError> {
+    let asked = resource.annotations().get(TAKE_OVER);
+    let epoch = asked.map(|epoch| epoch.trim().parse().map(Epoch));
+    epoch.transpose().map_err(|_| ResolveError::Annotation {
+        name: TAKE_OVER,
+        problem: "must be the number of the epoch that may be taken over, as the condition tells it".to_owned(),
     })
 }
 
@@ -159,6 +185,12 @@ fn location(spec: &BucketDatabaseSpec) -> Result<Location, ResolveError> {
         key: DatabaseKey::parse(&spec.key).map_err(refuse("key"))?,
         branch: BranchName::parse(&spec.branch).map_err(refuse("branch"))?,
     })
+}
+
+fn files(spec: &BucketDatabaseSpec) -> Result<FilesPolicy, ResolveError> {
+    let refuse = |error: NameError| ResolveError::Spec { field: "files.prefix", problem: error.to_string() };
+    let prefix = FilesPrefix::parse(&spec.files.prefix).map_err(refuse)?;
+    Ok(FilesPolicy { prefix, grace: Duration::from_secs(spec.files.gc.grace_seconds.into()) })
 }
 
 fn limits(spec: &BucketDatabaseSpec) -> Limits {

@@ -107,6 +107,8 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
 }
 
 fn take_over(status: &mut BucketDatabaseStatus, facts: &Facts) {
+    status.branch = Some(facts.branch.as_str().to_owned());
+    status.epoch = Some(facts.epoch.0);
     status.size = Some(facts.size.into());
     status.txid = Some(facts.txid);
     status.durable_time = facts.durable_time.map(whole_seconds);
@@ -134,19 +136,12 @@ struct View<'a> {
     verdict: &'a Verdict,
     /// Of an open database.
     facts: Option<&'a Facts>,
-    /// What keeps an open database from writing to the bucket for good.
-    conflict: Option<Problem>,
     interval: Duration,
 }
 
 impl<'a> View<'a> {
     fn new(resource: &BucketDatabase, verdict: &'a Verdict, facts: Option<&'a Facts>) -> Self {
-        let name = plan::name_of(resource);
-        let conflict = match facts.map(|facts| &facts.uploads) {
-            Some(Uploads::Conflict { error }) => Some(Problem::of(&name, error)),
-            Some(Uploads::Fine | Uploads::Failing { .. }) | None => None,
-        };
-        Self { name, verdict, facts, conflict, interval: resource.spec.interval.as_duration() }
+        Self { name: plan::name_of(resource), verdict, facts, interval: resource.spec.interval.as_duration() }
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -158,16 +153,15 @@ impl<'a> View<'a> {
     }
 
     fn ready(&self) -> Finding {
-        match (self.verdict, &self.conflict) {
-            (Verdict::Serving { .. }, Some(problem)) => finding(READY, Truth::False, problem.reason, &problem.message),
-            (Verdict::Serving { but: None }, None) => finding(READY, Truth::True, Reason::Serving, "it answers requests"),
-            (Verdict::Serving { but: Some(problem) }, None) => {
+        match self.verdict {
+            Verdict::Serving { but: None } => finding(READY, Truth::True, Reason::Serving, "it answers requests"),
+            Verdict::Serving { but: Some(problem) } => {
                 let (truth, reason) = if problem.stuck { (Truth::False, problem.reason) } else { (Truth::True, Reason::Serving) };
                 finding(READY, truth, reason, format!("it answers requests, but not as the newest spec asks for: {}", problem.message))
             }
-            (Verdict::Restoring, _) => finding(READY, Truth::Unknown, Reason::Restoring, RESTORING),
-            (Verdict::Closing { but: None }, _) => finding(READY, Truth::False, Reason::Closing, CLOSING),
-            (Verdict::Failed(problem) | Verdict::Closing { but: Some(problem) }, _) => {
+            Verdict::Restoring => finding(READY, Truth::Unknown, Reason::Restoring, RESTORING),
+            Verdict::Closing { but: None } => finding(READY, Truth::False, Reason::Closing, CLOSING),
+            Verdict::Failed(problem) | Verdict::Closing { but: Some(problem) } => {
                 finding(READY, Truth::False, problem.reason, &problem.message)
             }
         }
@@ -187,8 +181,7 @@ impl<'a> View<'a> {
     fn stalled(&self) -> Option<Finding> {
         let problem = match self.verdict {
             Verdict::Serving { but: Some(problem) } | Verdict::Failed(problem) if problem.stuck => Some(problem),
-            Verdict::Serving { .. } => self.conflict.as_ref(),
-            Verdict::Failed(_) | Verdict::Restoring | Verdict::Closing { .. } => None,
+            Verdict::Serving { .. } | Verdict::Failed(_) | Verdict::Restoring | Verdict::Closing { .. } => None,
         };
         problem.map(|problem| finding(STALLED, Truth::True, problem.reason, &problem.message))
     }
@@ -201,6 +194,12 @@ impl<'a> View<'a> {
         let (reason, message) = match &facts.origin {
             Origin::Snapshot { etag, .. } => (Reason::Restored, format!("it began with the snapshot of ETag {etag}")),
             Origin::Empty => (Reason::StartedEmpty, "the store proved that there was no snapshot: it began empty".to_owned()),
+            Origin::Outside { etag, .. } => (
+                Reason::OutsideSnapshotAdopted,
+                format!(
+                    "it began with the snapshot of ETag {etag}, which somebody else had put in the place of ours while nobody served it"
+                ),
+            ),
             Origin::Previous { etag } => {
                 (Reason::PreviousAccepted, format!("it began with the snapshot before the newest, of ETag {etag}"))
             }
@@ -211,6 +210,15 @@ impl<'a> View<'a> {
     fn durable(&self) -> Finding {
         let Some(facts) = self.facts else { return self.not_open(DURABLE, Truth::Unknown) };
         match &facts.uploads {
+            Uploads::Fine if let Some(outside) = &facts.outside => {
+                let message = format!(
+                    "somebody else wrote the snapshot at {} while it was served: theirs is kept as branch {}, and ours was put back. Stop the other \
+                     writer; overwrite this branch with theirs if that is the state you want",
+                    whole_seconds(outside.time).0,
+                    outside.branch
+                );
+                finding(DURABLE, Truth::True, Reason::OutsideSnapshotKept, message)
+            }
             Uploads::Fine => {
                 let interval = Period::from(self.interval);
                 let message = format!("a commit is in the bucket {interval} after it at the latest, plus the time of the upload");
@@ -225,18 +233,13 @@ impl<'a> View<'a> {
                     format!("snapshots fail since {}: {}", whole_seconds(*since).0, problem.message),
                 )
             }
-            Uploads::Conflict { error } => {
-                let problem = Problem::of(&self.name, error);
-                finding(DURABLE, Truth::False, problem.reason, problem.message)
-            }
         }
     }
 
     fn writable(&self) -> Finding {
-        match (self.facts, &self.conflict) {
-            (None, _) => self.not_open(WRITABLE, Truth::False),
-            (Some(_), Some(problem)) => finding(WRITABLE, Truth::False, problem.reason, &problem.message),
-            (Some(_), None) => finding(WRITABLE, Truth::True, Reason::Serving, "it takes writes"),
+        match self.facts {
+            None => self.not_open(WRITABLE, Truth::False),
+            Some(_) => finding(WRITABLE, Truth::True, Reason::Serving, "it takes writes"),
         }
     }
 

@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::clock::WallTime;
-use crate::names::{Etag, ObjectKey};
+use crate::names::{BucketName, Etag, ObjectKey};
 
 pub mod embedded;
 pub mod endpoint;
@@ -64,12 +66,12 @@ pub enum Error {
     },
     /// What is to be uploaded could not be read.
     #[error("the content could not be read")]
-    Content(#[source] std::sync::Arc<std::io::Error>),
+    Content(#[source] Arc<std::io::Error>),
 }
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        Self::Content(std::sync::Arc::new(error))
+        Self::Content(Arc::new(error))
     }
 }
 
@@ -144,6 +146,12 @@ pub struct Put {
     pub content_type: &'static str,
 }
 
+/// Where buckets come from.
+pub trait BucketSource: Send + Sync + std::fmt::Debug {
+    /// A bucket of a store. Does no request yet; fails if what it takes to reach the store cannot be used.
+    fn bucket(&self, store: &s3::StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error>;
+}
+
 /// A bucket. Requests that carry a condition are sent once: the caller settles unclear answers.
 #[async_trait]
 pub trait Bucket: Send + Sync + std::fmt::Debug {
@@ -154,15 +162,42 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
     /// is [`Error::PreconditionFailed`].
     async fn get(&self, key: &ObjectKey, unchanged: Option<&Etag>) -> Result<Option<Object>, Error>;
 
+    /// Some of the bytes of an object that is still `unchanged`, as [`Bucket::get`]; `range` lies within its size, which `meta` tells as
+    /// ever. A store that cannot give ranges gives all, and what lies around the range is dropped.
+    async fn get_range(&self, key: &ObjectKey, unchanged: &Etag, range: Range<u64>) -> Result<Option<Object>, Error> {
+        let object = self.get(key, Some(unchanged)).await?;
+        Ok(object.map(|Object { meta, body }| Object { meta, body: cut(body, range) }))
+    }
+
     /// All objects whose keys begin with `prefix`, in the order of their keys, up to `limit`.
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Vec<Listed>, Error>;
 
     /// Writes an object whole: readers see all of it or nothing. Above 8 MiB by parts, with bounded memory.
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
 
+    /// The same by parts, whatever its size.
+    async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
+
     /// Copies within the bucket, on the server, if the source is still `unchanged`; metadata goes along.
     async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error>;
 
     /// Deletes an object; one that is not there is fine.
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
+}
+
+/// The bytes of `body` that lie in `range`.
+fn cut(body: BoxStream<'static, Result<Bytes, Error>>, range: Range<u64>) -> BoxStream<'static, Result<Bytes, Error>> {
+    let pieces = body.scan(0_u64, move |at, piece| {
+        let begin = *at;
+        if begin >= range.end {
+            return std::future::ready(None);
+        }
+        let piece = piece.map(|bytes| {
+            *at += bytes.len() as u64;
+            let within = |place: u64| usize::try_from(place.saturating_sub(begin)).unwrap_or(usize::MAX).min(bytes.len());
+            bytes.slice(within(range.start)..within(range.end))
+        });
+        std::future::ready(Some(piece))
+    });
+    pieces.try_filter(|bytes| std::future::ready(!bytes.is_empty())).boxed()
 }

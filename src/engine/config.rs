@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::bucket::s3::StoreConfig;
+use crate::files::FilesPrefix;
+use crate::head::Epoch;
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag};
 use crate::sql::QueryLimits;
 
@@ -26,6 +28,15 @@ pub struct SnapshotPolicy {
     pub min_interval: Duration,
     /// Copy `<key>` to `<key>.prev` before it is replaced.
     pub keep_previous: bool,
+}
+
+/// Where the contents of files lie, and how long they stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesPolicy {
+    /// What their keys begin with.
+    pub prefix: FilesPrefix,
+    /// How long one must have gone unused before gc deletes it.
+    pub grace: Duration,
 }
 
 /// What a database may use.
@@ -61,10 +72,18 @@ pub struct DatabaseConfig {
     pub store: StoreConfig,
     /// When snapshots are made.
     pub snapshots: SnapshotPolicy,
+    /// Where its files lie.
+    pub files: FilesPolicy,
     /// What it may use.
     pub limits: Limits,
     /// Who may ask.
     pub access: Access,
+    /// Whether the API may change branches, too.
+    pub branches_by_api: bool,
+    /// Tells one life of the resource from another: its UID.
+    pub cluster: String,
+    /// A branch that another cluster or resource holds by this epoch may be taken over: somebody said so.
+    pub take_over: Option<Epoch>,
     /// If the snapshot is corrupt: accept `<key>.prev` in its place, if it still has this ETag.
     pub accept_snapshot: Option<Etag>,
 }

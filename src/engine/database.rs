@@ -3,8 +3,8 @@
 //! Owns: what a caller may do with it while it is open. Does not own: when it opens and closes (`host.rs`), what is uploaded
 //! (`flusher.rs`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -12,13 +12,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::branches::Source;
 use crate::clock::WallTime;
 use crate::config::Limits;
 use crate::error::{Error, NotServed};
-use crate::facts::{Facts, Origin, SnapshotFacts, Uploads};
-use crate::flusher::{Command, Ledger};
+use crate::facts::{Facts, Origin, SnapshotFacts};
+use crate::files::{FileStore, Files};
+use crate::flusher::{Command, Ledger, Overwrite, Overwritten, Switch};
 use crate::memory::{MemoryDatabase, OpenTransaction, Pin, TransactionLimits, TransactionMode};
-use crate::names::DatabaseName;
+use crate::names::{BranchName, DatabaseName};
+use crate::opening::Opened;
 use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
 
 /// Whether a flush may be skipped.
@@ -55,11 +58,14 @@ struct Inner {
     memory: MemoryDatabase,
     origin: Origin,
     ledger: Arc<Mutex<Ledger>>,
+    files: FileStore,
     commands: mpsc::Sender<Command>,
     limits: RwLock<QueryLimits>,
     /// Counts the requests under way, so that the final flush comes after the last of them.
     requests: TaskTracker,
     closing: AtomicBool,
+    /// Why nothing is served any more, for good.
+    lost: OnceLock<Arc<Error>>,
 }
 
 impl Database {
@@ -68,6 +74,7 @@ impl Database {
         memory: MemoryDatabase,
         origin: Origin,
         ledger: Arc<Mutex<Ledger>>,
+        files: FileStore,
         commands: mpsc::Sender<Command>,
         limits: Limits,
     ) -> Self {
@@ -77,10 +84,12 @@ impl Database {
                 memory,
                 origin,
                 ledger,
+                files,
                 commands,
                 limits: RwLock::new(limits.query),
                 requests: TaskTracker::new(),
                 closing: AtomicBool::new(false),
+                lost: OnceLock::new(),
             }),
         }
     }
@@ -89,10 +98,11 @@ impl Database {
     pub async fn read(&self, request: Request) -> Result<Response, Error> {
         let _under_way = self.enter()?;
         let limits = self.limits();
-        Ok(self.inner.memory.read(request, &limits).await?)
+        let response = self.inner.memory.read(request, &limits).await?;
+        self.still_served(response)
     }
 
-    /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers, and go on after a conflict.
+    /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers.
     pub async fn run(&self, request: Request) -> Result<Response, Error> {
         if request.looks_like_reads() {
             match self.read(request.clone()).await {
@@ -104,23 +114,32 @@ impl Database {
         self.write(request).await
     }
 
-    /// Runs statements that may write, in the writers' queue. Refused once nothing more can be saved.
+    /// Runs statements that may write, in the writers' queue.
     pub async fn write(&self, request: Request) -> Result<Response, Error> {
         let _under_way = self.enter()?;
-        self.refuse_after_a_conflict()?;
         let limits = self.limits();
-        Ok(self.inner.memory.write(request, &limits).await?)
+        let response = self.inner.memory.write(request, &limits).await?;
+        self.still_served(response)
     }
 
-    /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it. One that writes is
-    /// refused once nothing more can be saved.
+    /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it.
     pub async fn begin(&self, mode: TransactionMode, lifetime: Duration) -> Result<OpenTransaction, Error> {
         let _under_way = self.enter()?;
-        if mode == TransactionMode::Write {
-            self.refuse_after_a_conflict()?;
-        }
         let limits = TransactionLimits { query: self.limits(), lifetime };
         Ok(self.inner.memory.begin(mode, &limits).await?)
+    }
+
+    /// Its files.
+    pub fn files(&self) -> Files<'_> {
+        Files::of(self)
+    }
+
+    pub(crate) fn file_store(&self) -> &FileStore {
+        &self.inner.files
+    }
+
+    pub(crate) fn name(&self) -> &DatabaseName {
+        &self.inner.name
     }
 
     /// For the typed views: statements of the engine's own that read.
@@ -131,19 +150,20 @@ impl Database {
     {
         let _under_way = self.enter()?;
         let limits = self.limits();
-        Ok(self.inner.memory.ask(&limits, ask).await?)
+        let answer = self.inner.memory.ask(&limits, ask).await?;
+        self.still_served(answer)
     }
 
-    /// For the typed views: statements of the engine's own in one transaction. Refused once nothing more can be saved.
+    /// For the typed views: statements of the engine's own in one transaction.
     pub(crate) async fn change<T, F>(&self, change: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, SqlError> + Send + 'static,
     {
         let _under_way = self.enter()?;
-        self.refuse_after_a_conflict()?;
         let limits = self.limits();
-        Ok(self.inner.memory.change(&limits, change).await?)
+        let answer = self.inner.memory.change(&limits, change).await?;
+        self.still_served(answer)
     }
 
     /// For the typed views: the time that rows are given.
@@ -151,18 +171,11 @@ impl Database {
         self.inner.memory.wall()
     }
 
-    fn refuse_after_a_conflict(&self) -> Result<(), Error> {
-        match &self.inner.ledger.lock().uploads {
-            Uploads::Conflict { error } => Err(Error::clone(error)),
-            Uploads::Fine | Uploads::Failing { .. } => Ok(()),
-        }
-    }
-
     /// Brings what is committed into the bucket.
     pub async fn flush(&self, flush: Flush) -> Result<Flushed, Arc<Error>> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Flush(flush, reply)).await?;
-        answer.await.map_err(|_| self.closing())?
+        answer.await.map_err(|_| self.gone())?
     }
 
     /// Freezes the newest version.
@@ -175,6 +188,11 @@ impl Database {
         *self.inner.limits.read()
     }
 
+    /// The branch that is served.
+    pub(crate) fn branch(&self) -> BranchName {
+        self.inner.ledger.lock().branch.clone()
+    }
+
     /// What is known of it.
     pub fn facts(&self) -> Facts {
         let newest = *self.inner.memory.commits().borrow();
@@ -183,11 +201,16 @@ impl Database {
             size: self.inner.memory.size(),
             memory: self.inner.memory.memory_use(),
             txid: ledger.txid,
+            branch: ledger.branch,
+            // The host knows.
+            by_hand: false,
+            epoch: ledger.epoch,
             origin: self.inner.origin.clone(),
             durable_time: ledger.durable_time,
             pending: ledger.durable != Some(newest),
             last_snapshot: ledger.last_snapshot,
             uploads: ledger.uploads,
+            outside: ledger.outside,
         }
     }
 
@@ -202,7 +225,7 @@ impl Database {
         self.inner.memory.end_transactions(CLOSED).await;
         let (reply, answer) = oneshot::channel();
         self.send(Command::Finish(reply)).await?;
-        let result = answer.await.map_err(|_| self.closing())?;
+        let result = answer.await.map_err(|_| self.gone())?;
         if result.is_err() {
             self.inner.requests.reopen();
             self.inner.closing.store(false, Ordering::SeqCst);
@@ -210,13 +233,53 @@ impl Database {
         result
     }
 
+    /// Ends everything at once: requests are refused, open transactions rolled back.
+    pub(crate) async fn lose(&self, why: Arc<Error>) {
+        let told = why.to_string();
+        // The first reason is the one.
+        self.inner.lost.set(why).ok();
+        self.inner.memory.end_transactions(&told).await;
+    }
+
+    /// A state that is in the bucket, after a flush.
+    pub(crate) async fn source(&self) -> Result<Source, Arc<Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Pin(reply)).await?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Goes on with a branch that was opened for it.
+    pub(crate) async fn switch(&self, to: Opened) -> Result<(), Arc<Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Switch(Box::new(Switch { to, reply }))).await?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Puts other content into the branch that is served.
+    pub(crate) async fn overwrite(
+        &self,
+        overwrite: impl FnOnce(oneshot::Sender<Result<Overwritten, Arc<Error>>>) -> Overwrite,
+    ) -> Result<Overwritten, Arc<Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Overwrite(Box::new(overwrite(reply)))).await?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
     /// The count comes before the look at the flag: whoever is not counted sees it set.
     fn enter(&self) -> Result<TaskTrackerToken, Error> {
         let token = self.inner.requests.token();
+        if let Some(error) = self.inner.lost.get() {
+            return Err(Error::clone(error));
+        }
         if self.inner.closing.load(Ordering::SeqCst) {
             return Err(Error::NotServed { database: self.inner.name.clone(), why: NotServed::Closing });
         }
         Ok(token)
+    }
+
+    /// An answer that was on its way when the database was lost tells of what nobody else can see.
+    fn still_served<T>(&self, answer: T) -> Result<T, Error> {
+        self.inner.lost.get().map_or(Ok(answer), |error| Err(Error::clone(error)))
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {
@@ -230,10 +293,14 @@ impl Database {
     }
 
     async fn send(&self, command: Command) -> Result<(), Arc<Error>> {
-        self.inner.commands.send(command).await.map_err(|_| self.closing())
+        self.inner.commands.send(command).await.map_err(|_| self.gone())
     }
 
-    fn closing(&self) -> Arc<Error> {
+    /// Why nobody answers.
+    fn gone(&self) -> Arc<Error> {
+        if let Some(error) = self.inner.lost.get() {
+            return Arc::clone(error);
+        }
         Arc::new(Error::NotServed { database: self.inner.name.clone(), why: NotServed::Closing })
     }
 }

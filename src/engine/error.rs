@@ -1,7 +1,9 @@
 //! Why the engine could not do what was asked: one variant for each thing that a caller does differently.
 
 use crate::bucket;
-use crate::names::{DatabaseName, Etag, ObjectKey};
+use crate::files::{FileKey, SpoolError};
+use crate::head::{Epoch, Holder};
+use crate::names::{BranchName, DatabaseName, Etag, ObjectKey};
 use crate::sql::SqlError;
 
 /// Whether the snapshot before the newest could take its place.
@@ -15,6 +17,20 @@ pub enum Previous {
     Absent,
     /// The store did not tell.
     Unknown,
+}
+
+/// What is wrong with the content of a file that a database has a row for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileLoss {
+    /// It is not in the bucket.
+    Missing,
+    /// What is in the bucket under its name has so many bytes.
+    WrongSize {
+        /// In bytes.
+        found: u64,
+    },
+    /// The row names an object that is not under this database's prefix; such objects are not read.
+    Elsewhere,
 }
 
 /// Why a database answers no requests just now.
@@ -55,18 +71,129 @@ pub enum Error {
         #[source]
         source: bucket::Error,
     },
-    /// The snapshot in the bucket is not the one that we wrote or read: somebody else writes there. Nothing more is uploaded; the memory
-    /// is kept.
-    #[error("{database}: the snapshot at {key} was changed by somebody else (we knew ETag {ours}, found {theirs})")]
-    SnapshotConflict {
+    /// Another tenure took the branch over, or it was deleted. Nothing more is served or saved; what was not in the bucket is lost.
+    #[error("{database}: our epoch {ours} over branch {branch} is fenced off by epoch {theirs}{}; {lost} commits were not in the bucket", match by { Some(by) => format!(" of {by}"), None => String::new() })]
+    Fenced {
         /// Which database.
         database: DatabaseName,
-        /// Where its snapshot lies.
+        /// Which branch of it.
+        branch: BranchName,
+        /// Our tenure.
+        ours: Epoch,
+        /// The one that ended it.
+        theirs: Epoch,
+        /// Whose it is; nobody's if the branch was deleted.
+        by: Option<Box<Holder>>,
+        /// How many commits had not reached the bucket.
+        lost: u64,
+    },
+    /// Somebody else has the branch, and it is not ours to take.
+    #[error("{database}: branch {branch} is held by {by} (cluster id {}), epoch {epoch}", by.cluster)]
+    HeldByOther {
+        /// Which database.
+        database: DatabaseName,
+        /// Which branch of it.
+        branch: BranchName,
+        /// Who has it.
+        by: Box<Holder>,
+        /// Their tenure.
+        epoch: Epoch,
+    },
+    /// There is no such branch.
+    #[error("{database}: there is no branch {branch}")]
+    BranchNotFound {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+    },
+    /// There is such a branch already.
+    #[error("{database}: there is a branch {branch} already")]
+    BranchExists {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+    },
+    /// The branch was deleted, and its name is not used again.
+    #[error("{database}: branch {branch} was deleted; its name cannot be used again")]
+    BranchDeleted {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+    },
+    /// The branch is not one with which this can be done.
+    #[error("{database}: branch {branch} {why}")]
+    BranchRefused {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// As the rest of a sentence.
+        why: String,
+    },
+    /// The branch is not at the state that was named.
+    #[error("{database}: branch {branch} is not at txid {expected} any more: it is at {found}")]
+    ContentChanged {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// What was asked for.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// The id of an overwrite was used for another one.
+    #[error("{database}: branch {branch} was overwritten under the id {id} with something else: choose another id")]
+    PromotionIdUsed {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// The id.
+        id: String,
+    },
+    /// An overwrite was begun, and neither its result nor what it replaces is there.
+    #[error(
+        "{database}: whether branch {branch} was overwritten under the id {id} cannot be told: the snapshot is neither the new nor the old one"
+    )]
+    PromotionUnknown {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// The id.
+        id: String,
+    },
+    /// A newer build wrote the head record.
+    #[error("{database}: the head record {key} has format {format}, which only a newer build understands")]
+    NewerFormat {
+        /// Which database.
+        database: DatabaseName,
+        /// The record.
         key: ObjectKey,
-        /// The ETag that we knew, or `none`.
-        ours: String,
-        /// The ETag that is there now, or `none`.
-        theirs: String,
+        /// Its format.
+        format: u64,
+    },
+    /// A head record that is none. It is left as it is.
+    #[error("{database}: the object at {key} is no head record: {detail}")]
+    HeadDamaged {
+        /// Which database.
+        database: DatabaseName,
+        /// The record.
+        key: ObjectKey,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The store does not do what keeps two writers apart.
+    #[error("{database}: the store does not honour conditions on writes: {detail}")]
+    ConditionsIgnored {
+        /// Which database.
+        database: DatabaseName,
+        /// Which condition, and what happened.
+        detail: String,
     },
     /// The object at `<key>` is no sound database. It is left as it is.
     #[error("{database}: the object at {key} (ETag {etag}) is no sound SQLite database: {detail}")]
@@ -113,6 +240,50 @@ pub enum Error {
         /// The one that serves.
         by: DatabaseName,
     },
+    /// The database has no such file.
+    #[error("{database}: there is no file {key}")]
+    FileNotFound {
+        /// Which database.
+        database: DatabaseName,
+        /// Which file.
+        key: FileKey,
+    },
+    /// There is a row, but not its content. Putting the same content again repairs it.
+    #[error("{database}: the content of the file {key} is lost: {}", match loss { FileLoss::Missing => "it is not in the bucket".to_owned(), FileLoss::WrongSize { found } => format!("the object has {found} bytes, which is not the size of the file"), FileLoss::Elsewhere => "its row names an object that is not under the prefix of this database".to_owned() })]
+    FileLost {
+        /// Which database.
+        database: DatabaseName,
+        /// Which file.
+        key: FileKey,
+        /// In which way.
+        loss: FileLoss,
+    },
+    /// gc deletes the blob of this very content just now. The same put succeeds once it is through.
+    #[error("{database}: gc is deleting an unused blob with the content of the file {key}")]
+    FileBusy {
+        /// Which database.
+        database: DatabaseName,
+        /// Which file.
+        key: FileKey,
+    },
+    /// A content could not wait for its upload.
+    #[error("{database}: {source}")]
+    Spool {
+        /// Which database.
+        database: DatabaseName,
+        /// Why.
+        source: SpoolError,
+    },
+    /// A record of ours in the bucket is damaged, or of a newer build. It is left as it is.
+    #[error("{database}: {object} {problem}")]
+    Unreadable {
+        /// Which database.
+        database: DatabaseName,
+        /// Which object.
+        object: ObjectKey,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The time for the final flush ran out. What was committed since the last snapshot is lost.
     #[error("{database}: the final flush did not end in time; what was committed since the last snapshot is lost")]
     OutOfTime {
@@ -136,11 +307,27 @@ impl Error {
             Self::Sql(_) => "sql",
             Self::NotServed { .. } => "not-served",
             Self::Bucket { .. } => "bucket",
-            Self::SnapshotConflict { .. } => "snapshot-conflict",
+            Self::Fenced { .. } => "fenced",
+            Self::HeldByOther { .. } => "held-by-other",
+            Self::BranchNotFound { .. } => "branch-not-found",
+            Self::BranchExists { .. } => "branch-exists",
+            Self::BranchDeleted { .. } => "branch-deleted",
+            Self::BranchRefused { .. } => "branch-refused",
+            Self::ContentChanged { .. } => "content-changed",
+            Self::PromotionIdUsed { .. } => "promotion-id-used",
+            Self::PromotionUnknown { .. } => "promotion-unknown",
+            Self::NewerFormat { .. } => "newer-format",
+            Self::HeadDamaged { .. } => "head-damaged",
+            Self::ConditionsIgnored { .. } => "conditions-ignored",
             Self::SnapshotCorrupt { .. } => "snapshot-corrupt",
             Self::SnapshotMissing { .. } => "snapshot-missing",
             Self::SnapshotTooLarge { .. } => "snapshot-too-large",
             Self::HeldElsewhere { .. } => "held-elsewhere",
+            Self::FileNotFound { .. } => "file-not-found",
+            Self::FileLost { .. } => "file-lost",
+            Self::FileBusy { .. } => "file-busy",
+            Self::Spool { .. } => "spool",
+            Self::Unreadable { .. } => "unreadable",
             Self::OutOfTime { .. } => "out-of-time",
             Self::Internal { .. } => "internal",
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::clock::WallTime;
 use crate::error::Error;
+use crate::head::Epoch;
 use crate::memory::MemoryUse;
-use crate::names::Etag;
+use crate::names::{BranchName, Etag};
 
 /// A snapshot that is in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,13 @@ pub enum Origin {
         /// In bytes.
         size: u64,
     },
+    /// `<key>` was restored, and somebody without a tenure had put it in the place of ours.
+    Outside {
+        /// Its ETag.
+        etag: Etag,
+        /// In bytes.
+        size: u64,
+    },
     /// `<key>` was corrupt or missing, and `<key>.prev` was accepted by the annotation that names it.
     Previous {
         /// The ETag of `<key>.prev`.
@@ -56,11 +64,15 @@ pub enum Uploads {
         /// How many.
         attempts: u32,
     },
-    /// Somebody else writes there. Nothing more is uploaded.
-    Conflict {
-        /// [`Error::SnapshotConflict`].
-        error: Arc<Error>,
-    },
+}
+
+/// A state that somebody without a tenure put in the place of ours while we served. Ours was put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// Where it is kept.
+    pub branch: BranchName,
+    /// When it was found.
+    pub time: WallTime,
 }
 
 /// What is known of an open database.
@@ -72,6 +84,12 @@ pub struct Facts {
     pub memory: MemoryUse,
     /// The number of the newest snapshot in the bucket; 0 before the first.
     pub txid: u64,
+    /// The branch that is served.
+    pub branch: BranchName,
+    /// Somebody switched to it, whatever the configuration names.
+    pub by_hand: bool,
+    /// The number of our tenure over it.
+    pub epoch: Epoch,
     /// What it was when it was opened.
     pub origin: Origin,
     /// Every commit before this moment is in the bucket.
@@ -82,10 +100,13 @@ pub struct Facts {
     pub last_snapshot: Option<SnapshotFacts>,
     /// How uploads go.
     pub uploads: Uploads,
+    /// The newest state of somebody else that was found in the place of ours.
+    pub outside: Option<Outside>,
 }
 
 /// What the host knows of a name.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it is made for a look and dropped after it, never kept in numbers")]
 pub enum State {
     /// Nothing.
     Absent,

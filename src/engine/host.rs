@@ -1,7 +1,9 @@
 //! The databases that this process has open.
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
-//! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive.
+//! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`).
+
+mod branches;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -16,20 +18,22 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::s3::Stores;
-use crate::bucket::{self, Bucket};
+use crate::bucket::s3::StoreConfig;
+use crate::bucket::{self, Bucket, BucketSource};
 use crate::clock::{Clock, WallTime};
 use crate::config::{Access, DatabaseConfig, Location};
 use crate::database::Database;
 use crate::error::{Error, NotServed};
-use crate::facts::{Origin, SnapshotFacts, State, Uploads};
-use crate::flush::Progress;
-use crate::flusher::{Flusher, Ledger, Settings};
-use crate::memory::{Commits, MemoryOptions, SqlPool};
-use crate::names::DatabaseName;
-use crate::restore::{self, Restored};
+use crate::facts::{Facts, SnapshotFacts, State};
+use crate::files::{FileSettings, FileStore, Spool};
+use crate::flusher::{Flusher, Settings, Surroundings};
+use crate::head::{Epoch, Holder};
+use crate::memory::{MemoryOptions, SqlPool};
+use crate::names::{BucketName, DatabaseName};
+use crate::opening::{Opened, Opener};
+use crate::probe;
 use crate::seed;
-use crate::snapshot::{Place, PutIds};
+use crate::snapshot::PutIds;
 
 /// How a host works.
 #[derive(Debug)]
@@ -37,11 +41,17 @@ pub struct HostOptions {
     /// How many databases are restored at once.
     pub parallel_restores: usize,
     /// How stores are reached, and which are refused.
-    pub stores: Stores,
+    pub stores: Arc<dyn BucketSource>,
     /// Where SQLite runs, for all databases together.
     pub sql_pool: SqlPool,
+    /// Where the contents of files wait for their upload, for all databases together.
+    pub spool: Spool,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// The name of this process: the pod's.
+    pub pod: String,
+    /// How long a predecessor in another pod is waited for that has not released a branch: as long as it may take to save.
+    pub release_wait: Duration,
 }
 
 /// An open database, and who may ask it.
@@ -63,11 +73,26 @@ pub struct Host {
     tasks: TaskTracker,
     /// Tells one opening of a name from the next.
     openings: AtomicU64,
+    /// The last epoch that each resource held here.
+    held: Mutex<HashMap<DatabaseName, Epoch>>,
+    probes: Mutex<Vec<Probed>>,
+}
+
+/// A store that was found to honour conditions.
+#[derive(PartialEq)]
+struct Probed {
+    store: StoreConfig,
+    bucket: BucketName,
 }
 
 /// What the host has under a name. A slot that is opening, open or closing holds its place against others.
 struct Slot {
     place: Held,
+    /// The place that it is about to switch to.
+    next: Option<Held>,
+    /// Somebody switched to another branch than the configuration names.
+    by_hand: bool,
+    config: Arc<DatabaseConfig>,
     access: Arc<Access>,
     status: Status,
 }
@@ -115,15 +140,22 @@ impl Host {
             changes: broadcast::Sender::new(CHANGES_KEPT),
             tasks: TaskTracker::new(),
             openings: AtomicU64::new(0),
+            held: Mutex::default(),
+            probes: Mutex::default(),
             options,
         })
     }
 
-    /// Begins to open a database that is absent or failed. One that is opening, open or closing stays as it is.
-    pub fn open(self: &Arc<Self>, config: DatabaseConfig) {
+    /// Begins to open a database that is absent or failed. One that is opening, open or closing stays as it is. `held` is the epoch that
+    /// this resource has held, as far as its status remembers.
+    pub fn open(self: &Arc<Self>, config: DatabaseConfig, held_before: Option<Epoch>) {
         let held = Held { endpoint: config.store.endpoint.clone(), location: config.location.clone() };
         let number = self.openings.fetch_add(1, Ordering::Relaxed);
         let (name, access) = (config.name.clone(), Arc::new(config.access.clone()));
+        let config = Arc::new(config);
+        if let Some(epoch) = held_before {
+            self.remember(&name, epoch);
+        }
         let attempts = {
             let mut slots = self.slots.lock();
             let attempts = match slots.get(&name).map(|slot| &slot.status) {
@@ -134,12 +166,13 @@ impl Host {
             if let Some(by) = holder(&slots, &held, &name) {
                 let error = Arc::new(Error::HeldElsewhere { database: name.clone(), by });
                 let status = Status::Failed { error, attempts: attempts.saturating_add(1), at: self.options.clock.wall() };
-                slots.insert(name.clone(), Slot { place: held, access, status });
+                slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, config, access, status });
                 drop(slots);
                 self.changed(&name);
                 return;
             }
-            slots.insert(name.clone(), Slot { place: held, access, status: Status::Opening { number } });
+            let status = Status::Opening { number };
+            slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, config: Arc::clone(&config), access, status });
             attempts
         };
         let host = Arc::clone(self);
@@ -153,20 +186,16 @@ impl Host {
     }
 
     async fn restore(self: &Arc<Self>, config: &DatabaseConfig) -> Result<Serving, Error> {
+        let opener = self.opener(config).await?;
+        // Before its turn: others need not wait for whoever still saves this one.
+        opener.await_release(config, self.options.release_wait).await?;
         let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
-        let bucket = self.bucket(config)?;
-        let key = &config.location.key;
-        let branch = &config.location.branch;
-        let place = Place { key: key.snapshot(branch), previous: key.previous(branch), branch: branch.clone() };
-        let options = MemoryOptions {
-            max_size: config.limits.max_size,
-            clock: Arc::clone(&self.options.clock),
-            ..MemoryOptions::new(self.options.sql_pool.clone())
-        };
-        let restored = restore::restore(config, &bucket, &place, options).await?;
-        let before = *restored.memory.commits().borrow();
-        seed::create_tables(&restored.memory).await?;
-        Ok(self.serve(config, bucket, place, restored, before))
+        let ready = opener.open(config).await?;
+        seed::create_tables(&ready.memory).await?;
+        self.remember(&config.name, ready.tenure.epoch());
+        let serving = self.serve(config, opener.bucket, ready);
+        serving.database.files().announce().await;
+        Ok(serving)
     }
 
     fn bucket(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
@@ -174,52 +203,111 @@ impl Host {
         bucket.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "preparing to reach the store", source })
     }
 
-    /// Starts the flusher. `restored_at` is the count of commits that `<key>` holds.
-    fn serve(
-        self: &Arc<Self>,
-        config: &DatabaseConfig,
-        bucket: Arc<dyn Bucket>,
-        place: Place,
-        restored: Restored,
-        restored_at: Commits,
-    ) -> Serving {
-        let Restored { memory, known, txid, origin, meta } = restored;
-        let durable = matches!(origin, Origin::Snapshot { .. }).then_some(restored_at);
-        let ledger = Arc::new(Mutex::new(Ledger {
-            durable,
-            durable_time: durable.map(|_| self.options.clock.wall()),
-            txid,
-            last_snapshot: meta.map(|meta| SnapshotFacts {
-                time: meta.last_modified.unwrap_or_else(|| self.options.clock.wall()),
-                txid,
-                size: meta.size,
-                duration: None,
-                etag: meta.etag,
-            }),
-            uploads: Uploads::Fine,
-            dirty_since: None,
-        }));
-        let (settings, settings_seen) = watch::channel(Settings { policy: config.snapshots, bucket });
-        let (commands, commands_seen) = mpsc::channel(COMMANDS_KEPT);
-        let flusher = Flusher {
-            name: config.name.clone(),
-            memory: memory.clone(),
-            place,
-            settings: settings_seen,
-            ledger: Arc::clone(&ledger),
+    /// What it takes to open branches of a database, once its store is known to keep two writers apart.
+    async fn opener(&self, config: &DatabaseConfig) -> Result<Opener, Error> {
+        let bucket = self.bucket(config)?;
+        self.probe(config, &bucket).await?;
+        Ok(Opener {
+            bucket,
             put_ids: Arc::clone(&self.put_ids),
             clock: Arc::clone(&self.options.clock),
-            notify: {
-                let (changes, name) = (self.changes.clone(), config.name.clone());
-                // Without a receiver nobody needs to know.
-                Box::new(move || drop(changes.send(name.clone())))
+            options: MemoryOptions {
+                max_size: config.limits.max_size,
+                clock: Arc::clone(&self.options.clock),
+                ..MemoryOptions::new(self.options.sql_pool.clone())
             },
-            known,
-            progress: Progress { durable, ..Progress::default() },
-            unsettled: None,
-        };
+            me: Holder { cluster: config.cluster.clone(), resource: config.name.to_string(), pod: self.options.pod.clone() },
+            held: self.held.lock().get(&config.name).copied(),
+        })
+    }
+
+    async fn probe(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Result<(), Error> {
+        let probed = Probed { store: config.store.clone(), bucket: config.location.bucket.clone() };
+        if self.probes.lock().contains(&probed) {
+            return Ok(());
+        }
+        let id = self.put_ids.fresh().to_string();
+        let database = config.name.clone();
+        match probe::probe(bucket, &config.location.key, &id).await {
+            Ok(probe::Verdict::Honoured) => {
+                self.probes.lock().push(probed);
+                Ok(())
+            }
+            Ok(probe::Verdict::Ignored(detail)) => Err(Error::ConditionsIgnored { database, detail }),
+            Err(source) => Err(Error::Bucket { database, doing: "asking the store whether it honours conditions", source }),
+        }
+    }
+
+    fn remember(&self, name: &DatabaseName, epoch: Epoch) {
+        let mut held = self.held.lock();
+        let known = held.entry(name.clone()).or_default();
+        *known = (*known).max(epoch);
+    }
+
+    /// Starts the flusher.
+    fn serve(self: &Arc<Self>, config: &DatabaseConfig, bucket: Arc<dyn Bucket>, opened: Opened) -> Serving {
+        let files = FileStore::new(
+            config.location.key.clone(),
+            FileSettings::of(config, Arc::clone(&bucket)),
+            self.options.spool.clone(),
+            Arc::clone(&self.put_ids),
+            Arc::clone(&self.options.clock),
+        );
+        let (settings, settings_seen) = watch::channel(Settings { policy: config.snapshots, bucket });
+        let (commands, commands_seen) = mpsc::channel(COMMANDS_KEPT);
+        let (changes, name) = (self.changes.clone(), config.name.clone());
+        // Without a receiver nobody needs to know.
+        let notify = Box::new(move || drop(changes.send(name.clone())));
+        let (host, name, this) = (Arc::downgrade(self), config.name.clone(), settings.clone());
+        let lost = Box::new(move |error| {
+            if let Some(host) = host.upgrade() {
+                host.lose(&name, &this, error);
+            }
+        });
+        let origin = opened.origin.clone();
+        let flusher = self.flusher(config, settings_seen, opened, notify, lost);
+        let (memory, ledger) = (flusher.memory.clone(), Arc::clone(&flusher.ledger));
         self.tasks.spawn(flusher.run(commands_seen));
-        Serving { database: Database::new(config.name.clone(), memory, origin, ledger, commands, config.limits), settings }
+        Serving { database: Database::new(config.name.clone(), memory, origin, ledger, files, commands, config.limits), settings }
+    }
+
+    fn flusher(
+        &self,
+        config: &DatabaseConfig,
+        settings: watch::Receiver<Settings>,
+        opened: Opened,
+        notify: Box<dyn Fn() + Send + Sync>,
+        lost: Box<dyn Fn(Arc<Error>) + Send + Sync>,
+    ) -> Flusher {
+        Flusher::new(
+            Surroundings {
+                name: config.name.clone(),
+                settings,
+                put_ids: Arc::clone(&self.put_ids),
+                clock: Arc::clone(&self.options.clock),
+                notify,
+                lost,
+            },
+            opened,
+        )
+    }
+
+    /// A database must not be served any more: its memory is dropped with the last request that still looks at it.
+    fn lose(self: &Arc<Self>, name: &DatabaseName, settings: &watch::Sender<Settings>, error: Arc<Error>) {
+        let database = {
+            let mut slots = self.slots.lock();
+            let Some(slot) = slots.get_mut(name) else { return };
+            let (Status::Open(serving) | Status::Closing(serving, _)) = &slot.status else { return };
+            // It may have been abandoned, and even opened anew, in the meantime.
+            if !serving.settings.same_channel(settings) {
+                return;
+            }
+            let database = serving.database.clone();
+            slot.status = Status::Failed { error: Arc::clone(&error), attempts: 1, at: self.options.clock.wall() };
+            database
+        };
+        self.tasks.spawn(async move { database.lose(error).await });
+        self.changed(name);
     }
 
     fn opened(&self, name: &DatabaseName, number: u64, attempts: u32, opened: Result<Serving, Error>) {
@@ -241,14 +329,24 @@ impl Host {
 
     /// Takes over access, and of an open database also intervals, limits and credentials. Its location stays.
     pub fn reconfigure(&self, config: DatabaseConfig) {
+        let config = Arc::new(config);
         let bucket = self.bucket(&config);
+        let files = bucket.as_ref().ok().map(|bucket| FileSettings::of(&config, Arc::clone(bucket)));
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get_mut(&config.name) else { return };
         if *slot.access != config.access {
-            slot.access = Arc::new(config.access);
+            slot.access = Arc::new(config.access.clone());
         }
+        // Another branch in the configuration is a newer wish than a switch by hand.
+        slot.by_hand &= slot.config.location.branch == config.location.branch;
+        slot.config = Arc::clone(&config);
         let Status::Open(serving) = &slot.status else { return };
         serving.database.set_limits(config.limits);
+        let database = serving.database.clone();
+        if files.is_some_and(|files| database.file_store().set(files)) {
+            // gc must know of a longer interval before the next put.
+            self.tasks.spawn(async move { database.files().announce().await });
+        }
         match bucket {
             Ok(bucket) => drop(serving.settings.send_replace(Settings { policy: config.snapshots, bucket })),
             Err(error) => {
@@ -331,10 +429,14 @@ impl Host {
 
     /// What is known of a database.
     pub fn state(&self, name: &DatabaseName) -> State {
-        match self.slots.lock().get(name).map(|slot| &slot.status) {
+        let slots = self.slots.lock();
+        let slot = slots.get(name);
+        match slot.map(|slot| &slot.status) {
             None => State::Absent,
             Some(Status::Opening { .. }) => State::Opening,
-            Some(Status::Open(serving)) => State::Open(serving.database.facts()),
+            Some(Status::Open(serving)) => {
+                State::Open(Facts { by_hand: slot.is_some_and(|slot| slot.by_hand), ..serving.database.facts() })
+            }
             Some(Status::Failed { error, attempts, at }) => State::Failed { error: Arc::clone(error), attempts: *attempts, at: *at },
             Some(Status::Closing(..)) => State::Closing,
         }
@@ -363,6 +465,11 @@ impl Host {
             Status::Closing(..) => NotServed::Closing,
         };
         Err(Error::NotServed { database: name.clone(), why })
+    }
+
+    /// Whether the API may change branches of this database.
+    pub fn leaves_branches_to_api(&self, name: &DatabaseName) -> bool {
+        self.slots.lock().get(name).is_some_and(|slot| slot.config.branches_by_api)
     }
 
     /// Names whose state is worth another look. A receiver that lags looks at all.
@@ -422,6 +529,13 @@ impl Host {
     }
 }
 
+impl Slot {
+    /// Whether it is open, and this very opening.
+    fn is_serving(&self, serving: &Serving) -> bool {
+        matches!(&self.status, Status::Open(open) if open.is(serving))
+    }
+}
+
 impl Serving {
     /// Whether both are the same opening of a database.
     fn is(&self, other: &Self) -> bool {
@@ -439,9 +553,13 @@ fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
 fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) -> Option<DatabaseName> {
     slots
         .iter()
-        .find(|(name, slot)| *name != but && slot.place == *held && !matches!(slot.status, Status::Failed { .. }))
+        .find(|(name, slot)| {
+            *name != but && (slot.place == *held || slot.next.as_ref() == Some(held)) && !matches!(slot.status, Status::Failed { .. })
+        })
         .map(|(name, _)| name.clone())
 }
+
+pub use branches::OverwriteRequest;
 
 #[cfg(test)]
 mod tests;

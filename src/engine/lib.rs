@@ -1,35 +1,51 @@
 //! The engine: SQLite databases in memory, kept in buckets. Knows neither Kubernetes nor HTTP.
 
+mod branches;
 mod clock;
 mod config;
 mod connection;
 mod database;
 mod error;
 mod facts;
+mod fence;
+mod files;
 mod flush;
 mod flusher;
+mod gc;
+mod head;
+mod heads;
 mod host;
 mod image;
 mod memory;
 mod names;
+mod opening;
 mod pages;
+mod probe;
 mod restore;
 mod seed;
+#[cfg(test)]
+mod simulator;
 mod snapshot;
 mod sql;
 mod statement;
+mod tenure;
 mod vfs;
 
 pub mod bucket;
 pub mod docs;
 pub mod kv;
 
+pub use branches::BranchFacts;
 pub use clock::{Clock, SystemClock, WallTime};
-pub use config::{Access, DatabaseConfig, Limits, Location, SnapshotPolicy, TokenDigest};
+pub use config::{Access, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy, TokenDigest};
 pub use database::{Database, Flush, Flushed};
-pub use error::{Error, NotServed, Previous};
-pub use facts::{Facts, Origin, SnapshotFacts, State, Uploads};
-pub use host::{Handle, Host, HostOptions};
+pub use error::{Error, FileLoss, NotServed, Previous};
+pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
+pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
+pub use flusher::Overwritten;
+pub use gc::{GcError, GcOptions, GcReport, GcStage, OwnerKey, collect_garbage};
+pub use head::{Epoch, Holder};
+pub use host::{Handle, Host, HostOptions, OverwriteRequest};
 pub use memory::{
     Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, OpenTransaction, PageCount, PageNo, PageSize, Pin, SqlPool,
     SwitchError, TransactionLimits, TransactionMode,

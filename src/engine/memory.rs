@@ -35,6 +35,7 @@ use transaction::OpenTransactions;
 
 pub use crate::image::LoadError;
 pub use crate::pages::{Changes, Commits, MemoryUse, PageCount, PageNo, PageSize};
+pub(crate) use branch::PausedWriters;
 pub use branch::SwitchError;
 pub use pin::Pin;
 pub use transaction::{OpenTransaction, TransactionLimits, TransactionMode};
@@ -241,6 +242,20 @@ impl MemoryDatabase {
     /// In bytes, as a file.
     pub fn size(&self) -> u64 {
         self.pin().size()
+    }
+
+    /// Of all its pages; it never changes.
+    pub fn page_size(&self) -> PageSize {
+        self.0.file.store().page_size()
+    }
+
+    /// For another database like this one.
+    pub(crate) fn options(&self) -> MemoryOptions {
+        MemoryOptions {
+            max_size: self.0.file.store().max_size(),
+            clock: Arc::clone(&self.0.clock),
+            ..MemoryOptions::new(self.0.pool.clone())
+        }
     }
 
     /// What the pages cost.

@@ -15,7 +15,7 @@ pub struct NameError {
     problem: &'static str,
 }
 
-fn refuse<T>(what: &'static str, value: &str, problem: &'static str) -> Result<T, NameError> {
+pub(crate) fn refuse<T>(what: &'static str, value: &str, problem: &'static str) -> Result<T, NameError> {
     Err(NameError { what, value: value.to_owned(), problem })
 }
 
@@ -126,6 +126,38 @@ impl DatabaseKey {
     /// The snapshot of a branch before its newest.
     pub fn previous(&self, branch: &BranchName) -> ObjectKey {
         ObjectKey::new(format!("{}.prev", self.snapshot(branch)))
+    }
+
+    /// The head record of a branch.
+    pub fn head(&self, branch: &BranchName) -> ObjectKey {
+        ObjectKey::new(format!("{}.head/{branch}.json", self.0))
+    }
+
+    /// With what the keys of all head records begin.
+    pub(crate) fn heads(&self) -> String {
+        format!("{}.head/", self.0)
+    }
+
+    /// With what the keys of the snapshots of all branches but `main` begin.
+    pub(crate) fn branches(&self) -> String {
+        format!("{}.branch.", self.0)
+    }
+
+    /// An object that asks the store whether it honours conditions.
+    pub(crate) fn probe(&self, id: &str) -> ObjectKey {
+        ObjectKey::new(format!("{}.head/.probe-{id}", self.0))
+    }
+
+    /// The branch of which this object is the head record.
+    pub(crate) fn branch_of_head(&self, object: &ObjectKey) -> Option<BranchName> {
+        let name = object.as_str().strip_prefix(&self.heads())?.strip_suffix(".json")?;
+        BranchName::parse(name).ok()
+    }
+
+    /// The branch of which this object is the newest snapshot; `main` is none of them.
+    pub(crate) fn branch_of_snapshot(&self, object: &ObjectKey) -> Option<BranchName> {
+        // Names have no dot, so `.prev` is no part of one.
+        BranchName::parse(object.as_str().strip_prefix(&self.branches())?).ok()
     }
 
     /// As written in the resource.
@@ -250,6 +282,18 @@ mod tests {
         assert_eq!(key.previous(&BranchName::main()).as_str(), "apps/orders.db.prev");
         assert_eq!(key.snapshot(&branch).as_str(), "apps/orders.db.branch.release-7");
         assert_eq!(key.previous(&branch).as_str(), "apps/orders.db.branch.release-7.prev");
+    }
+
+    #[test]
+    fn the_objects_of_branches_tell_which_branch_they_belong_to() {
+        let key = DatabaseKey::parse("apps/orders.db").unwrap();
+        let branch = BranchName::parse("release-7").unwrap();
+        assert_eq!(key.head(&branch).as_str(), "apps/orders.db.head/release-7.json");
+        assert_eq!(key.branch_of_head(&key.head(&branch)), Some(branch.clone()));
+        assert_eq!(key.branch_of_snapshot(&key.snapshot(&branch)), Some(branch.clone()));
+        assert_eq!(key.branch_of_snapshot(&key.previous(&branch)), None);
+        assert_eq!(key.branch_of_snapshot(&key.snapshot(&BranchName::main())), None);
+        assert_eq!(key.branch_of_head(&key.probe("1")), None);
     }
 
     #[test]

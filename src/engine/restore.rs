@@ -12,6 +12,7 @@ use crate::bucket::{self, Bucket, Object, ObjectMeta};
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Previous};
 use crate::facts::Origin;
+use crate::head::{Epoch, HeadRecord};
 use crate::memory::{LoadError, MemoryDatabase, MemoryOptions};
 use crate::names::{DatabaseName, Etag, ObjectKey};
 use crate::snapshot::{Known, Place, metadata};
@@ -34,17 +35,20 @@ struct Restore<'a> {
     options: MemoryOptions,
 }
 
-/// Restores what a configuration names.
+/// Restores what a configuration names. `last` is the branch's head record, if it has one.
 pub(crate) async fn restore(
     config: &DatabaseConfig,
     bucket: &Arc<dyn Bucket>,
     place: &Place,
     options: MemoryOptions,
+    last: Option<&HeadRecord>,
 ) -> Result<Restored, Error> {
     let restore = Restore { database: &config.name, bucket, place, options };
     let doing = "reading the snapshot";
     let Some(object) = bucket.get(&place.key, None).await.map_err(|error| restore.failed(doing, error))? else {
-        return restore.begin_empty(config.accept_snapshot.as_ref()).await;
+        // A record that knows of a snapshot proves that there was one.
+        let was_there = last.is_some_and(|record| record.snapshot.is_some());
+        return restore.begin_empty(config.accept_snapshot.as_ref(), was_there).await;
     };
     let meta = object.meta.clone();
     match restore.load(&place.key, object).await? {
@@ -58,12 +62,12 @@ pub(crate) async fn restore(
 
 impl Restore<'_> {
     /// A 404 alone is not believed: the listing must say so as well, and there may be no snapshot before it either.
-    async fn begin_empty(&self, accepted: Option<&Etag>) -> Result<Restored, Error> {
+    async fn begin_empty(&self, accepted: Option<&Etag>, was_there: bool) -> Result<Restored, Error> {
         if self.is_listed(&self.place.key).await? {
             let message = "the snapshot was not found, but the listing names it".to_owned();
             return Err(self.failed("reading the snapshot", bucket::Error::Unavailable { message }));
         }
-        if self.is_listed(&self.place.previous).await? {
+        if was_there || self.is_listed(&self.place.previous).await? {
             return self.instead_of_missing(accepted).await;
         }
         let options = self.options.clone();
@@ -90,7 +94,11 @@ impl Restore<'_> {
             other => Err(Error::SnapshotMissing {
                 database: self.database.clone(),
                 key: self.place.key.clone(),
-                previous: other.map_or(Previous::Damaged, |(_, meta)| Previous::Intact(meta.etag)),
+                previous: match other {
+                    Some((_, meta)) => Previous::Intact(meta.etag),
+                    None if self.is_listed(&self.place.previous).await? => Previous::Damaged,
+                    None => Previous::Absent,
+                },
             }),
         }
     }
@@ -100,7 +108,7 @@ impl Restore<'_> {
             Ok(Some((memory, previous))) if accepted == Some(&previous.etag) => {
                 let txid = txid_of(&previous).max(txid_of(&meta));
                 let origin = Origin::Previous { etag: previous.etag };
-                return Ok(Restored { memory, known: Known::Damaged(meta.etag), txid, origin, meta: None });
+                return Ok(Restored { memory, known: Known::NotOurs(meta.etag), txid, origin, meta: None });
             }
             Ok(Some((_, previous))) => Previous::Intact(previous.etag),
             Ok(None) => match self.bucket.head(&self.place.previous).await {
@@ -164,6 +172,35 @@ impl Restore<'_> {
     }
 }
 
-fn txid_of(meta: &ObjectMeta) -> u64 {
+/// The number that an object bears; 0 where its writer did not number it.
+pub(crate) fn txid_of(meta: &ObjectMeta) -> u64 {
     meta.metadata.get(metadata::TXID).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The tenure that an object bears; 0 where its writer had none.
+pub(crate) fn epoch_of(meta: &ObjectMeta) -> Epoch {
+    Epoch(meta.metadata.get(metadata::EPOCH).and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// The database that an object holds, and what the store tells of the object.
+pub(crate) async fn read(
+    database: &DatabaseName,
+    bucket: &Arc<dyn Bucket>,
+    place: &Place,
+    options: MemoryOptions,
+) -> Result<Option<(MemoryDatabase, ObjectMeta)>, Error> {
+    let restore = Restore { database, bucket, place, options };
+    let object = bucket.get(&place.key, None).await.map_err(|error| restore.failed("reading the snapshot", error))?;
+    let Some(object) = object else { return Ok(None) };
+    let meta = object.meta.clone();
+    match restore.load(&place.key, object).await? {
+        Ok(memory) => Ok(Some((memory, meta))),
+        Err(detail) => Err(Error::SnapshotCorrupt {
+            database: database.clone(),
+            key: place.key.clone(),
+            etag: meta.etag,
+            detail,
+            previous: Previous::Unknown,
+        }),
+    }
 }

@@ -9,7 +9,7 @@ use crate::memory::MemoryDatabase;
 use crate::sql::{SqlError, SqlErrorKind};
 
 /// As the package's own statements create them. SQLite keeps this text in the file.
-const TABLES: &str = "\
+pub(crate) const TABLES: &str = "\
 CREATE TABLE IF NOT EXISTS bh_kv (key TEXT PRIMARY KEY, value BLOB NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS filestore (bh_key TEXT PRIMARY KEY, object_key TEXT NOT NULL, size INTEGER NOT NULL, mime TEXT, \
 filename TEXT, created_at REAL NOT NULL, metadata TEXT);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,15 +15,16 @@ use sha2::Digest as _;
 
 use crate::bucket::{self, Bucket, Condition, Content, Put};
 use crate::clock::WallTime;
+use crate::head::Epoch;
 use crate::memory::Pin;
-use crate::names::{BranchName, Etag, ObjectKey};
+use crate::names::{BranchName, DatabaseKey, Etag, ObjectKey};
 
 /// Names one attempt to write, so that its author knows it again. Kept in the object's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PutId(String);
 
 impl PutId {
-    /// A fresh value for the change counters in page 1 (PROTOCOL §14). Equal for every try of one attempt.
+    /// A fresh value for the change counters in page 1. Equal for every try of one attempt.
     fn stamp(&self) -> u32 {
         let digest = sha2::Sha256::digest(self.0.as_bytes());
         u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
@@ -62,6 +64,10 @@ pub(crate) mod metadata {
     pub(crate) const EPOCH: &str = "buckethead-epoch";
     pub(crate) const TXID: &str = "buckethead-txid";
     pub(crate) const PUT_ID: &str = "buckethead-put-id";
+    /// The overwrite that this object, or one before it, carried out.
+    pub(crate) const PROMOTION: &str = "buckethead-promotion";
+    /// The overwrite that was found not to have been carried out.
+    pub(crate) const NOT_PROMOTED: &str = "buckethead-not-promoted";
 }
 
 /// What lies at `<key>`, as far as we know.
@@ -71,27 +77,27 @@ pub(crate) enum Known {
     Absent,
     /// A sound snapshot, which becomes `.prev`.
     Sound(Etag),
-    /// Damaged, and to be replaced because its user said so. It is never copied to `.prev`.
-    Damaged(Etag),
+    /// To be replaced, and never copied to `.prev`: damaged, and replaced because its user said so; or somebody else's, and kept elsewhere.
+    NotOurs(Etag),
 }
 
 impl Known {
     fn condition(&self) -> Condition {
         match self {
             Self::Absent => Condition::IfAbsent,
-            Self::Sound(etag) | Self::Damaged(etag) => Condition::IfUnchanged(etag.clone()),
+            Self::Sound(etag) | Self::NotOurs(etag) => Condition::IfUnchanged(etag.clone()),
         }
     }
 
     fn is(&self, etag: &Etag) -> bool {
-        matches!(self, Self::Sound(known) | Self::Damaged(known) if known == etag)
+        matches!(self, Self::Sound(known) | Self::NotOurs(known) if known == etag)
     }
 
     /// For messages.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Absent => "none".to_owned(),
-            Self::Sound(etag) | Self::Damaged(etag) => etag.to_string(),
+            Self::Sound(etag) | Self::NotOurs(etag) => etag.to_string(),
         }
     }
 }
@@ -103,9 +109,24 @@ pub(crate) struct Attempt {
     /// When the pin was taken: everything committed before is in it.
     pub(crate) pinned_at: WallTime,
     pub(crate) txid: u64,
+    pub(crate) epoch: Epoch,
     pub(crate) put_id: PutId,
     pub(crate) replaces: Known,
     pub(crate) keep_previous: bool,
+    /// What the object says of an overwrite.
+    pub(crate) promotion: Mark,
+}
+
+/// What an object says of the overwrite that its head record calls begun, so that whoever opens the branch next knows how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Mark {
+    /// None is begun.
+    #[default]
+    None,
+    /// It was carried out by this object or one before it.
+    Done(String),
+    /// It was not.
+    NotDone(String),
 }
 
 /// How an upload ended.
@@ -127,6 +148,40 @@ pub(crate) struct Place {
     pub(crate) key: ObjectKey,
     pub(crate) previous: ObjectKey,
     pub(crate) branch: BranchName,
+}
+
+impl Place {
+    /// Of a branch of a database.
+    pub(crate) fn of(key: &DatabaseKey, branch: &BranchName) -> Self {
+        Self { key: key.snapshot(branch), previous: key.previous(branch), branch: branch.clone() }
+    }
+}
+
+/// Of a plain SQLite file.
+pub(crate) const CONTENT_TYPE: &str = "application/vnd.sqlite3";
+
+/// SHA-256 of a version as a file, without its change counters (bytes 24–27 and 92–99): what two objects have in common if only the
+/// numbers of their writers differ.
+pub(crate) async fn content_of(pin: &Pin) -> Result<String, std::io::Error> {
+    const COUNTERS: [std::ops::Range<usize>; 2] = [24..28, 92..100];
+    let mut image = pin.image();
+    let digest = tokio::task::spawn_blocking(move || {
+        let mut digest = sha2::Sha256::new();
+        let mut header = [0; 100];
+        image.read_exact(&mut header)?;
+        for counter in COUNTERS {
+            header[counter].fill(0);
+        }
+        digest.update(header);
+        let mut chunk = vec![0; 256 << 10];
+        loop {
+            match image.read(&mut chunk)? {
+                0 => return Ok::<_, std::io::Error>(digest.finalize()),
+                len => digest.update(&chunk[..len]),
+            }
+        }
+    });
+    Ok(hex::encode(digest.await.map_err(std::io::Error::other)??))
 }
 
 /// How often one upload looks again before it leaves the rest to the next.
@@ -157,17 +212,18 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Res
         copy_previous(bucket, place, etag).await?;
     }
     let content = Content { len: attempt.pin.size(), reader: attempt.pin.stamped_image(attempt.put_id.stamp()) };
-    let put = Put {
-        condition: attempt.replaces.condition(),
-        metadata: BTreeMap::from([
-            (metadata::BRANCH.to_owned(), place.branch.to_string()),
-            // Tenures are counted from the issue that brings head records on; until then every object belongs to none.
-            (metadata::EPOCH.to_owned(), "0".to_owned()),
-            (metadata::TXID.to_owned(), attempt.txid.to_string()),
-            (metadata::PUT_ID.to_owned(), attempt.put_id.to_string()),
-        ]),
-        content_type: "application/vnd.sqlite3",
-    };
+    let mut metadata = BTreeMap::from([
+        (metadata::BRANCH.to_owned(), place.branch.to_string()),
+        (metadata::EPOCH.to_owned(), attempt.epoch.to_string()),
+        (metadata::TXID.to_owned(), attempt.txid.to_string()),
+        (metadata::PUT_ID.to_owned(), attempt.put_id.to_string()),
+    ]);
+    match &attempt.promotion {
+        Mark::None => {}
+        Mark::Done(id) => drop(metadata.insert(metadata::PROMOTION.to_owned(), id.clone())),
+        Mark::NotDone(id) => drop(metadata.insert(metadata::NOT_PROMOTED.to_owned(), id.clone())),
+    }
+    let put = Put { condition: attempt.replaces.condition(), metadata, content_type: CONTENT_TYPE };
     bucket.put(&place.key, content, put).await
 }
 

@@ -25,14 +25,14 @@ async fn the_seed_reads_what_we_wrote() {
         .await;
     operator.end().await;
 
-    assert_eq!(seed("read.py", &place).await, json!({"rows": [[9_007_199_254_740_993_i64, "00ff"]], "greeting": "grüße"}));
+    assert_eq!(seed("read.py", &[], &place, KEY).await, json!({"rows": [[9_007_199_254_740_993_i64, "00ff"]], "greeting": "grüße"}));
 }
 
 #[tokio::test]
 async fn we_read_what_the_seed_wrote() {
     let (namespace, place) = Namespace::with_place("seed-writes", ServedBy::Minio).await;
     namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
-    let wrote = seed("write.py", &place).await;
+    let wrote = seed("write.py", &[], &place, KEY).await;
 
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
@@ -62,7 +62,7 @@ async fn keys_and_documents_of_either_side_are_right_for_the_other() {
     let first = database.sql("select created_at from bh_kv where key = 'both'").await;
     operator.end().await;
 
-    let seen = seed("views.py", &place).await;
+    let seen = seed("views.py", &[], &place, KEY).await;
     assert_eq!(seen["keys"], json!(["both", "user/1"]));
     assert_eq!(seen["values"], json!(["ours", "grüße"]));
     let people = json!([{"_id": "ü", "name": "Ada", "age": 36, "big": "12345678901234567890123"}, {"_id": "2", "tags": ["x"]}]);
@@ -90,16 +90,112 @@ async fn keys_and_documents_of_either_side_are_right_for_the_other() {
     operator.end().await;
 }
 
-/// Runs a script of `tests/it/seed` with the seed's own settings; answers with the JSON that it prints.
-async fn seed(script: &str, place: &Place) -> Value {
-    let home = env!("CARGO_MANIFEST_DIR");
-    let output = Command::new("sh")
-        .args(["-c", r#"exec "$("$1/testbench/tools.sh" seed)/python" "$1/tests/it/seed/$2""#, "sh", home, script])
+#[tokio::test]
+async fn files_of_either_side_are_files_of_the_other() {
+    let (namespace, place) = Namespace::with_place("seed-files", ServedBy::Minio).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let ours = namespace.connect(&operator, DATABASE).await.put_file("of ours", "grün.txt").await;
+    operator.end().await;
+
+    let key = ours["bh_key"].as_str().unwrap();
+    let read = seed("files.py", &["get", key], &place, KEY).await;
+    assert_eq!((&read["content"], &read["keys"]), (&json!("of ours"), &json!([key])));
+    assert_eq!(read["head"], ours);
+    // The same content is kept once, whoever puts it.
+    let before = place.etag(&format!("files/{key}")).await;
+    assert_eq!(seed("files.py", &["put", "of ours"], &place, KEY).await, json!(key));
+    assert_eq!(place.etag(&format!("files/{key}")).await, before);
+    let theirs = seed("files.py", &["put", "of the seed"], &place, KEY).await;
+    let theirs = theirs.as_str().unwrap();
+
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(database.get_file(theirs).await, (200, "of the seed".to_owned()));
+    assert_eq!(database.get_file(key).await, (200, "of ours".to_owned()));
+    let listed = database.files().await;
+    assert_eq!(listed["files"][0]["bh_key"], theirs);
+    assert_eq!(listed["files"][0]["metadata"], json!({"by": "ßeed"}));
+    assert_eq!(listed["files"][1], ours);
+    // Ours writes what the seed would have written, to the byte.
+    database.put_file("twin", "ä.txt").await;
+    assert_eq!(
+        database
+            .sql("select distinct typeof(bh_key), typeof(object_key), typeof(size), typeof(created_at), typeof(metadata) from filestore")
+            .await,
+        json!([["text", "text", "integer", "real", "text"]])
+    );
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn the_seeds_gc_takes_blobs_at_most_and_never_our_records() {
+    let (namespace, place) = Namespace::with_place("seed-gc", ServedBy::Minio).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    let kept = database.put_file("kept", "a.txt").await;
+    let key = kept["bh_key"].as_str().unwrap();
+    database.put_file("orphan", "b.txt").await;
+    database.sql("delete from filestore where filename = 'b.txt'").await;
+    database.flush().await;
+    let report = gc(&place, &["--grace-seconds", "0"]).await;
+    assert_eq!((&report["stage"], &report["marked"], &report["owners"]), (&json!("marked"), &json!(1), &json!(1)));
+    let records = place.list("files.").await;
+    assert_eq!(records.len(), 2, "{records:?}");
+
+    // Another database of the seed's under the same prefix: it knows no row of ours.
+    let swept = seed("files.py", &["gc"], &place, "of-the-seed.db").await;
+    assert_eq!((&swept["orphans_deleted"], &swept["dangling_rows_found"]), (&json!(2), &json!(0)));
+    assert_eq!(place.list("files.").await, records);
+    assert_eq!(place.list("files/").await, Vec::<String>::new());
+    assert_eq!(database.get_file(key).await.0, 502);
+    let report = gc(&place, &["--dry-run"]).await;
+    assert_eq!((&report["dangling"], &report["deleted"]), (&json!(1), &json!(0)));
+    // Putting it again repairs it.
+    assert_eq!(database.put_file("kept", "a.txt").await, kept);
+    assert_eq!(database.get_file(key).await, (200, "kept".to_owned()));
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn gc_says_what_it_was_not_told() {
+    let output = Command::new(env!("CARGO_BIN_EXE_buckethead")).arg("gc").env_clear().output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("R2_BUCKET") && told.contains("R2_SECRET_ACCESS_KEY"), "{told}");
+}
+
+/// Runs `buckethead gc`; answers with its report.
+async fn gc(place: &Place, arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_buckethead"))
+        .args(["gc", "--output", "json"])
+        .args(arguments)
         .env("R2_ENDPOINT_URL", &place.account.endpoint)
         .env("R2_BUCKET", &place.bucket)
         .env("R2_ACCESS_KEY_ID", &place.account.access_key_id)
         .env("R2_SECRET_ACCESS_KEY", &place.account.secret_access_key)
-        .env("BUCKETHEAD_KEY", KEY)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs a script of `tests/it/seed` with the seed's own settings; answers with the JSON that it prints.
+async fn seed(script: &str, arguments: &[&str], place: &Place, key: &str) -> Value {
+    let home = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new("bash")
+        .args(["-c", r#"exec "$("$1/testbench/tools.sh" seed)/python" "$1/tests/it/seed/$2" "${@:3}""#, "sh", home, script])
+        .args(arguments)
+        .env("R2_ENDPOINT_URL", &place.account.endpoint)
+        .env("R2_BUCKET", &place.bucket)
+        .env("R2_ACCESS_KEY_ID", &place.account.access_key_id)
+        .env("R2_SECRET_ACCESS_KEY", &place.account.secret_access_key)
+        .env("BUCKETHEAD_KEY", key)
         .env_remove("AWS_CA_BUNDLE")
         .stderr(Stdio::piped())
         .output()

@@ -108,7 +108,7 @@ async fn what_is_wrong_with_a_store_is_told_apart_and_a_healthy_database_does_no
 }
 
 #[tokio::test]
-async fn after_a_foreign_write_nothing_is_uploaded_and_the_memory_is_kept() {
+async fn a_foreign_write_is_kept_as_a_branch_and_ours_put_back() {
     let (namespace, place) = Namespace::with_place("conflict", ServedBy::Minio).await;
     let resource = Resource::database(DATABASE, &place, KEY).with("/spec/interval", "1s").with("/spec/minInterval", "1s");
     namespace.apply(&resource).await;
@@ -122,11 +122,13 @@ async fn after_a_foreign_write_nothing_is_uploaded_and_the_memory_is_kept() {
     place.put(KEY, foreign.clone()).await;
     database.sql("insert into ours values (1)").await;
 
-    let stopped = namespace.wait_not("Writable", DATABASE, "SnapshotConflict").await;
-    assert!(stopped.message.contains(KEY), "{stopped:?}");
-    namespace.wait_event(DATABASE, "SnapshotConflict").await;
+    let told = namespace.wait_condition(DATABASE, "Durable", "True", "OutsideSnapshotKept").await;
+    namespace.wait_event(DATABASE, "OutsideSnapshotKept").await;
+    let kept = told.message.split("branch ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
+    assert_eq!(place.find(&format!("{KEY}.branch.{kept}")).await, Some(foreign));
     assert_eq!(database.sql("select x from ours").await, json!([[1]]));
-    assert_eq!(place.find(KEY).await, Some(foreign));
+    database.flush().await;
+    assert_eq!(Snapshot::open(&place.find(KEY).await.unwrap()).value::<i64>("select x from ours"), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 use super::*;
-use engine::{DatabaseName, Etag, ObjectKey, Previous};
+use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 32] = [
+const KINDS: [Kind; 40] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ForeignOrigin,
@@ -19,7 +19,15 @@ const KINDS: [Kind; 32] = [
     Kind::DatabaseOpening,
     Kind::DatabaseFailed,
     Kind::DatabaseClosing,
-    Kind::SnapshotConflict,
+    Kind::Fenced,
+    Kind::NoSuchBranch,
+    Kind::BranchExists,
+    Kind::BranchDeleted,
+    Kind::BranchRefused,
+    Kind::BranchHeldElsewhere,
+    Kind::ContentChanged,
+    Kind::OverwriteIdUsed,
+    Kind::ManagedBySpec,
     Kind::BucketUnavailable,
     Kind::BucketFailed,
     Kind::Internal,
@@ -99,16 +107,17 @@ fn a_bucket_that_may_recover_is_503_and_one_that_refused_502() {
 }
 
 #[test]
-fn a_conflict_is_409_and_what_ends_an_opening_503() {
+fn a_lost_branch_is_409_and_what_ends_an_opening_503() {
     let key = || ObjectKey::new("a.db");
-    let conflict = Error::SnapshotConflict { database: name(), key: key(), ours: "a".to_owned(), theirs: "b".to_owned() };
-    assert_eq!(Problem::from(conflict).kind.status().as_u16(), 409);
+    let (ours, theirs) = (Epoch(3), Epoch(4));
+    let fenced = Error::Fenced { database: name(), branch: BranchName::main(), ours, theirs, by: None, lost: 2 };
+    assert_eq!(Problem::from(fenced).kind.status().as_u16(), 409);
     let detail = "not a database".to_owned();
     for error in [
         Error::SnapshotCorrupt { database: name(), key: key(), etag: Etag::new("a"), detail, previous: Previous::Absent },
         Error::SnapshotMissing { database: name(), key: key(), previous: Previous::Absent },
         Error::SnapshotTooLarge { database: name(), key: key(), size: 2, limit: 1 },
-        Error::HeldElsewhere { database: name(), by: DatabaseName::new("apps", "other") },
+        Error::NewerFormat { database: name(), key: key(), format: 2 },
     ] {
         assert_eq!(Problem::from(error).kind, Kind::DatabaseFailed);
     }

@@ -23,11 +23,15 @@ fn facts() -> Facts {
         size: 12_288,
         memory: MemoryUse { live: 13_056, pinned: 4352, staged: 0, oldest_pin: Some(Duration::from_millis(2500)) },
         txid: 4,
+        branch: engine::BranchName::main(),
+        by_hand: false,
+        epoch: engine::Epoch(2),
         origin: Origin::Empty,
         durable_time: Some("2026-11-23T08:00:00.5Z".parse::<WallTime>().unwrap()),
         pending: true,
         last_snapshot: None,
         uploads: Uploads::Fine,
+        outside: None,
     }
 }
 
@@ -50,7 +54,7 @@ fn an_open_database_shows_all_its_figures() {
         ("durable_timestamp_seconds", "1795420800.5"),
         ("pending", "1.0"),
         ("failed_uploads", "3.0"),
-        ("conflict", "0.0"),
+        ("epoch", "2.0"),
     ] {
         let line = format!("buckethead_database_{name}{{namespace=\"apps\",name=\"orders\"}} {value}\n");
         assert!(out.contains(&line), "{line} is not in\n{out}");

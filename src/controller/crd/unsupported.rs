@@ -1,10 +1,9 @@
 //! Which fields of a spec ask for parts that this build does not have.
 //!
 //! Owns: the list of such parts. Whoever builds one removes its lines here.
-//! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default. `files.prefix` is no exception:
-//! nothing lies under it yet, and it is immutable from the start so that what will lie there is found.
+//! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default.
 
-use super::{Auth, BranchControl, BucketDatabaseSpec, DeletionPolicy, Durability, DurabilityMode, Gc};
+use super::{Auth, BranchSpec, BucketDatabaseSpec, DeletionPolicy, Durability, DurabilityMode, Gc};
 
 /// A field that is set to what this build cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,22 +20,28 @@ impl std::fmt::Display for Unsupported {
     }
 }
 
-const BRANCHES: &str = "this version serves `main` alone: remove the field";
+const PROMOTION: &str = "this version overwrites branches by its API alone: remove the field";
+const NEWEST: &str = "this version makes branches from the newest state alone: remove the field";
 const DELTAS: &str = "this version writes whole snapshots each `interval` (durability.mode: snapshot): remove the field";
-const GC: &str = "this version keeps no files in the bucket and deletes none: remove the field";
+const GC: &str = "this version runs no gc by itself: remove the field, and run `buckethead gc`, which has flags for it";
 
 /// What the spec asks for and this build cannot do, in the order of the schema; empty if nothing.
 pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     let mut found = Found(Vec::new());
     found.check(spec.snapshot_interval != super::default::snapshot_interval(), "spec.snapshotInterval", DELTAS);
-    found.check(spec.branch != "main", "spec.branch", BRANCHES);
-    found.check(!spec.branches.is_empty(), "spec.branches", BRANCHES);
-    found.check(spec.promotion.is_some(), "spec.promotion", BRANCHES);
+    found.check(spec.branches.iter().any(|branch| branch.at.is_some()), "spec.branches[].at", NEWEST);
+    found.check(spec.branches.iter().any(|branch| branch.txid.is_some()), "spec.branches[].txid", NEWEST);
+    let deletes = |branch: &BranchSpec| branch.deletion_policy != DeletionPolicy::Retain;
+    found.check(
+        spec.branches.iter().any(deletes),
+        "spec.branches[].deletionPolicy",
+        "this version keeps branches that leave the list: remove the field",
+    );
+    found.check(spec.promotion.is_some(), "spec.promotion", PROMOTION);
     found.durability(&spec.durability);
     found.gc(&spec.files.gc);
     found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
     found.check(spec.api.service, "spec.api.service", "this version makes no Service for each database: use the URL in status.url");
-    found.check(spec.api.branches != BranchControl::Spec, "spec.api.branches", BRANCHES);
     found.check(spec.suspend, "spec.suspend", "this version cannot suspend a database: delete the resource, its data stays in the bucket");
     found.check(
         spec.deletion_policy != DeletionPolicy::Retain,
@@ -73,7 +78,6 @@ impl Found {
     fn gc(&mut self, asked: &Gc) {
         let known = Gc::default();
         self.check(asked.schedule != known.schedule, "spec.files.gc.schedule", GC);
-        self.check(asked.grace_seconds != known.grace_seconds, "spec.files.gc.graceSeconds", GC);
         self.check(asked.dry_run, "spec.files.gc.dryRun", GC);
         self.check(asked.include_unowned, "spec.files.gc.includeUnowned", GC);
     }
@@ -96,9 +100,10 @@ mod tests {
         let spec = json!({
             "bucket": "b-1", "key": "k", "endpoint": "https://minio.storage:9000", "region": "us-east-1", "interval": "5s", "minInterval": "1s",
             "keepPrevious": false, "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "k"},
-            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/"},
+            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"graceSeconds": 1}},
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
-            "api": {"auth": "None", "tokenSecretRef": {"name": "t"}},
+            "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write"},
+            "branch": "next", "branches": [{"name": "next"}, {"name": "later", "from": "next"}],
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
     }
@@ -107,8 +112,9 @@ mod tests {
     fn each_field_of_an_unbuilt_part_is_refused_when_it_differs_from_its_default() {
         let each = [
             (json!({"snapshotInterval": "2h"}), "spec.snapshotInterval"),
-            (json!({"branch": "next"}), "spec.branch"),
-            (json!({"branches": [{"name": "next"}]}), "spec.branches"),
+            (json!({"branches": [{"name": "next", "at": "2026-11-23T08:00:00Z"}]}), "spec.branches[].at"),
+            (json!({"branches": [{"name": "next", "txid": 3}]}), "spec.branches[].txid"),
+            (json!({"branches": [{"name": "next", "deletionPolicy": "Delete"}]}), "spec.branches[].deletionPolicy"),
             (json!({"promotion": {"id": "1", "from": {"branch": "next"}}}), "spec.promotion"),
             (json!({"durability": {"mode": "stream"}}), "spec.durability.mode"),
             (json!({"durability": {"mode": "sync"}}), "spec.durability.mode"),
@@ -119,12 +125,10 @@ mod tests {
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
             (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
             (json!({"files": {"gc": {"schedule": "@daily"}}}), "spec.files.gc.schedule"),
-            (json!({"files": {"gc": {"graceSeconds": 1}}}), "spec.files.gc.graceSeconds"),
             (json!({"files": {"gc": {"dryRun": true}}}), "spec.files.gc.dryRun"),
             (json!({"files": {"gc": {"includeUnowned": true}}}), "spec.files.gc.includeUnowned"),
             (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),
             (json!({"api": {"service": true}}), "spec.api.service"),
-            (json!({"api": {"branches": "Write"}}), "spec.api.branches"),
             (json!({"suspend": true}), "spec.suspend"),
             (json!({"deletionPolicy": "Delete"}), "spec.deletionPolicy"),
         ];

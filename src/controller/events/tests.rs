@@ -1,4 +1,4 @@
-use engine::{Facts, Origin, State};
+use engine::{BranchName, Facts, Origin, Outside, State};
 use serde_json::json;
 
 use super::*;
@@ -41,8 +41,11 @@ fn failing_snapshots_are_told_once_and_so_is_their_recovery() {
 }
 
 #[test]
-fn a_conflict_is_told_by_its_own_name_alone() {
-    assert_eq!(told(&serving(facts()), &serving(Facts { uploads: conflict(), ..facts() })), ["!SnapshotConflict"]);
+fn a_state_of_somebody_else_is_told_once() {
+    let outside = Outside { branch: BranchName::parse("outside-1").unwrap(), time: second(-60) };
+    let kept = serving(Facts { outside: Some(outside), ..facts() });
+    assert_eq!(told(&serving(facts()), &kept), ["!OutsideSnapshotKept"]);
+    assert_eq!(told(&kept, &kept), Vec::<String>::new());
 }
 
 #[test]

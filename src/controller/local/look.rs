@@ -75,6 +75,7 @@ impl Looks {
             now: self.clock.wall(),
             config: self.wanted(subject),
             applied: remembered.applied,
+            made: remembered.made,
             hosted: self.host.state(&plan::name_of(resource)),
             rival: subject.rival.clone(),
             connection: Connection::NotNeeded,

@@ -204,7 +204,7 @@ fn a_failed_request_to_the_cluster_does_not_take_a_serving_database_down() {
 }
 
 fn any_state() -> impl Strategy<Value = State> {
-    let uploads = prop_oneof![Just(Uploads::Fine), Just(failing()), Just(conflict())];
+    let uploads = prop_oneof![Just(Uploads::Fine), Just(failing())];
     let open = (any::<bool>(), uploads).prop_map(|(pending, uploads)| State::Open(Facts { pending, uploads, ..facts() }));
     let error = prop_oneof![Just(unreachable()), Just(corrupt(Previous::Absent)), Just(of_bucket(bucket::Error::NoSuchBucket))];
     let failed = (error, 0..20_u32, -1000..1000_i64).prop_map(|(error, attempts, at)| failed(error, attempts, second(at)));

@@ -38,7 +38,7 @@ fn embedded() -> Defaults {
     let credentials = Credentials { access_key_id: "dev".to_owned(), secret_access_key: "dev".to_owned(), session_token: None };
     let endpoint = Some(Url::parse("http://127.0.0.1:9100").unwrap());
     let store = StoreConfig { endpoint, region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None };
-    Defaults { store: Some(store), open_access: true }
+    Defaults { store: Some(store), open_access: true, cluster: None }
 }
 
 #[test]
@@ -46,6 +46,7 @@ fn every_field_reaches_the_engine() {
     let spec = spec(&json!({
         "key": "apps/orders.db", "region": "eu-central-1", "interval": "30s", "minInterval": "2s", "keepPrevious": false,
         "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "kms"},
+        "files": {"prefix": "blobs/", "gc": {"graceSeconds": 7}},
         "limits": {"maxSize": "1Mi", "statementTimeout": "3s", "maxRows": 7, "maxResultSize": "2Ki"},
     }));
     let pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
@@ -65,11 +66,15 @@ fn every_field_reaches_the_engine() {
             kms_key_id: Some("kms".to_owned()),
         },
         snapshots: SnapshotPolicy { interval: Duration::from_secs(30), min_interval: Duration::from_secs(2), keep_previous: false },
+        files: FilesPolicy { prefix: FilesPrefix::parse("blobs/").unwrap(), grace: Duration::from_secs(7) },
         limits: Limits {
             max_size: 1 << 20,
             query: QueryLimits { max_rows: 7, max_result_size: 2048, statement_timeout: Duration::from_secs(3), ..QueryLimits::default() },
         },
         access: Access::Tokens(vec![TokenDigest::of("t0ken")]),
+        branches_by_api: false,
+        cluster: String::new(),
+        take_over: None,
         accept_snapshot: Some(Etag::new("abc")),
     };
     assert_eq!(resolve(&resource(&spec), &secrets, &Defaults::default()), Ok(expected));

@@ -1,4 +1,4 @@
-use engine::{Etag, Previous};
+use engine::{BranchName, Etag, Outside, Previous};
 use serde_json::json;
 
 use super::*;
@@ -71,15 +71,12 @@ fn failing_uploads_make_it_not_durable_and_nothing_else() {
 }
 
 #[test]
-fn a_conflict_stalls_it_and_takes_its_writes_away() {
-    let expected = [
-        "Ready False SnapshotConflict",
-        "Stalled True SnapshotConflict",
-        "Restored True Restored",
-        "Durable False SnapshotConflict",
-        "Writable False SnapshotConflict",
-    ];
-    assert_eq!(told(&opened(Facts { uploads: conflict(), ..facts() }), &SERVING), expected);
+fn a_state_of_somebody_else_is_told_and_changes_nothing_else() {
+    let outside = Outside { branch: BranchName::parse("outside-1").unwrap(), time: second(-60) };
+    let expected = ["Ready True Serving", "Restored True Restored", "Durable True OutsideSnapshotKept", "Writable True Serving"];
+    let seen = opened(Facts { outside: Some(outside), ..facts() });
+    assert_eq!(told(&seen, &SERVING), expected);
+    assert!(status_of(&seen, &SERVING).conditions[2].message.contains("branch outside-1"));
 }
 
 #[test]

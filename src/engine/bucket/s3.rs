@@ -9,6 +9,7 @@ mod copy;
 mod upload;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use parking_lot::Mutex;
 
 pub use super::endpoint::EndpointPolicy;
-use super::{Bucket, Content, Error, Listed, Object, ObjectMeta, Put};
+use super::{Bucket, BucketSource, Content, Error, Listed, Object, ObjectMeta, Put};
 use crate::clock::WallTime;
 use crate::names::{BucketName, Etag, ObjectKey};
 use answer::Effect;
@@ -97,12 +98,6 @@ impl Stores {
         Self { policy: Arc::new(policy), proxy, clients: Arc::default() }
     }
 
-    /// A bucket of a store. Does no request yet; fails if the CA bundle cannot be used.
-    pub fn bucket(&self, config: &StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error> {
-        let http = self.http_client(config.ca_bundle.as_deref())?;
-        Ok(Arc::new(S3Bucket::new(config, bucket, &http)))
-    }
-
     fn http_client(&self, ca_bundle: Option<&[u8]>) -> Result<SharedHttpClient, Error> {
         let trusted = ca_bundle.map(<[u8]>::to_vec);
         let mut clients = self.clients.lock();
@@ -113,6 +108,13 @@ impl Stores {
             .map_err(|error| Error::Refused { code: "InvalidCaBundle".to_owned(), message: error.to_string() })?;
         clients.insert(trusted, client.clone());
         Ok(client)
+    }
+}
+
+impl BucketSource for Stores {
+    fn bucket(&self, store: &StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error> {
+        let http = self.http_client(store.ca_bundle.as_deref())?;
+        Ok(Arc::new(S3Bucket::new(store, bucket, &http)))
     }
 }
 
@@ -210,6 +212,28 @@ impl Bucket for S3Bucket {
         }
     }
 
+    async fn get_range(&self, key: &ObjectKey, unchanged: &Etag, range: Range<u64>) -> Result<Option<Object>, Error> {
+        if range.is_empty() {
+            // A range cannot be written down without a byte.
+            let meta = self.head(key).await?;
+            return match meta {
+                Some(meta) if meta.etag != *unchanged => Err(Error::PreconditionFailed),
+                meta => Ok(meta.map(|meta| Object { meta, body: Box::pin(futures::stream::empty()) })),
+            };
+        }
+        let request = self.reads.get_object().bucket(&self.name).key(key.as_str()).if_match(unchanged.quoted());
+        match request.range(format!("bytes={}-{}", range.start, range.end - 1)).send().await {
+            Ok(found) => {
+                let size = size_of_range(found.content_range(), &range)?;
+                let meta = object_meta(found.e_tag(), Some(size), found.last_modified(), found.metadata())?;
+                let body = Download { body: found.body, left: range.end - range.start }.stream();
+                Ok(Some(Object { meta, body: Box::pin(body) }))
+            }
+            Err(error) if answer::code(&error) == Some("NoSuchKey") => Ok(None),
+            Err(error) => Err(answer::failure(&error, Effect::Invisible)),
+        }
+    }
+
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Vec<Listed>, Error> {
         let mut found = Vec::new();
         let mut next = None;
@@ -231,6 +255,10 @@ impl Bucket for S3Bucket {
 
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
         upload::put(self, key, content, &put).await
+    }
+
+    async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+        upload::put_in_parts(self, key, content, &put).await
     }
 
     async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
@@ -287,6 +315,15 @@ fn object_meta(
             .map(|pairs| pairs.iter().map(|(key, value)| (key.to_lowercase(), value.clone())).collect::<BTreeMap<_, _>>())
             .unwrap_or_default(),
     })
+}
+
+/// The size of the whole object, from the `Content-Range` of the answer to a request for `asked`. An answer with other bytes is none.
+fn size_of_range(content_range: Option<&str>, asked: &Range<u64>) -> Result<i64, Error> {
+    let (range, size) = content_range.and_then(|text| text.strip_prefix("bytes ")?.split_once('/')).unzip();
+    if range != Some(&format!("{}-{}", asked.start, asked.end - 1)) {
+        return Err(incomplete("range that was asked for"));
+    }
+    size.and_then(|size| size.parse().ok()).ok_or_else(|| incomplete("size"))
 }
 
 fn listed(row: &aws_sdk_s3::types::Object) -> Result<Listed, Error> {

@@ -1,7 +1,10 @@
 //! The host with a real store beside it: what is restored, what is saved, and what is never done.
 
+mod branches;
 mod ending;
+mod files;
 mod opening;
+mod tenure;
 mod uploads;
 
 use std::time::Duration;
@@ -11,13 +14,14 @@ use futures::TryStreamExt as _;
 
 use super::*;
 use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, FaultEffect, Operation};
-use crate::bucket::s3::{Credentials, EndpointPolicy, StoreConfig};
+use crate::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use crate::bucket::{Condition, Content, Put};
 use crate::clock::SystemClock;
-use crate::config::{Limits, SnapshotPolicy};
+use crate::config::{FilesPolicy, Limits, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
 use crate::error::Previous;
-use crate::facts::Facts;
+use crate::facts::{Facts, Origin, Uploads};
+use crate::files::FilesPrefix;
 use crate::memory::TransactionMode;
 use crate::names::{BranchName, BucketName, DatabaseKey, Etag, ObjectKey};
 use crate::sql::{QueryLimits, Request, Statement, Value};
@@ -58,8 +62,12 @@ impl Bench {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
+            files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             access: Access::Open,
+            branches_by_api: false,
+            cluster: "cluster".to_owned(),
+            take_over: None,
             accept_snapshot: None,
         }
     }
@@ -91,7 +99,7 @@ impl Bench {
     async fn settle(&self, config: DatabaseConfig) -> State {
         let name = config.name.clone();
         let mut changes = self.host.changes();
-        self.host.open(config);
+        self.host.open(config, None);
         loop {
             match self.host.state(&name) {
                 State::Opening => drop(changes.recv().await),
@@ -117,9 +125,12 @@ fn stores() -> Stores {
 fn new_host() -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: 4,
-        stores: stores(),
+        stores: Arc::new(stores()),
         sql_pool: SqlPool::new(2.try_into().unwrap()),
+        spool: Spool::new(std::env::temp_dir(), 1 << 30),
         clock: Arc::new(SystemClock),
+        pod: "pod".to_owned(),
+        release_wait: Duration::from_mins(1),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::{Inner, MemoryDatabase, MemoryOptions, Pin};
 use crate::image;
 use crate::pages::{Page, PageNo, PageStore, Version};
@@ -42,14 +44,37 @@ impl MemoryDatabase {
     /// loaded. Connections stay open and see it with their next statement; statements that run read theirs to the end; open transactions
     /// are rolled back and told so. It counts as one commit, whose changes are the pages that differ.
     pub async fn switch(&self, to: &Pin) -> Result<(), SwitchError> {
-        let (ours, theirs) = (self.0.file.store().page_size(), to.page_size());
-        if ours != theirs {
-            return Err(SwitchError::PageSize { ours: ours.get(), theirs: theirs.get() });
-        }
-        // The turn is asked for first: of those who come later, none is let in before.
-        let (turn, ()) = tokio::join!(Arc::clone(&self.0.writer).lock_owned(), self.end_transactions("the database was switched"));
-        let (inner, to) = (Arc::clone(&self.0), Arc::clone(&to.0));
-        let switched = self.run(move |_| {
+        // Before anybody is disturbed.
+        self.fits(to)?;
+        self.pause_writers("the database was switched").await.switch(to).await
+    }
+
+    /// Takes the writer's place and keeps it: of those who come later, none is let in before. Open transactions are rolled back and told
+    /// `why`.
+    pub(crate) async fn pause_writers(&self, why: &str) -> PausedWriters {
+        let (turn, ()) = tokio::join!(Arc::clone(&self.0.writer).lock_owned(), self.end_transactions(why));
+        PausedWriters { database: self.clone(), turn }
+    }
+
+    fn fits(&self, to: &Pin) -> Result<(), SwitchError> {
+        let (ours, theirs) = (self.page_size(), to.page_size());
+        if ours == theirs { Ok(()) } else { Err(SwitchError::PageSize { ours: ours.get(), theirs: theirs.get() }) }
+    }
+}
+
+/// Nobody writes as long as this lives.
+pub(crate) struct PausedWriters {
+    database: MemoryDatabase,
+    turn: OwnedMutexGuard<()>,
+}
+
+impl PausedWriters {
+    /// As [`MemoryDatabase::switch`]; then writers go on.
+    pub(crate) async fn switch(self, to: &Pin) -> Result<(), SwitchError> {
+        let Self { database, turn } = self;
+        database.fits(to)?;
+        let (inner, to) = (Arc::clone(&database.0), Arc::clone(&to.0));
+        let switched = database.run(move |_| {
             // With the work, which goes on if the caller leaves: nobody else may write before it has ended.
             let _turn = turn;
             Ok(inner.switch(&to))

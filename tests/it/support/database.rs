@@ -57,6 +57,29 @@ impl Database {
         (response.status(), response.text().await.unwrap())
     }
 
+    /// Keeps a content; answers with what is known of it.
+    pub(crate) async fn put_file(&self, content: &str, name: &str) -> Value {
+        let request = self.http.post(self.url("files")).body(content.to_owned()).header("content-type", "text/plain");
+        let request =
+            request.header("content-disposition", format!("attachment; filename=\"{name}\"")).header("x-buckethead-meta-by", "us");
+        let response = self.send(request).await;
+        let status = response.status();
+        let reply = response.text().await.unwrap();
+        assert!(status.is_success(), "{reply}");
+        serde_json::from_str(&reply).unwrap()
+    }
+
+    /// The status and the body.
+    pub(crate) async fn get_file(&self, key: &str) -> (u16, String) {
+        let response = self.send(self.http.get(self.url(&format!("files/{key}")))).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// The listing of files.
+    pub(crate) async fn files(&self) -> Value {
+        serde_json::from_str(&self.send(self.http.get(self.url("files"))).await.text().await.unwrap()).unwrap()
+    }
+
     /// The database as a file.
     pub(crate) async fn file(&self) -> Vec<u8> {
         let response = self.send(self.http.get(self.url("snapshot"))).await;

@@ -79,6 +79,12 @@ impl Place {
         answer.e_tag().unwrap().trim_matches('"').to_owned()
     }
 
+    /// The keys that begin so.
+    pub(crate) async fn list(&self, prefix: &str) -> Vec<String> {
+        let answer = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).send().await.unwrap();
+        answer.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    }
+
     /// Writes whatever is there.
     pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) {
         self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes)).send().await.unwrap();

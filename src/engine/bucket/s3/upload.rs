@@ -49,7 +49,7 @@ async fn send_whole(bucket: &S3Bucket, key: &ObjectKey, bytes: Bytes, put: &Put)
     written_etag(sent.e_tag())
 }
 
-async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
+pub(super) async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
     let upload = Upload::begin(bucket, key, put.content_type, put.metadata.iter()).await?;
     let done = async {
         let parts = upload.send_parts(content).await?;

@@ -58,9 +58,13 @@ async fn a_shutdown_saves_everything_and_names_what_it_could_not() {
     write(&saved, "create table t(x)").await;
     let mut other = bench.config("carts");
     other.location.key = DatabaseKey::parse("apps/carts.db").unwrap();
-    let conflicted = bench.open(other).await;
-    bench.overwrite("apps/carts.db", b"somebody else's").await;
-    write(&conflicted, "create table t(x)").await;
+    let fenced = bench.open(other.clone()).await;
+    write(&fenced, "create table t(x)").await;
+    // Another process of the same resource takes over.
+    let host = new_host();
+    let mut changes = host.changes();
+    host.open(other, None);
+    changes.recv().await.unwrap();
     let mut results = bench.host.shutdown(Duration::from_secs(30)).await;
     results.sort_by_key(|(name, _)| name.clone());
     assert!(matches!(&results[0], (name, Err(_)) if name.name() == "carts"), "{results:?}");

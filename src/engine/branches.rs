@@ -1,0 +1,357 @@
+//! Branches in the bucket: made, listed, deleted.
+//!
+//! A branch is there once its head record says `ready`. Before that its name is reserved, and whoever wants the branch may finish it;
+//! after its deletion a tombstone stays, because a late request of an earlier life could still arrive.
+//! Invariants: a name is reserved before its object is put, and the object is put only where none is; a branch shares no object with the
+//! one that it was made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::bucket::{self, Bucket, Condition, Content, Listed, Put};
+use crate::clock::WallTime;
+use crate::error::Error;
+use crate::head::{Epoch, HeadRecord, HeadState, Holder, Parent, maker, parent};
+use crate::heads::{Heads, Stored, Written};
+use crate::memory::Pin;
+use crate::names::{BranchName, Etag, ObjectKey};
+use crate::restore::{epoch_of, txid_of};
+use crate::snapshot::{Attempt, CONTENT_TYPE, Known, Mark, Outcome, Place, content_of, metadata, upload};
+
+/// What a branch is made of, or overwritten with: a state that is in the bucket.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) branch: BranchName,
+    pub(crate) txid: u64,
+    pub(crate) pin: Pin,
+}
+
+/// What is known of a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchFacts {
+    /// Its name.
+    pub name: BranchName,
+    /// The number of its newest snapshot; 0 where its writer did not number it.
+    pub txid: u64,
+    /// Of the snapshot, in bytes.
+    pub size: u64,
+    /// Of the snapshot.
+    pub etag: Etag,
+    /// When the snapshot was written, by the store's clock.
+    pub last_modified: Option<WallTime>,
+    /// Of what it was made: a branch and its txid. Unknown for `main` and for branches of the Python package.
+    pub parent: Option<(String, u64)>,
+    /// Who holds it, as its record says; nobody if it was released.
+    pub holder: Option<Holder>,
+}
+
+/// How often a step is tried again because somebody else was faster.
+const TRIES: u32 = 4;
+/// Names that are tried for a state that is kept.
+const NAMES: u32 = 100;
+const PAGE: usize = 1000;
+
+/// Makes a branch, or finishes one that somebody began.
+pub(crate) async fn create(
+    heads: &Heads,
+    bucket: &Arc<dyn Bucket>,
+    name: &BranchName,
+    source: &Source,
+    me: &Holder,
+) -> Result<BranchFacts, Error> {
+    if name.is_main() {
+        return Err(refused(heads, name, "always exists: choose another name"));
+    }
+    let reserved = reserve(heads, bucket, name, parent(&source.branch, source.txid), Some(maker(me))).await?;
+    let place = Place::of(&heads.key, name);
+    let attempt = Attempt {
+        pin: source.pin.clone(),
+        pinned_at: WallTime::UNIX_EPOCH,
+        txid: source.txid,
+        // It belongs to no tenure until somebody opens it.
+        epoch: Epoch::default(),
+        put_id: heads.put_ids.fresh(),
+        replaces: Known::Absent,
+        keep_previous: false,
+        promotion: Mark::None,
+    };
+    let doing = "writing the branch";
+    match upload(bucket, &place, &attempt).await {
+        Outcome::Stored(etag) => {
+            let content = content_of(&source.pin).await;
+            let content = content.map_err(|error| Error::Internal { database: heads.database.clone(), detail: error.to_string() })?;
+            let ready = |record: &HeadRecord| record.ready().noted(&etag, source.txid, source.pin.size(), content.clone());
+            finish(heads, bucket, &place, reserved, ready).await?;
+            Ok(BranchFacts {
+                name: name.clone(),
+                txid: source.txid,
+                size: source.pin.size(),
+                etag,
+                last_modified: None,
+                parent: Some((source.branch.as_str().to_owned(), source.txid)),
+                holder: None,
+            })
+        }
+        // Somebody who reserved the name before us put it, and came no further, or the seed was faster. It is whole, so it is the branch.
+        Outcome::Conflict { theirs: Some(_) } => adopt(heads, bucket, &place, reserved, source).await,
+        Outcome::Conflict { theirs: None } => {
+            let source = bucket::Error::Unavailable { message: "the branch's object came and went".to_owned() };
+            Err(failed(heads, doing, source))
+        }
+        Outcome::NotWritten(error) | Outcome::Unclear(error) => Err(failed(heads, doing, error)),
+    }
+}
+
+/// Reserves a name that nobody uses.
+async fn reserve(
+    heads: &Heads,
+    bucket: &Arc<dyn Bucket>,
+    name: &BranchName,
+    parent: Parent,
+    maker: Option<String>,
+) -> Result<Stored, Error> {
+    let (database, branch) = (heads.database.clone(), name.clone());
+    let mut found = heads.read(name).await?;
+    for _ in 0..TRIES {
+        let next = if let Some(stored) = &found {
+            match stored.record.state {
+                HeadState::Ready => return Err(Error::BranchExists { database, branch }),
+                HeadState::Tombstone => return Err(Error::BranchDeleted { database, branch }),
+                // Made of what the source is now, since what it was then may be gone.
+                HeadState::Creating if stored.record.parent.as_ref() == Some(&parent) => return Ok(stored.clone()),
+                HeadState::Creating => stored.record.made_of(parent.clone()),
+            }
+        } else {
+            let object = bucket.head(&heads.key.snapshot(name)).await;
+            if object.map_err(|error| failed(heads, "looking for the branch", error))?.is_some() {
+                // The seed made it.
+                return Err(Error::BranchExists { database, branch });
+            }
+            HeadRecord::reserved(parent.clone(), maker.clone())
+        };
+        match heads.write(name, found.as_ref(), next).await? {
+            Written::Ours(stored) => return Ok(stored),
+            Written::Theirs(theirs) => found = theirs,
+        }
+    }
+    Err(failed(heads, "reserving the branch", bucket::Error::Unavailable { message: "others reserve the same name".to_owned() }))
+}
+
+/// Says that a reserved branch is there. It may have been finished, or deleted, by somebody else meanwhile.
+async fn finish(
+    heads: &Heads,
+    bucket: &Arc<dyn Bucket>,
+    place: &Place,
+    mut stored: Stored,
+    ready: impl Fn(&HeadRecord) -> HeadRecord,
+) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        match heads.write(&place.branch, Some(&stored), ready(&stored.record)).await? {
+            Written::Ours(_) => return Ok(()),
+            Written::Theirs(Some(theirs)) => match theirs.record.state {
+                HeadState::Ready => return Ok(()),
+                HeadState::Creating => stored = theirs,
+                HeadState::Tombstone => {
+                    // Its deletion may have come before our object.
+                    remove(heads, bucket, place).await?;
+                    return Err(Error::BranchDeleted { database: heads.database.clone(), branch: place.branch.clone() });
+                }
+            },
+            Written::Theirs(None) => {
+                let database = heads.database.clone();
+                return Err(Error::BranchNotFound { database, branch: place.branch.clone() });
+            }
+        }
+    }
+    Err(failed(heads, "writing the head record", bucket::Error::Unavailable { message: "the head record keeps changing".to_owned() }))
+}
+
+/// An object that stands where a reserved branch is to be is that branch. Its content is not compared: without it in the record, whoever
+/// opens the branch makes it their own first.
+async fn adopt(heads: &Heads, bucket: &Arc<dyn Bucket>, place: &Place, reserved: Stored, source: &Source) -> Result<BranchFacts, Error> {
+    let found = bucket.head(&place.key).await.map_err(|error| failed(heads, "looking for the branch", error))?;
+    let Some(meta) = found else {
+        return Err(failed(heads, "looking for the branch", bucket::Error::Unavailable { message: "it came and went".to_owned() }));
+    };
+    let made_by_us = meta.metadata.get(metadata::BRANCH).map(String::as_str) == Some(place.branch.as_str());
+    let txid = txid_of(&meta);
+    let from = made_by_us.then(|| parent(&source.branch, txid));
+    finish(heads, bucket, place, reserved, |record| record.adopted(txid, from.clone())).await?;
+    if !made_by_us {
+        return Err(Error::BranchExists { database: heads.database.clone(), branch: place.branch.clone() });
+    }
+    Ok(BranchFacts {
+        name: place.branch.clone(),
+        txid,
+        size: meta.size,
+        etag: meta.etag,
+        last_modified: meta.last_modified,
+        parent: from.map(|from| (from.branch, from.txid)),
+        holder: None,
+    })
+}
+
+/// Keeps the object at a place, as it is now, as a new branch. Its bytes are not looked at: whatever they are, nobody may lose them.
+pub(crate) async fn keep_object(
+    heads: &Heads,
+    bucket: &Arc<dyn Bucket>,
+    place: &Place,
+    etag: &Etag,
+    name: &str,
+) -> Result<BranchName, Error> {
+    for number in 1..NAMES {
+        let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+        let Ok(branch) = BranchName::parse(&name) else { break };
+        match reserve(heads, bucket, &branch, parent(&place.branch, 0), None).await {
+            Ok(reserved) => return copy_into(heads, bucket, place, etag, reserved, branch).await,
+            Err(Error::BranchExists { .. } | Error::BranchDeleted { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Internal { database: heads.database.clone(), detail: format!("no name like {name} is free") })
+}
+
+async fn copy_into(
+    heads: &Heads,
+    bucket: &Arc<dyn Bucket>,
+    from: &Place,
+    etag: &Etag,
+    reserved: Stored,
+    branch: BranchName,
+) -> Result<BranchName, Error> {
+    let place = Place::of(&heads.key, &branch);
+    let put_id = heads.put_ids.fresh().to_string();
+    let doing = "keeping a state of somebody else";
+    let mut last = None;
+    for _ in 0..TRIES {
+        let object = bucket.get(&from.key, Some(etag)).await.map_err(|error| failed(heads, doing, error))?;
+        let Some(object) = object else {
+            return Err(failed(heads, doing, bucket::Error::Unavailable { message: format!("{} went away", from.key) }));
+        };
+        let len = object.meta.size;
+        let reader = Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))));
+        let metadata = BTreeMap::from([(metadata::PUT_ID.to_owned(), put_id.clone())]);
+        let put = Put { condition: Condition::IfAbsent, metadata, content_type: CONTENT_TYPE };
+        match bucket.put(&place.key, Content { len, reader }, put).await {
+            Ok(_) => {}
+            Err(bucket::Error::PreconditionFailed) if is_put(bucket, &place.key, &put_id).await => {}
+            Err(error) => {
+                last = Some(error);
+                continue;
+            }
+        }
+        // Without a snapshot in its record, whoever opens it makes it their own first.
+        finish(heads, bucket, &place, reserved, |record| record.adopted(0, record.parent.clone())).await?;
+        return Ok(branch);
+    }
+    Err(failed(heads, doing, last.expect("the loop ends here only after a failed try")))
+}
+
+async fn is_put(bucket: &Arc<dyn Bucket>, key: &ObjectKey, put_id: &str) -> bool {
+    let found = bucket.head(key).await.ok().flatten();
+    found.is_some_and(|meta| meta.metadata.get(metadata::PUT_ID).map(String::as_str) == Some(put_id))
+}
+
+/// Deletes a branch that nobody else holds. One that is not there is fine.
+pub(crate) async fn delete(heads: &Heads, bucket: &Arc<dyn Bucket>, name: &BranchName, me: &Holder) -> Result<(), Error> {
+    if name.is_main() {
+        return Err(refused(heads, name, "cannot be deleted"));
+    }
+    let place = Place::of(&heads.key, name);
+    let mut found = heads.read(name).await?;
+    for _ in 0..TRIES {
+        let next = if let Some(stored) = &found {
+            let HeadRecord { state, holder, released, epoch, .. } = &stored.record;
+            let by_other = holder.as_ref().filter(|by| !released && (&by.resource, &by.cluster) != (&me.resource, &me.cluster));
+            match (state, by_other) {
+                (HeadState::Tombstone, _) => return remove(heads, bucket, &place).await,
+                (_, Some(by)) => {
+                    let (database, branch) = (heads.database.clone(), name.clone());
+                    return Err(Error::HeldByOther { database, branch, by: Box::new(by.clone()), epoch: *epoch });
+                }
+                (HeadState::Ready | HeadState::Creating, None) => stored.record.tombstone(),
+            }
+        } else {
+            let object = bucket.head(&place.key).await.map_err(|error| failed(heads, "looking for the branch", error))?;
+            let Some(meta) = object else { return Ok(()) };
+            HeadRecord::found(epoch_of(&meta), txid_of(&meta)).tombstone()
+        };
+        match heads.write(name, found.as_ref(), next).await? {
+            Written::Ours(_) => return remove(heads, bucket, &place).await,
+            Written::Theirs(theirs) => found = theirs,
+        }
+    }
+    Err(failed(heads, "deleting the branch", bucket::Error::Unavailable { message: "the head record keeps changing".to_owned() }))
+}
+
+async fn remove(heads: &Heads, bucket: &Arc<dyn Bucket>, place: &Place) -> Result<(), Error> {
+    // A snapshot before a newest one that is missing would look like an accident to whoever finds it.
+    for key in [&place.previous, &place.key] {
+        bucket.delete(key).await.map_err(|error| failed(heads, "deleting the branch", error))?;
+    }
+    Ok(())
+}
+
+/// All branches that are there, `main` first, the others in the order of their names.
+pub(crate) async fn list(heads: &Heads, bucket: &Arc<dyn Bucket>) -> Result<Vec<BranchFacts>, Error> {
+    let main = BranchName::main();
+    let mut objects = BTreeMap::new();
+    let place = heads.key.snapshot(&main);
+    for object in all(heads, bucket, place.as_str(), Some(1)).await?.into_iter().filter(|object| object.key == place) {
+        objects.insert(main.clone(), object);
+    }
+    for object in all(heads, bucket, &heads.key.branches(), None).await? {
+        if let Some(name) = heads.key.branch_of_snapshot(&object.key) {
+            objects.insert(name, object);
+        }
+    }
+    let recorded: BTreeSet<BranchName> =
+        all(heads, bucket, &heads.key.heads(), None).await?.iter().filter_map(|object| heads.key.branch_of_head(&object.key)).collect();
+    let mut facts = Vec::new();
+    for (name, object) in objects {
+        let record = if recorded.contains(&name) { heads.read(&name).await?.map(|stored| stored.record) } else { None };
+        if record.as_ref().is_none_or(|record| record.state == HeadState::Ready) {
+            facts.push(describe(name, &object, record));
+        }
+    }
+    facts.sort_by(|one, other| (!one.name.is_main(), &one.name).cmp(&(!other.name.is_main(), &other.name)));
+    Ok(facts)
+}
+
+fn describe(name: BranchName, object: &Listed, record: Option<HeadRecord>) -> BranchFacts {
+    BranchFacts {
+        name,
+        txid: record.as_ref().map_or(0, |record| record.txid),
+        size: object.size,
+        etag: object.etag.clone(),
+        last_modified: object.last_modified,
+        parent: record.as_ref().and_then(|record| record.parent.clone()).map(|parent| (parent.branch, parent.txid)),
+        holder: record.filter(|record| !record.released).and_then(|record| record.holder),
+    }
+}
+
+/// All objects whose keys begin so, or the first few.
+async fn all(heads: &Heads, bucket: &Arc<dyn Bucket>, prefix: &str, most: Option<usize>) -> Result<Vec<Listed>, Error> {
+    let mut found: Vec<Listed> = Vec::new();
+    loop {
+        let after = found.last().map(|object| object.key.clone());
+        let page = bucket.list(prefix, after.as_ref(), most.unwrap_or(PAGE)).await;
+        let page = page.map_err(|error| failed(heads, "listing the branches", error))?;
+        let is_last = most.is_some() || page.len() < PAGE;
+        found.extend(page);
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+fn refused(heads: &Heads, branch: &BranchName, why: &str) -> Error {
+    Error::BranchRefused { database: heads.database.clone(), branch: branch.clone(), why: why.to_owned() }
+}
+
+fn failed(heads: &Heads, doing: &'static str, source: bucket::Error) -> Error {
+    Error::Bucket { database: heads.database.clone(), doing, source }
+}

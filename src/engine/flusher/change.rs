@@ -1,0 +1,299 @@
+//! Another content for the database that is served: that of another branch, or another branch altogether.
+//!
+//! Writers wait meanwhile and see the new content; readers see the old one until then.
+//! Invariant: what was acknowledged before is in the bucket before anything changes.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Flusher, PAUSE};
+use crate::branches::{self, Source};
+use crate::database::Flush;
+use crate::error::Error;
+use crate::facts::{SnapshotFacts, Uploads};
+use crate::flush::Progress;
+use crate::head::{PromotionEntry, PromotionState, parent};
+use crate::memory::PausedWriters;
+use crate::names::BranchName;
+use crate::opening::Opened;
+use crate::snapshot::{Attempt, Known, Mark, Outcome, content_of, upload};
+use crate::tenure::Failure;
+
+/// Go on with a branch that was opened for it.
+pub(crate) struct Switch {
+    pub(crate) to: Opened,
+    pub(crate) reply: oneshot::Sender<Result<(), Arc<Error>>>,
+}
+
+/// Put the content of another branch into the one that is served.
+pub(crate) struct Overwrite {
+    pub(crate) id: String,
+    /// Of what was asked for.
+    pub(crate) hash: String,
+    pub(crate) from: Source,
+    /// Only if the branch still has the content of this txid.
+    pub(crate) expected: Option<u64>,
+    /// The content before stays as a branch of this name.
+    pub(crate) keep_as: Option<BranchName>,
+    pub(crate) reply: oneshot::Sender<Result<Overwritten, Arc<Error>>>,
+}
+
+/// What an overwrite did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overwritten {
+    /// What the branch stands at now.
+    pub snapshot: SnapshotFacts,
+    /// What it stood at before.
+    pub before: u64,
+    /// It was done under this id before, and nothing was done now.
+    pub was_done: bool,
+}
+
+impl Flusher {
+    /// Tells what ended the flusher, if anything did.
+    pub(super) async fn switch(&mut self, Switch { to, reply }: Switch) -> Option<Arc<Error>> {
+        let result = self.go_on_with(to).await;
+        let end = result.as_ref().err().filter(|error| super::is_end(error)).cloned();
+        reply.send(result).ok();
+        (self.notify)();
+        end
+    }
+
+    async fn go_on_with(&mut self, mut to: Opened) -> Result<(), Arc<Error>> {
+        let refused = |error: Error| Arc::new(error);
+        if self.memory.page_size() != to.memory.page_size() {
+            let (database, branch) = (self.name.clone(), to.tenure.branch().clone());
+            to.tenure.release().await;
+            let why = format!("has pages of {} bytes, not {}", to.memory.page_size().get(), self.memory.page_size().get());
+            return Err(refused(Error::BranchRefused { database, branch, why }));
+        }
+        let paused = self.memory.pause_writers("the database was switched to another branch").await;
+        if let Err(error) = self.flush(Flush::Forced).await {
+            to.tenure.release().await;
+            return Err(error);
+        }
+        let pin = to.memory.pin();
+        if let Err(error) = paused.switch(&pin).await {
+            to.tenure.release().await;
+            return Err(refused(Error::Internal { database: self.name.clone(), detail: error.to_string() }));
+        }
+        let mut old = std::mem::replace(&mut self.tenure, to.tenure);
+        self.known = to.known;
+        self.unsettled = None;
+        self.not_done = None;
+        // What was made of it since it was read, such as missing tables, is not in the bucket yet.
+        let is_saved = pin.commits() == to.durable;
+        let durable = is_saved.then(|| *self.memory.commits().borrow());
+        self.progress = Progress { durable, ..Progress::default() };
+        {
+            let mut ledger = self.ledger.lock();
+            ledger.branch = self.tenure.branch().clone();
+            ledger.epoch = self.tenure.epoch();
+            ledger.durable = durable;
+            ledger.durable_time = Some(to.durable_time);
+            ledger.txid = to.txid;
+            ledger.last_snapshot = Some(to.snapshot);
+            ledger.uploads = Uploads::Fine;
+            ledger.outside = None;
+        }
+        // From the switch on nothing of the old branch is served.
+        old.release().await;
+        Ok(())
+    }
+
+    /// Tells what ended the flusher, if anything did.
+    pub(crate) async fn overwrite(&mut self, overwrite: Overwrite) -> Option<Arc<Error>> {
+        let Overwrite { reply, .. } = &overwrite;
+        if reply.is_closed() {
+            return None;
+        }
+        let (result, end) = match self.overwritten(&overwrite).await {
+            Ok(done) => (Ok(done), None),
+            Err(Failed::Refused(error)) => {
+                let end = super::is_end(&error).then(|| Arc::clone(&error));
+                (Err(error), end)
+            }
+            Err(Failed::Diverged(error)) => (Err(Arc::clone(&error)), Some(error)),
+        };
+        overwrite.reply.send(result).ok();
+        (self.notify)();
+        end
+    }
+
+    async fn overwritten(&mut self, asked: &Overwrite) -> Result<Overwritten, Failed> {
+        let branch = self.tenure.branch().clone();
+        if let Some(known) = self.tenure.record().promotions.iter().find(|known| known.id == asked.id) {
+            return self.done_before(known, asked);
+        }
+        if self.memory.page_size() != asked.from.pin.page_size() {
+            let why = format!("has pages of {} bytes, not {}", self.memory.page_size().get(), asked.from.pin.page_size().get());
+            return Err(Failed::refused(Error::BranchRefused { database: self.name.clone(), branch: asked.from.branch.clone(), why }));
+        }
+        let paused = self.memory.pause_writers("the branch was overwritten").await;
+        self.flush(Flush::Forced).await?;
+        let before = self.ledger.lock().txid;
+        if let Some(expected) = asked.expected.filter(|expected| !self.tenure.record().is_as_at(*expected)) {
+            return Err(Failed::refused(Error::ContentChanged { database: self.name.clone(), branch, expected, found: before }));
+        }
+        if let Some(name) = &asked.keep_as {
+            self.keep_before(name, &branch, before).await?;
+        }
+        let entry = PromotionEntry {
+            id: asked.id.clone(),
+            hash: asked.hash.clone(),
+            state: PromotionState::Begun,
+            from: parent(&asked.from.branch, asked.from.txid),
+            replaces: self.known.describe(),
+            to_txid: before,
+            time: self.clock.wall(),
+        };
+        // From here on the record may say `begun`.
+        self.not_done = Some(asked.id.clone());
+        self.change(|record| record.with_promotion(entry.clone())).await?;
+        let snapshot = self.commit(asked, &entry).await?;
+        self.take_over(paused, asked, snapshot.clone(), entry).await?;
+        Ok(Overwritten { snapshot, before, was_done: false })
+    }
+
+    fn done_before(&self, known: &PromotionEntry, asked: &Overwrite) -> Result<Overwritten, Failed> {
+        if known.hash != asked.hash {
+            let (database, branch) = (self.name.clone(), self.tenure.branch().clone());
+            return Err(Failed::refused(Error::PromotionIdUsed { database, branch, id: asked.id.clone() }));
+        }
+        let Some(snapshot) = self.ledger.lock().last_snapshot.clone() else {
+            return Err(Failed::refused(Error::Internal {
+                database: self.name.clone(),
+                detail: "an overwritten branch has no snapshot".to_owned(),
+            }));
+        };
+        Ok(Overwritten { snapshot, before: known.to_txid, was_done: true })
+    }
+
+    /// The content before becomes a branch of its own. One of that name that an earlier try made is as good if it has the same content.
+    async fn keep_before(&mut self, name: &BranchName, branch: &BranchName, txid: u64) -> Result<(), Failed> {
+        let source = Source { branch: branch.clone(), txid, pin: self.memory.pin() };
+        let made = branches::create(self.tenure.heads(), &self.bucket(), name, &source, self.tenure.me()).await;
+        match made {
+            Ok(_) => Ok(()),
+            Err(Error::BranchExists { .. }) if self.is_kept(name).await => Ok(()),
+            Err(error) => Err(Failed::refused(error)),
+        }
+    }
+
+    async fn is_kept(&self, name: &BranchName) -> bool {
+        let ours = self.tenure.record().snapshot.as_ref().map(|snapshot| &snapshot.content);
+        let found = self.tenure.heads().read(name).await;
+        found.ok().flatten().is_some_and(|stored| stored.record.snapshot.as_ref().map(|snapshot| &snapshot.content) == ours)
+    }
+
+    /// The PUT that is the commit point, again and again until its answer is clear. Writers wait; nothing else could be right for them.
+    async fn commit(&mut self, asked: &Overwrite, entry: &PromotionEntry) -> Result<SnapshotFacts, Failed> {
+        let keep_previous = self.settings.borrow().policy.keep_previous;
+        let attempt = Attempt { pin: asked.from.pin.clone(), promotion: Mark::Done(asked.id.clone()), ..self.attempt(keep_previous) };
+        let begun = self.clock.now();
+        let mut was_unclear = false;
+        loop {
+            match upload(&self.bucket(), self.tenure.place(), &attempt).await {
+                Outcome::Stored(etag) => {
+                    return Ok(SnapshotFacts {
+                        time: self.clock.wall(),
+                        txid: attempt.txid,
+                        size: attempt.pin.size(),
+                        duration: Some(self.clock.now().saturating_duration_since(begun)),
+                        etag,
+                    });
+                }
+                // What it replaces is gone, and no ETag returns, so it can never be made any more.
+                Outcome::Conflict { theirs } => {
+                    self.put_aside(theirs).await?;
+                    self.drop_begun(&entry.id).await?;
+                    let source = crate::bucket::Error::Unavailable { message: "the branch changed under the overwrite".to_owned() };
+                    return Err(Failed::refused(Error::Bucket { database: self.name.clone(), doing: "overwriting the branch", source }));
+                }
+                Outcome::NotWritten(source) if !was_unclear => {
+                    self.drop_begun(&entry.id).await?;
+                    return Err(Failed::refused(Error::Bucket { database: self.name.clone(), doing: "overwriting the branch", source }));
+                }
+                Outcome::NotWritten(source) | Outcome::Unclear(source) => {
+                    was_unclear = true;
+                    tracing::warn!(database = %self.name, error = %source, "whether the branch is overwritten is not clear yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn drop_begun(&mut self, id: &str) -> Result<(), Failed> {
+        self.change(|record| record.without_promotion(id)).await?;
+        self.not_done = None;
+        Ok(())
+    }
+
+    /// It is in the bucket: the memory follows. If it cannot, it must not be served any more.
+    async fn take_over(
+        &mut self,
+        paused: PausedWriters,
+        asked: &Overwrite,
+        snapshot: SnapshotFacts,
+        entry: PromotionEntry,
+    ) -> Result<(), Failed> {
+        let diverged = |database, detail| Failed::Diverged(Arc::new(Error::Internal { database, detail }));
+        paused.switch(&asked.from.pin).await.map_err(|error| diverged(self.name.clone(), error.to_string()))?;
+        self.known = Known::Sound(snapshot.etag.clone());
+        self.not_done = None;
+        let durable = Some(*self.memory.commits().borrow());
+        self.progress = Progress { durable, last_begun: Some(self.clock.now()), ..Progress::default() };
+        {
+            let mut ledger = self.ledger.lock();
+            ledger.durable = durable;
+            ledger.durable_time = Some(snapshot.time);
+            ledger.txid = snapshot.txid;
+            ledger.last_snapshot = Some(snapshot.clone());
+            ledger.uploads = Uploads::Fine;
+        }
+        let content = content_of(&asked.from.pin).await.map_err(|error| diverged(self.name.clone(), error.to_string()))?;
+        let done = PromotionEntry { state: PromotionState::Done, ..entry };
+        let noted = self
+            .tenure
+            .change(|record| record.noted(&snapshot.etag, snapshot.txid, snapshot.size, content.clone()).with_promotion(done.clone()));
+        match noted.await {
+            Ok(()) => Ok(()),
+            Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),
+            // The object itself tells; until the record says so each later snapshot must.
+            Err(Failure::Head(error)) => Err(Failed::Diverged(Arc::new(error))),
+        }
+    }
+
+    async fn change(&mut self, change: impl Fn(&crate::head::HeadRecord) -> crate::head::HeadRecord) -> Result<(), Failed> {
+        match self.tenure.change(change).await {
+            Ok(()) => Ok(()),
+            Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),
+            Err(Failure::Head(error)) => Err(Failed::refused(error)),
+        }
+    }
+
+    fn bucket(&self) -> Arc<dyn crate::bucket::Bucket> {
+        Arc::clone(&self.settings.borrow().bucket)
+    }
+}
+
+/// Why an overwrite was not carried out, or not to its end.
+enum Failed {
+    /// The branch is as it was.
+    Refused(Arc<Error>),
+    /// The bucket and the memory are not the same any more: the database is opened anew.
+    Diverged(Arc<Error>),
+}
+
+impl Failed {
+    fn refused(error: Error) -> Self {
+        Self::Refused(Arc::new(error))
+    }
+}
+
+impl From<Arc<Error>> for Failed {
+    fn from(error: Arc<Error>) -> Self {
+        Self::Refused(error)
+    }
+}

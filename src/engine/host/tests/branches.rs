@@ -1,0 +1,224 @@
+//! Branches: made, switched to, overwritten, deleted, with the seed's rules.
+
+use super::*;
+use crate::branches::BranchFacts;
+use crate::host::OverwriteRequest;
+
+fn orders() -> DatabaseName {
+    DatabaseName::new("apps", "orders")
+}
+
+fn branch(name: &str) -> BranchName {
+    BranchName::parse(name).unwrap()
+}
+
+fn wish(from: &str) -> OverwriteRequest {
+    OverwriteRequest { id: None, from: branch(from), txid: None, expected: None, keep_as: None }
+}
+
+impl Bench {
+    /// `main` with this many rows.
+    async fn with_rows(count: u32) -> (Self, Database) {
+        let bench = Self::start().await;
+        let database = bench.open(bench.config("orders")).await;
+        write(&database, "create table t(x)").await;
+        for row in 0..count {
+            write(&database, &format!("insert into t values ({row})")).await;
+        }
+        (bench, database)
+    }
+
+    async fn create(&self, name: &str, from: Option<&str>) -> Result<BranchFacts, Arc<Error>> {
+        self.host.create_branch_of(&orders(), &branch(name), from.map(branch).as_ref(), None).await
+    }
+
+    async fn switch(&self, to: &str) -> Result<(), Arc<Error>> {
+        self.host.switch_branch(&orders(), &branch(to)).await
+    }
+
+    async fn names(&self) -> Vec<String> {
+        self.host.branches(&orders()).await.unwrap().into_iter().map(|facts| facts.name.as_str().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_branch_begins_with_all_that_was_committed_and_goes_its_own_way() {
+    let (bench, database) = Bench::with_rows(2).await;
+    let made = bench.create("next", None).await.unwrap();
+    assert_eq!((made.parent, made.txid), (Some(("main".to_owned(), 2)), 2));
+    bench.switch("next").await.unwrap();
+    assert_eq!((count(&database).await, database.facts().branch), (2, branch("next")));
+    write(&database, "insert into t values (9)").await;
+    bench.switch("main").await.unwrap();
+    assert_eq!(count(&database).await, 2);
+    bench.switch("next").await.unwrap();
+    assert_eq!(count(&database).await, 3, "the switch away saved it");
+    assert_eq!(bench.names().await, ["main", "next"]);
+}
+
+#[tokio::test]
+async fn a_branch_is_made_from_any_other_one() {
+    let (bench, database) = Bench::with_rows(1).await;
+    bench.create("one", None).await.unwrap();
+    write(&database, "insert into t values (9)").await;
+    bench.create("two", Some("one")).await.unwrap();
+    bench.switch("two").await.unwrap();
+    assert_eq!(count(&database).await, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_is_refused_by_its_reason() {
+    let (bench, _database) = Bench::with_rows(0).await;
+    bench.create("next", None).await.unwrap();
+    assert!(matches!(&*bench.create("next", None).await.unwrap_err(), Error::BranchExists { .. }));
+    assert!(matches!(&*bench.create("main", None).await.unwrap_err(), Error::BranchRefused { .. }));
+    assert!(matches!(&*bench.create("other", Some("nowhere")).await.unwrap_err(), Error::BranchNotFound { .. }));
+    assert!(matches!(&*bench.switch("nowhere").await.unwrap_err(), Error::BranchNotFound { .. }));
+    let txid = bench.host.create_branch_of(&orders(), &branch("old"), None, Some(1)).await;
+    assert!(matches!(&*txid.unwrap_err(), Error::BranchRefused { .. }), "only the newest state can be used");
+    // The seed makes branches without head records.
+    bench.overwrite("apps/orders.db.branch.seeds", b"theirs").await;
+    assert!(matches!(&*bench.create("seeds", None).await.unwrap_err(), Error::BranchExists { .. }));
+}
+
+#[tokio::test]
+async fn a_deleted_branch_is_gone_with_its_objects_and_its_name() {
+    let (bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    bench.switch("next").await.unwrap();
+    write(&database, "insert into t values (9)").await;
+    let served = bench.host.delete_branch(&orders(), &branch("next")).await.unwrap_err();
+    assert!(matches!(&*served, Error::BranchRefused { .. }), "{served}");
+    bench.switch("main").await.unwrap();
+    bench.host.delete_branch(&orders(), &branch("next")).await.unwrap();
+    for key in ["apps/orders.db.branch.next", "apps/orders.db.branch.next.prev"] {
+        assert!(bench.object(key).await.is_none(), "{key}");
+    }
+    assert_eq!(bench.names().await, ["main"]);
+    assert!(matches!(&*bench.switch("next").await.unwrap_err(), Error::BranchDeleted { .. }));
+    assert!(matches!(&*bench.create("next", None).await.unwrap_err(), Error::BranchDeleted { .. }));
+    bench.host.delete_branch(&orders(), &branch("next")).await.unwrap();
+    bench.host.delete_branch(&orders(), &branch("never-was")).await.unwrap();
+    assert!(bench.host.delete_branch(&orders(), &BranchName::main()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_branch_that_was_begun_is_finished_by_whoever_wants_it() {
+    let (bench, _database) = Bench::with_rows(1).await;
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key.contains(".branch.")));
+    bench.create("next", None).await.unwrap_err();
+    assert_eq!(bench.names().await, ["main"], "a reserved name is no branch");
+    assert!(matches!(&*bench.switch("next").await.unwrap_err(), Error::BranchNotFound { .. }));
+    bench.store.faults().clear();
+    bench.create("next", None).await.unwrap();
+    assert_eq!(bench.names().await, ["main", "next"]);
+}
+
+#[tokio::test]
+async fn the_served_branch_is_overwritten_under_its_readers_and_keeps_what_it_was() {
+    let (bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    write(&database, "insert into t values (8), (9)").await;
+    let keep_as = Some(branch("before"));
+    let asked = OverwriteRequest { id: Some("release-7".to_owned()), keep_as, ..wish("next") };
+    let done = bench.host.overwrite_branch(&orders(), &BranchName::main(), asked.clone()).await.unwrap();
+    assert!(!done.was_done);
+    assert_eq!((count(&database).await, database.facts().txid), (1, done.snapshot.txid));
+    assert!(!database.facts().pending, "it is in the bucket");
+    let again = bench.host.overwrite_branch(&orders(), &BranchName::main(), asked.clone()).await.unwrap();
+    assert!(again.was_done);
+    let other = OverwriteRequest { from: branch("before"), ..asked };
+    let refused = bench.host.overwrite_branch(&orders(), &BranchName::main(), other).await.unwrap_err();
+    assert!(matches!(&*refused, Error::PromotionIdUsed { .. }), "{refused}");
+    bench.switch("before").await.unwrap();
+    assert_eq!(count(&database).await, 3);
+}
+
+#[tokio::test]
+async fn an_overwrite_holds_only_for_the_content_that_was_named() {
+    let (bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    let expected = Some(database.facts().txid);
+    write(&database, "insert into t values (9)").await;
+    let asked = OverwriteRequest { expected, ..wish("next") };
+    let refused = bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap_err();
+    assert!(matches!(&*refused, Error::ContentChanged { expected: 2, found: 3, .. }), "{refused}");
+    let asked = OverwriteRequest { expected: Some(3), ..wish("next") };
+    bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap();
+    assert_eq!(count(&database).await, 1);
+}
+
+#[tokio::test]
+async fn a_branch_that_nobody_serves_is_overwritten_in_the_bucket() {
+    let (bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    write(&database, "insert into t values (9)").await;
+    bench.host.overwrite_branch(&orders(), &branch("next"), wish("main")).await.unwrap();
+    assert_eq!(count(&database).await, 2);
+    bench.switch("next").await.unwrap();
+    assert_eq!(count(&database).await, 2);
+}
+
+#[tokio::test]
+async fn an_overwrite_that_was_cut_off_after_its_commit_is_found_done() {
+    let (mut bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    write(&database, "insert into t values (9)").await;
+    database.flush(Flush::Forced).await.unwrap();
+    // The head record that says `done` is never written.
+    bench
+        .store
+        .faults()
+        .add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key.contains(".head/main")).after(1).times(100));
+    let asked = OverwriteRequest { id: Some("release-7".to_owned()), ..wish("next") };
+    bench.host.overwrite_branch(&orders(), &BranchName::main(), asked.clone()).await.unwrap_err();
+    bench.store.faults().clear();
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    assert_eq!(count(&database).await, 1);
+    assert!(bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap().was_done);
+}
+
+#[tokio::test]
+async fn an_overwrite_that_was_cut_off_before_its_commit_never_happened() {
+    let (mut bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    write(&database, "insert into t values (9)").await;
+    database.flush(Flush::Forced).await.unwrap();
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key == "apps/orders.db"));
+    bench
+        .store
+        .faults()
+        .add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key.contains(".head/main")).after(1).times(100));
+    let asked = OverwriteRequest { id: Some("release-7".to_owned()), ..wish("next") };
+    bench.host.overwrite_branch(&orders(), &BranchName::main(), asked.clone()).await.unwrap_err();
+    bench.store.faults().clear();
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    assert_eq!(count(&database).await, 2);
+    assert!(!bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap().was_done);
+    assert_eq!(count(&database).await, 1);
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_switch_and_none_fails() {
+    let (bench, database) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let database = database.clone();
+        writers.spawn(async move {
+            for _ in 0..30 {
+                database.write(request("insert into t values (1)")).await.unwrap();
+                count(&database).await;
+            }
+        });
+    }
+    for to in ["next", "main", "next", "main"] {
+        bench.switch(to).await.unwrap();
+    }
+    writers.join_all().await;
+    let main = count(&database).await;
+    bench.switch("next").await.unwrap();
+    assert_eq!(main + count(&database).await, 2 + 120, "each row is in one of them");
+}

@@ -1,0 +1,284 @@
+//! A bucket in memory with the exact semantics of conditions, in which the world decides what becomes of each request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use sha2::Digest as _;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bucket::s3::StoreConfig;
+use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Listed, Object, ObjectMeta, Put};
+use crate::clock::WallTime;
+use crate::names::{BucketName, Etag, ObjectKey};
+use crate::snapshot::metadata;
+
+/// What the store does wrong, so that it is seen that the world notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    Nothing,
+    /// Snapshots are replaced whatever `If-Match` says.
+    IgnoresIfMatch,
+    /// Head records are replaced whatever the conditions say.
+    IgnoresHeadConditions,
+    /// Nobody knows their own writes again.
+    HidesPutIds,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Answered,
+    /// It is not carried out, and the process is told so.
+    Refused,
+    /// It is carried out, and nobody learns of it.
+    AnswerLost,
+    /// It is carried out later, if its condition holds then; nobody learns of it.
+    Late,
+}
+
+/// A process waits for what becomes of its request.
+pub(super) struct Parked {
+    pub(super) process: usize,
+    pub(super) request: String,
+    pub(super) changes: bool,
+    pub(super) grant: oneshot::Sender<Fate>,
+}
+
+#[derive(Clone)]
+struct Stored {
+    bytes: Bytes,
+    etag: Etag,
+    metadata: BTreeMap<String, String>,
+}
+
+/// A request that changes something, as the store carries it out.
+#[derive(Clone)]
+enum Change {
+    Put { key: ObjectKey, bytes: Bytes, condition: Condition, metadata: BTreeMap<String, String> },
+    Copy { from: ObjectKey, unchanged: Etag, to: ObjectKey },
+    Delete { key: ObjectKey },
+}
+
+#[derive(Default)]
+struct Objects {
+    by_key: BTreeMap<String, Stored>,
+    late: Vec<Change>,
+}
+
+/// What all processes share.
+pub(super) struct Store {
+    objects: Mutex<Objects>,
+    broken: Broken,
+}
+
+impl Store {
+    pub(super) fn new(broken: Broken) -> Arc<Self> {
+        Arc::new(Self { objects: Mutex::default(), broken })
+    }
+
+    /// How many requests have not arrived yet.
+    pub(super) fn late(&self) -> usize {
+        self.objects.lock().late.len()
+    }
+
+    /// Lets one of them arrive. Its answer reaches nobody.
+    pub(super) fn arrive(&self, which: usize) {
+        let change = self.objects.lock().late.remove(which);
+        drop(self.carry_out(change));
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.objects.lock().by_key.keys().cloned().collect()
+    }
+
+    fn carry_out(&self, change: Change) -> Result<Etag, Error> {
+        let mut objects = self.objects.lock();
+        match change {
+            Change::Put { key, bytes, condition, metadata } => {
+                let found = objects.by_key.get(key.as_str()).map(|stored| &stored.etag);
+                let holds = match &condition {
+                    Condition::Always => true,
+                    Condition::IfAbsent => found.is_none(),
+                    Condition::IfUnchanged(etag) => found == Some(etag),
+                };
+                if !holds && !self.ignores(&key, &condition) {
+                    return Err(Error::PreconditionFailed);
+                }
+                // As S3's, so that equal bytes have equal ETags.
+                let etag = Etag::new(&hex::encode(&sha2::Sha256::digest(&bytes)[..16]));
+                objects.by_key.insert(key.as_str().to_owned(), Stored { bytes, etag: etag.clone(), metadata });
+                Ok(etag)
+            }
+            Change::Copy { from, unchanged, to } => {
+                let Some(source) = objects.by_key.get(from.as_str()).filter(|stored| stored.etag == unchanged).cloned() else {
+                    return Err(Error::PreconditionFailed);
+                };
+                let etag = source.etag.clone();
+                objects.by_key.insert(to.as_str().to_owned(), source);
+                Ok(etag)
+            }
+            Change::Delete { key } => {
+                objects.by_key.remove(key.as_str());
+                Ok(Etag::new(""))
+            }
+        }
+    }
+
+    fn ignores(&self, key: &ObjectKey, condition: &Condition) -> bool {
+        // The store's probe would find out otherwise.
+        let (is_probe, is_head) = (key.as_str().contains("/.probe-"), key.as_str().contains(".head/"));
+        match self.broken {
+            _ if is_probe => false,
+            Broken::IgnoresIfMatch => !is_head && matches!(condition, Condition::IfUnchanged(_)),
+            Broken::IgnoresHeadConditions => is_head,
+            Broken::Nothing | Broken::HidesPutIds => false,
+        }
+    }
+
+    fn meta(&self, stored: &Stored) -> ObjectMeta {
+        let mut metadata = stored.metadata.clone();
+        if self.broken == Broken::HidesPutIds {
+            metadata.remove(metadata::PUT_ID);
+        }
+        ObjectMeta { etag: stored.etag.clone(), size: stored.bytes.len() as u64, last_modified: Some(WallTime::UNIX_EPOCH), metadata }
+    }
+}
+
+/// The bucket as one process sees it.
+pub(super) struct View {
+    pub(super) store: Arc<Store>,
+    pub(super) process: usize,
+    pub(super) parked: mpsc::UnboundedSender<Parked>,
+    /// A killed process gets no answers any more.
+    pub(super) dead: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+/// Hands the view out, whatever is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Source(pub(super) Arc<View>);
+
+impl BucketSource for Source {
+    fn bucket(&self, _: &StoreConfig, _: &BucketName) -> Result<Arc<dyn Bucket>, Error> {
+        Ok(Arc::clone(&self.0) as Arc<dyn Bucket>)
+    }
+}
+
+impl View {
+    async fn fate(&self, request: String, changes: bool) -> Fate {
+        if self.dead.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        // Whether the store can be used at all is not what the world is about.
+        if request.contains("/.probe-") {
+            return Fate::Answered;
+        }
+        let (grant, granted) = oneshot::channel();
+        // The world is gone only at the end.
+        self.parked.send(Parked { process: self.process, request, changes, grant }).ok();
+        match granted.await {
+            Ok(fate) => fate,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn read<T>(&self, request: String, look: impl FnOnce(&Objects) -> T) -> Result<T, Error> {
+        match self.fate(request, false).await {
+            Fate::Answered => Ok(look(&self.store.objects.lock())),
+            Fate::Refused | Fate::AnswerLost | Fate::Late => Err(Error::Unavailable { message: "simulated".to_owned() }),
+        }
+    }
+
+    async fn change(&self, request: String, change: Change) -> Result<Etag, Error> {
+        let unclear = || Error::Unclear { message: "simulated".to_owned() };
+        match self.fate(request, true).await {
+            Fate::Answered => self.store.carry_out(change),
+            Fate::Refused => Err(Error::Unavailable { message: "simulated".to_owned() }),
+            Fate::AnswerLost => {
+                drop(self.store.carry_out(change));
+                Err(unclear())
+            }
+            Fate::Late => {
+                self.store.objects.lock().late.push(change);
+                Err(unclear())
+            }
+        }
+    }
+}
+
+/// On a thread that may block, since content may come from a request of its own.
+async fn bytes_of(content: Content) -> Result<Bytes, Error> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        let mut reader = content.reader;
+        std::io::Read::read_to_end(&mut reader, &mut bytes)?;
+        Ok::<_, std::io::Error>(Bytes::from(bytes))
+    });
+    Ok(read.await.map_err(std::io::Error::other)??)
+}
+
+#[async_trait]
+impl Bucket for View {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, Error> {
+        let store = Arc::clone(&self.store);
+        self.read(format!("HEAD {key}"), |objects| objects.by_key.get(key.as_str()).map(|stored| store.meta(stored))).await
+    }
+
+    async fn get(&self, key: &ObjectKey, unchanged: Option<&Etag>) -> Result<Option<Object>, Error> {
+        let store = Arc::clone(&self.store);
+        let found = self.read(format!("GET {key}"), |objects| objects.by_key.get(key.as_str()).cloned()).await?;
+        match found {
+            Some(stored) if unchanged.is_some_and(|etag| *etag != stored.etag) => Err(Error::PreconditionFailed),
+            Some(stored) => {
+                let body = futures::stream::iter([Ok(stored.bytes.clone())]).boxed();
+                Ok(Some(Object { meta: store.meta(&stored), body }))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Vec<Listed>, Error> {
+        let after = after.map(|key| key.as_str().to_owned()).unwrap_or_default();
+        let found = self.read(format!("LIST {prefix}"), |objects| {
+            let rows = objects.by_key.iter().filter(|(key, _)| key.starts_with(prefix) && **key > after).take(limit);
+            rows.map(|(key, stored)| Listed {
+                key: ObjectKey::new(key.clone()),
+                etag: stored.etag.clone(),
+                size: stored.bytes.len() as u64,
+                last_modified: Some(WallTime::UNIX_EPOCH),
+            })
+            .collect()
+        });
+        found.await
+    }
+
+    async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+        let bytes = bytes_of(content).await?;
+        let Put { condition, metadata, .. } = put;
+        self.change(format!("PUT {key}"), Change::Put { key: key.clone(), bytes, condition, metadata }).await
+    }
+
+    async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+        self.put(key, content, put).await
+    }
+
+    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+        let change = Change::Copy { from: from.clone(), unchanged: unchanged.clone(), to: to.clone() };
+        self.change(format!("COPY {from} {to}"), change).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        self.change(format!("DELETE {key}"), Change::Delete { key: key.clone() }).await.map(drop)
+    }
+}

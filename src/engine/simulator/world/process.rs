@@ -1,0 +1,175 @@
+//! A process: a host, and what it is told to do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::Source;
+use crate::bucket::s3::{Credentials, StoreConfig};
+use crate::clock::SystemClock;
+use crate::config::{Access, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy};
+use crate::database::Flush;
+use crate::error::Error;
+use crate::facts::State;
+use crate::files::{FilesPrefix, Spool};
+use crate::host::{Host, HostOptions, OverwriteRequest};
+use crate::memory::SqlPool;
+use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName};
+use crate::sql::{QueryLimits, Request, Statement, Value};
+
+/// Something that a process is told to do. Branches by their names.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Open { branch: String },
+    Write { branch: String, row: i64 },
+    Flush { branch: String },
+    Create { name: String, from: String },
+    Switch { from: String, to: String },
+    Overwrite { to: String, from: String },
+    Delete { name: String },
+    Close,
+    List,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Names, of those that list some.
+    pub(super) result: Result<Vec<String>, String>,
+    /// The branch that is served afterwards, with its rows.
+    pub(super) serves: Option<(String, BTreeSet<i64>)>,
+}
+
+pub(super) struct Done {
+    pub(super) process: usize,
+    pub(super) op: Op,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) struct Process {
+    pub(super) number: usize,
+    pub(super) host: Arc<Host>,
+    pub(super) dead: Arc<AtomicBool>,
+    pub(super) busy: Option<Op>,
+    /// The branch.
+    pub(super) serves: Option<String>,
+}
+
+impl Process {
+    pub(super) fn new(number: usize, source: Source, dead: Arc<AtomicBool>) -> Self {
+        let host = Host::new(HostOptions {
+            parallel_restores: 1,
+            stores: Arc::new(source),
+            sql_pool: SqlPool::new(1.try_into().expect("one is not zero")),
+            spool: Spool::new(std::env::temp_dir(), 1 << 20),
+            clock: Arc::new(SystemClock),
+            pod: format!("p{number}"),
+            release_wait: Duration::ZERO,
+        });
+        Self { number, host, dead, busy: None, serves: None }
+    }
+}
+
+fn name() -> DatabaseName {
+    DatabaseName::new("apps", "orders")
+}
+
+fn branch(name: &str) -> BranchName {
+    BranchName::parse(name).expect("names of the world are valid")
+}
+
+/// All processes are those of one resource, one after the other, so each may take over from the last.
+fn config(name_of_branch: &str) -> DatabaseConfig {
+    const LONG: Duration = Duration::from_hours(24);
+    DatabaseConfig {
+        name: name(),
+        location: Location {
+            bucket: BucketName::parse("bucket").expect("a valid name"),
+            key: DatabaseKey::parse("orders.db").expect("a valid key"),
+            branch: branch(name_of_branch),
+        },
+        store: StoreConfig {
+            endpoint: None,
+            region: "auto".to_owned(),
+            credentials: Credentials { access_key_id: String::new(), secret_access_key: String::new(), session_token: None },
+            ca_bundle: None,
+            kms_key_id: None,
+        },
+        // Saved only when the world says so.
+        snapshots: SnapshotPolicy { interval: LONG, min_interval: Duration::ZERO, keep_previous: true },
+        files: FilesPolicy { prefix: FilesPrefix::parse("files/").expect("a valid prefix"), grace: LONG },
+        limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
+        access: Access::Open,
+        branches_by_api: true,
+        cluster: "cluster".to_owned(),
+        take_over: None,
+        accept_snapshot: None,
+    }
+}
+
+pub(super) async fn perform(host: &Arc<Host>, op: &Op) -> Outcome {
+    let result = carry_out(host, op).await;
+    Outcome { result, serves: served(host).await }
+}
+
+async fn carry_out(host: &Arc<Host>, op: &Op) -> Result<Vec<String>, String> {
+    let (name, told) = (name(), |error: Arc<Error>| error.to_string());
+    let nothing = Vec::new;
+    match op {
+        Op::Open { branch } => open(host, branch).await.map(|()| nothing()),
+        Op::Write { row, .. } => {
+            let sql = format!("create table if not exists t(n integer primary key); insert into t values ({row})");
+            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            database.write(request(&sql)).await.map(|_| nothing()).map_err(|error| error.to_string())
+        }
+        Op::Flush { .. } => {
+            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            database.flush(Flush::Forced).await.map(|_| nothing()).map_err(told)
+        }
+        Op::Create { name: new, from } => {
+            host.create_branch_of(&name, &branch(new), Some(&branch(from)), None).await.map(|_| nothing()).map_err(told)
+        }
+        Op::Switch { to, .. } => host.switch_branch(&name, &branch(to)).await.map(|()| nothing()).map_err(told),
+        Op::Overwrite { to, from } => {
+            let wish = OverwriteRequest { id: None, from: branch(from), txid: None, expected: None, keep_as: None };
+            host.overwrite_branch(&name, &branch(to), wish).await.map(|_| nothing()).map_err(told)
+        }
+        Op::Delete { name: old } => host.delete_branch(&name, &branch(old)).await.map(|()| nothing()).map_err(told),
+        Op::Close => host.close(&name).await.map(|_| nothing()).map_err(told),
+        Op::List => {
+            open(host, "main").await?;
+            let found = host.branches(&name).await.map_err(told)?;
+            Ok(found.into_iter().map(|facts| facts.name.as_str().to_owned()).collect())
+        }
+    }
+}
+
+async fn open(host: &Arc<Host>, branch: &str) -> Result<(), String> {
+    let mut changes = host.changes();
+    host.open(config(branch), None);
+    loop {
+        match host.state(&name()) {
+            State::Open(_) => return Ok(()),
+            State::Failed { error, .. } => return Err(error.to_string()),
+            State::Absent | State::Opening | State::Closing => drop(changes.recv().await),
+        }
+    }
+}
+
+async fn served(host: &Arc<Host>) -> Option<(String, BTreeSet<i64>)> {
+    let State::Open(facts) = host.state(&name()) else { return None };
+    let database = host.get(&name()).ok()?.database;
+    let rows = match database.read(request("select n from t")).await {
+        Ok(response) => {
+            response.results[0].rows.iter().filter_map(|row| if let Value::Integer(n) = row[0] { Some(n) } else { None }).collect()
+        }
+        Err(Error::Sql(error)) if error.message.contains("no such table") => BTreeSet::new(),
+        Err(_) => return None,
+    };
+    Some((facts.branch.as_str().to_owned(), rows))
+}
+
+fn request(sql: &str) -> Request {
+    Request { statements: vec![Statement { sql: sql.to_owned(), ..Statement::default() }], ..Request::default() }
+}
