@@ -14,3 +14,4 @@ mod restart;
 mod secret;
 mod support;
 mod upgrade;
+mod views;

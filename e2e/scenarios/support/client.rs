@@ -45,6 +45,12 @@ impl<'a> Database<'a> {
         self.post("flush", "").await.unwrap_or_else(|refusal| panic!("flush: {refusal}"));
     }
 
+    /// What a route answers to this method and body.
+    pub(crate) async fn ask(&self, method: &str, route: &str, body: &str) -> String {
+        let reply = self.send(&["--request", method, "--header", "Content-Type: application/json"], route, body).await;
+        String::from_utf8(reply.unwrap_or_else(|refusal| panic!("{method} {route}: {refusal}"))).unwrap()
+    }
+
     /// `Err` holds the problem in the words of the API, or those of curl.
     async fn try_sql(&self, sql: &str) -> Result<Value, String> {
         let reply: Value = serde_json::from_slice(&self.post("sql", sql).await?).unwrap();
@@ -52,9 +58,13 @@ impl<'a> Database<'a> {
     }
 
     async fn post(&self, route: &str, body: &str) -> Result<Vec<u8>, String> {
+        self.send(&[], route, body).await
+    }
+
+    async fn send(&self, options: &[&str], route: &str, body: &str) -> Result<Vec<u8>, String> {
         let (url, authorization) = (format!("{}{route}", self.url), format!("Authorization: Bearer {}", self.token));
         let curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--data-binary", "@-"];
-        let command = [&["exec", "--stdin", "client", "--"], &curl[..], &["--header", &authorization, &url]].concat();
+        let command = [&["exec", "--stdin", "client", "--"], &curl[..], &["--header", &authorization], options, &[&url]].concat();
         self.scenario.try_kubectl(self.scenario.name, &command, body).await
     }
 }
