@@ -3,11 +3,13 @@
 mod crd;
 mod dev;
 mod dev_token;
+mod gc;
 mod logs;
 mod operator;
 mod parts;
 mod ready_file;
 mod signals;
+mod spool;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -29,9 +31,14 @@ enum Command {
     Dev(dev::Arguments),
     /// Serves the `BucketDatabase` resources of a Kubernetes cluster.
     Operator(operator::Arguments),
+    /// Deletes files' contents that no database uses any more.
+    Gc(gc::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
 }
+
+/// The exit code of a command that was not told enough, as of one with unknown arguments.
+const BAD_SETTINGS: u8 = 2;
 
 /// How long threads that block may take once everything else has ended.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -42,6 +49,13 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Crd => crd::run(),
         Command::Dev(arguments) => on_runtime(dev::run(arguments)),
         Command::Operator(arguments) => on_runtime(operator::run(arguments)),
+        Command::Gc(arguments) => match arguments.settings(|name| std::env::var(name).ok()) {
+            Ok(settings) => on_runtime(gc::run(settings)),
+            Err(problem) => {
+                logs::say_why(&anyhow::Error::new(problem));
+                return ExitCode::from(BAD_SETTINGS);
+            }
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
