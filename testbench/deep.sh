@@ -8,9 +8,10 @@
 #   testbench/deep.sh asan        databases in memory with AddressSanitizer, in Rust and in SQLite, and with SQLite's own assertions
 #   testbench/deep.sh tsan        the same tests with ThreadSanitizer
 #   testbench/deep.sh fuzz        damaged images, for ${FUZZ_SECONDS:-120} seconds
+#   testbench/deep.sh simulator   processes on one misbehaving bucket, with the seeds ${SIMULATOR_SEEDS:-0..10000}
 #   testbench/deep.sh             each of them
 #
-# All build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into target/deep/. What the
+# All but the simulator build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into target/deep/. What the
 # fuzzer learned stays in target/deep/corpus and helps the next run; what it found lies in target/deep/findings.
 # The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
 set -euo pipefail
@@ -24,6 +25,11 @@ cargo_fuzz_version=0.13.2
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=$root/target/deep
 tools=${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/buckethead}/tools
+
+do_simulator() {
+  cd "$root"
+  BUCKETHEAD_SIMULATOR_SEEDS=${SIMULATOR_SEEDS:-0..10000} env -u RUSTUP_TOOLCHAIN cargo test --locked --package engine --lib simulator::no_promise
+}
 
 do_miri() {
   export CARGO_TARGET_DIR=$target/miri MIRIFLAGS='-Zmiri-strict-provenance -Zmiri-disable-isolation'
@@ -163,7 +169,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz | simulator) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz simulator; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
