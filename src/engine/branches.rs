@@ -6,12 +6,11 @@
 //! one that it was made from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::bucket::{self, Bucket, Condition, Content, Listed, Put};
+use crate::bucket::{self, Condition, Content, Listed, Put};
 use crate::clock::WallTime;
 use crate::error::Error;
 use crate::head::{Epoch, HeadRecord, HeadState, Holder, Parent, maker, parent};
@@ -52,20 +51,13 @@ pub struct BranchFacts {
 const TRIES: u32 = 4;
 /// Names that are tried for a state that is kept.
 const NAMES: u32 = 100;
-const PAGE: usize = 1000;
 
 /// Makes a branch, or finishes one that somebody began.
-pub(crate) async fn create(
-    heads: &Heads,
-    bucket: &Arc<dyn Bucket>,
-    name: &BranchName,
-    source: &Source,
-    me: &Holder,
-) -> Result<BranchFacts, Error> {
+pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, me: &Holder) -> Result<BranchFacts, Error> {
     if name.is_main() {
         return Err(refused(heads, name, "always exists: choose another name"));
     }
-    let reserved = reserve(heads, bucket, name, parent(&source.branch, source.txid), Some(maker(me))).await?;
+    let reserved = reserve(heads, name, parent(&source.branch, source.txid), Some(maker(me))).await?;
     let place = Place::of(&heads.key, name);
     let attempt = Attempt {
         pin: source.pin.clone(),
@@ -79,12 +71,12 @@ pub(crate) async fn create(
         promotion: Mark::None,
     };
     let doing = "writing the branch";
-    match upload(bucket, &place, &attempt).await {
+    match upload(&heads.bucket, &place, &attempt).await {
         Outcome::Stored(etag) => {
             let content = content_of(&source.pin).await;
             let content = content.map_err(|error| Error::Internal { database: heads.database.clone(), detail: error.to_string() })?;
             let ready = |record: &HeadRecord| record.ready().noted(&etag, source.txid, source.pin.size(), content.clone());
-            finish(heads, bucket, &place, reserved, ready).await?;
+            finish(heads, &place, reserved, ready).await?;
             Ok(BranchFacts {
                 name: name.clone(),
                 txid: source.txid,
@@ -96,23 +88,17 @@ pub(crate) async fn create(
             })
         }
         // Somebody who reserved the name before us put it, and came no further, or the seed was faster. It is whole, so it is the branch.
-        Outcome::Conflict { theirs: Some(_) } => adopt(heads, bucket, &place, reserved, source).await,
+        Outcome::Conflict { theirs: Some(_) } => adopt(heads, &place, reserved, source).await,
         Outcome::Conflict { theirs: None } => {
             let source = bucket::Error::Unavailable { message: "the branch's object came and went".to_owned() };
-            Err(failed(heads, doing, source))
+            Err(heads.failed(doing, source))
         }
-        Outcome::NotWritten(error) | Outcome::Unclear(error) => Err(failed(heads, doing, error)),
+        Outcome::NotWritten(error) | Outcome::Unclear(error) => Err(heads.failed(doing, error)),
     }
 }
 
 /// Reserves a name that nobody uses.
-async fn reserve(
-    heads: &Heads,
-    bucket: &Arc<dyn Bucket>,
-    name: &BranchName,
-    parent: Parent,
-    maker: Option<String>,
-) -> Result<Stored, Error> {
+async fn reserve(heads: &Heads, name: &BranchName, parent: Parent, maker: Option<String>) -> Result<Stored, Error> {
     let (database, branch) = (heads.database.clone(), name.clone());
     let mut found = heads.read(name).await?;
     for _ in 0..TRIES {
@@ -125,8 +111,8 @@ async fn reserve(
                 HeadState::Creating => stored.record.made_of(parent.clone()),
             }
         } else {
-            let object = bucket.head(&heads.key.snapshot(name)).await;
-            if object.map_err(|error| failed(heads, "looking for the branch", error))?.is_some() {
+            let object = heads.bucket.head(&heads.key.snapshot(name)).await;
+            if object.map_err(|error| heads.failed("looking for the branch", error))?.is_some() {
                 // The seed made it.
                 return Err(Error::BranchExists { database, branch });
             }
@@ -137,17 +123,11 @@ async fn reserve(
             Written::Theirs(theirs) => found = theirs,
         }
     }
-    Err(failed(heads, "reserving the branch", bucket::Error::Unavailable { message: "others reserve the same name".to_owned() }))
+    Err(heads.failed("reserving the branch", bucket::Error::Unavailable { message: "others reserve the same name".to_owned() }))
 }
 
 /// Says that a reserved branch is there. It may have been finished, or deleted, by somebody else meanwhile.
-async fn finish(
-    heads: &Heads,
-    bucket: &Arc<dyn Bucket>,
-    place: &Place,
-    mut stored: Stored,
-    ready: impl Fn(&HeadRecord) -> HeadRecord,
-) -> Result<(), Error> {
+async fn finish(heads: &Heads, place: &Place, mut stored: Stored, ready: impl Fn(&HeadRecord) -> HeadRecord) -> Result<(), Error> {
     for _ in 0..TRIES {
         match heads.write(&place.branch, Some(&stored), ready(&stored.record)).await? {
             Written::Ours(_) => return Ok(()),
@@ -156,7 +136,7 @@ async fn finish(
                 HeadState::Creating => stored = theirs,
                 HeadState::Tombstone => {
                     // Its deletion may have come before our object.
-                    remove(heads, bucket, place).await?;
+                    remove(heads, place).await?;
                     return Err(Error::BranchDeleted { database: heads.database.clone(), branch: place.branch.clone() });
                 }
             },
@@ -166,20 +146,20 @@ async fn finish(
             }
         }
     }
-    Err(failed(heads, "writing the head record", bucket::Error::Unavailable { message: "the head record keeps changing".to_owned() }))
+    Err(heads.failed("writing the head record", bucket::Error::Unavailable { message: "the head record keeps changing".to_owned() }))
 }
 
 /// An object that stands where a reserved branch is to be is that branch. Its content is not compared: without it in the record, whoever
 /// opens the branch makes it their own first.
-async fn adopt(heads: &Heads, bucket: &Arc<dyn Bucket>, place: &Place, reserved: Stored, source: &Source) -> Result<BranchFacts, Error> {
-    let found = bucket.head(&place.key).await.map_err(|error| failed(heads, "looking for the branch", error))?;
+async fn adopt(heads: &Heads, place: &Place, reserved: Stored, source: &Source) -> Result<BranchFacts, Error> {
+    let found = heads.bucket.head(&place.key).await.map_err(|error| heads.failed("looking for the branch", error))?;
     let Some(meta) = found else {
-        return Err(failed(heads, "looking for the branch", bucket::Error::Unavailable { message: "it came and went".to_owned() }));
+        return Err(heads.failed("looking for the branch", bucket::Error::Unavailable { message: "it came and went".to_owned() }));
     };
     let made_by_us = meta.metadata.get(metadata::BRANCH).map(String::as_str) == Some(place.branch.as_str());
     let txid = txid_of(&meta);
     let from = made_by_us.then(|| parent(&source.branch, txid));
-    finish(heads, bucket, place, reserved, |record| record.adopted(txid, from.clone())).await?;
+    finish(heads, place, reserved, |record| record.adopted(txid, from.clone())).await?;
     if !made_by_us {
         return Err(Error::BranchExists { database: heads.database.clone(), branch: place.branch.clone() });
     }
@@ -195,18 +175,12 @@ async fn adopt(heads: &Heads, bucket: &Arc<dyn Bucket>, place: &Place, reserved:
 }
 
 /// Keeps the object at a place, as it is now, as a new branch. Its bytes are not looked at: whatever they are, nobody may lose them.
-pub(crate) async fn keep_object(
-    heads: &Heads,
-    bucket: &Arc<dyn Bucket>,
-    place: &Place,
-    etag: &Etag,
-    name: &str,
-) -> Result<BranchName, Error> {
+pub(crate) async fn keep_object(heads: &Heads, place: &Place, etag: &Etag, name: &str) -> Result<BranchName, Error> {
     for number in 1..NAMES {
         let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
         let Ok(branch) = BranchName::parse(&name) else { break };
-        match reserve(heads, bucket, &branch, parent(&place.branch, 0), None).await {
-            Ok(reserved) => return copy_into(heads, bucket, place, etag, reserved, branch).await,
+        match reserve(heads, &branch, parent(&place.branch, 0), None).await {
+            Ok(reserved) => return copy_into(heads, place, etag, reserved, branch).await,
             Err(Error::BranchExists { .. } | Error::BranchDeleted { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -214,49 +188,42 @@ pub(crate) async fn keep_object(
     Err(Error::Internal { database: heads.database.clone(), detail: format!("no name like {name} is free") })
 }
 
-async fn copy_into(
-    heads: &Heads,
-    bucket: &Arc<dyn Bucket>,
-    from: &Place,
-    etag: &Etag,
-    reserved: Stored,
-    branch: BranchName,
-) -> Result<BranchName, Error> {
+async fn copy_into(heads: &Heads, from: &Place, etag: &Etag, reserved: Stored, branch: BranchName) -> Result<BranchName, Error> {
     let place = Place::of(&heads.key, &branch);
     let put_id = heads.put_ids.fresh().to_string();
     let doing = "keeping a state of somebody else";
     let mut last = None;
     for _ in 0..TRIES {
-        let object = bucket.get(&from.key, Some(etag)).await.map_err(|error| failed(heads, doing, error))?;
+        let object = heads.bucket.get(&from.key, Some(etag)).await.map_err(|error| heads.failed(doing, error))?;
         let Some(object) = object else {
-            return Err(failed(heads, doing, bucket::Error::Unavailable { message: format!("{} went away", from.key) }));
+            return Err(heads.failed(doing, bucket::Error::Unavailable { message: format!("{} went away", from.key) }));
         };
         let len = object.meta.size;
         let reader = Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))));
         let metadata = BTreeMap::from([(metadata::PUT_ID.to_owned(), put_id.clone())]);
         let put = Put { condition: Condition::IfAbsent, metadata, content_type: CONTENT_TYPE };
-        match bucket.put(&place.key, Content { len, reader }, put).await {
+        match heads.bucket.put(&place.key, Content { len, reader }, put).await {
             Ok(_) => {}
-            Err(bucket::Error::PreconditionFailed) if is_put(bucket, &place.key, &put_id).await => {}
+            Err(bucket::Error::PreconditionFailed) if is_put(heads, &place.key, &put_id).await => {}
             Err(error) => {
                 last = Some(error);
                 continue;
             }
         }
         // Without a snapshot in its record, whoever opens it makes it their own first.
-        finish(heads, bucket, &place, reserved, |record| record.adopted(0, record.parent.clone())).await?;
+        finish(heads, &place, reserved, |record| record.adopted(0, record.parent.clone())).await?;
         return Ok(branch);
     }
-    Err(failed(heads, doing, last.expect("the loop ends here only after a failed try")))
+    Err(heads.failed(doing, last.expect("the loop ends here only after a failed try")))
 }
 
-async fn is_put(bucket: &Arc<dyn Bucket>, key: &ObjectKey, put_id: &str) -> bool {
-    let found = bucket.head(key).await.ok().flatten();
+async fn is_put(heads: &Heads, key: &ObjectKey, put_id: &str) -> bool {
+    let found = heads.bucket.head(key).await.ok().flatten();
     found.is_some_and(|meta| meta.metadata.get(metadata::PUT_ID).map(String::as_str) == Some(put_id))
 }
 
 /// Deletes a branch that nobody else holds. One that is not there is fine.
-pub(crate) async fn delete(heads: &Heads, bucket: &Arc<dyn Bucket>, name: &BranchName, me: &Holder) -> Result<(), Error> {
+pub(crate) async fn delete(heads: &Heads, name: &BranchName, me: &Holder) -> Result<(), Error> {
     if name.is_main() {
         return Err(refused(heads, name, "cannot be deleted"));
     }
@@ -267,7 +234,7 @@ pub(crate) async fn delete(heads: &Heads, bucket: &Arc<dyn Bucket>, name: &Branc
             let HeadRecord { state, holder, released, epoch, .. } = &stored.record;
             let by_other = holder.as_ref().filter(|by| !released && (&by.resource, &by.cluster) != (&me.resource, &me.cluster));
             match (state, by_other) {
-                (HeadState::Tombstone, _) => return remove(heads, bucket, &place).await,
+                (HeadState::Tombstone, _) => return remove(heads, &place).await,
                 (_, Some(by)) => {
                     let (database, branch) = (heads.database.clone(), name.clone());
                     return Err(Error::HeldByOther { database, branch, by: Box::new(by.clone()), epoch: *epoch });
@@ -275,41 +242,36 @@ pub(crate) async fn delete(heads: &Heads, bucket: &Arc<dyn Bucket>, name: &Branc
                 (HeadState::Ready | HeadState::Creating, None) => stored.record.tombstone(),
             }
         } else {
-            let object = bucket.head(&place.key).await.map_err(|error| failed(heads, "looking for the branch", error))?;
+            let object = heads.bucket.head(&place.key).await.map_err(|error| heads.failed("looking for the branch", error))?;
             let Some(meta) = object else { return Ok(()) };
             HeadRecord::found(epoch_of(&meta), txid_of(&meta)).tombstone()
         };
         match heads.write(name, found.as_ref(), next).await? {
-            Written::Ours(_) => return remove(heads, bucket, &place).await,
+            Written::Ours(_) => return remove(heads, &place).await,
             Written::Theirs(theirs) => found = theirs,
         }
     }
-    Err(failed(heads, "deleting the branch", bucket::Error::Unavailable { message: "the head record keeps changing".to_owned() }))
+    Err(heads.failed("deleting the branch", bucket::Error::Unavailable { message: "the head record keeps changing".to_owned() }))
 }
 
-async fn remove(heads: &Heads, bucket: &Arc<dyn Bucket>, place: &Place) -> Result<(), Error> {
+async fn remove(heads: &Heads, place: &Place) -> Result<(), Error> {
     // A snapshot before a newest one that is missing would look like an accident to whoever finds it.
     for key in [&place.previous, &place.key] {
-        bucket.delete(key).await.map_err(|error| failed(heads, "deleting the branch", error))?;
+        heads.bucket.delete(key).await.map_err(|error| heads.failed("deleting the branch", error))?;
     }
     Ok(())
 }
 
 /// All branches that are there, `main` first, the others in the order of their names.
-pub(crate) async fn list(heads: &Heads, bucket: &Arc<dyn Bucket>) -> Result<Vec<BranchFacts>, Error> {
-    let main = BranchName::main();
-    let mut objects = BTreeMap::new();
-    let place = heads.key.snapshot(&main);
-    for object in all(heads, bucket, place.as_str(), Some(1)).await?.into_iter().filter(|object| object.key == place) {
-        objects.insert(main.clone(), object);
-    }
-    for object in all(heads, bucket, &heads.key.branches(), None).await? {
-        if let Some(name) = heads.key.branch_of_snapshot(&object.key) {
-            objects.insert(name, object);
-        }
-    }
-    let recorded: BTreeSet<BranchName> =
-        all(heads, bucket, &heads.key.heads(), None).await?.iter().filter_map(|object| heads.key.branch_of_head(&object.key)).collect();
+pub(crate) async fn list(heads: &Heads) -> Result<Vec<BranchFacts>, Error> {
+    let (main, bucket) = (BranchName::main(), &heads.bucket);
+    let listing = |source| heads.failed("listing the branches", source);
+    let newest = bucket::listed(bucket, &heads.key.snapshot(&main)).await.map_err(listing)?;
+    let mut objects: BTreeMap<BranchName, Listed> = newest.map(|object| (main, object)).into_iter().collect();
+    let others = bucket.list(&heads.key.branches(), None, usize::MAX).await.map_err(listing)?;
+    objects.extend(others.into_iter().filter_map(|object| Some((heads.key.branch_of_snapshot(&object.key)?, object))));
+    let records = bucket.list(&heads.key.heads(), None, usize::MAX).await.map_err(listing)?;
+    let recorded: BTreeSet<BranchName> = records.iter().filter_map(|object| heads.key.branch_of_head(&object.key)).collect();
     let mut facts = Vec::new();
     for (name, object) in objects {
         let record = if recorded.contains(&name) { heads.read(&name).await?.map(|stored| stored.record) } else { None };
@@ -333,25 +295,6 @@ fn describe(name: BranchName, object: &Listed, record: Option<HeadRecord>) -> Br
     }
 }
 
-/// All objects whose keys begin so, or the first few.
-async fn all(heads: &Heads, bucket: &Arc<dyn Bucket>, prefix: &str, most: Option<usize>) -> Result<Vec<Listed>, Error> {
-    let mut found: Vec<Listed> = Vec::new();
-    loop {
-        let after = found.last().map(|object| object.key.clone());
-        let page = bucket.list(prefix, after.as_ref(), most.unwrap_or(PAGE)).await;
-        let page = page.map_err(|error| failed(heads, "listing the branches", error))?;
-        let is_last = most.is_some() || page.len() < PAGE;
-        found.extend(page);
-        if is_last {
-            return Ok(found);
-        }
-    }
-}
-
 fn refused(heads: &Heads, branch: &BranchName, why: &str) -> Error {
     Error::BranchRefused { database: heads.database.clone(), branch: branch.clone(), why: why.to_owned() }
-}
-
-fn failed(heads: &Heads, doing: &'static str, source: bucket::Error) -> Error {
-    Error::Bucket { database: heads.database.clone(), doing, source }
 }

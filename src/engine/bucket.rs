@@ -185,6 +185,11 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
 }
 
+/// What the listing tells of one object. Of all keys that begin with its own it is the first, however many lie beside it.
+pub(crate) async fn listed(bucket: &Arc<dyn Bucket>, key: &ObjectKey) -> Result<Option<Listed>, Error> {
+    Ok(bucket.list(key.as_str(), None, 1).await?.into_iter().find(|object| object.key == *key))
+}
+
 /// The bytes of `body` that lie in `range`.
 fn cut(body: BoxStream<'static, Result<Bytes, Error>>, range: Range<u64>) -> BoxStream<'static, Result<Bytes, Error>> {
     let pieces = body.scan(0_u64, move |at, piece| {

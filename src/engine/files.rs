@@ -9,7 +9,6 @@
 //! Invariants: a row is committed only after its content is in the bucket; a database reads only objects that it has a row for, under names
 //! that it makes itself, because tenants share the bucket; a blob is never deleted here, since others may have the same.
 
-mod document;
 mod marks;
 mod names;
 mod owners;
@@ -35,7 +34,6 @@ use crate::database::Database;
 use crate::error::{Error, FileLoss};
 use crate::names::{DatabaseKey, ObjectKey};
 use crate::snapshot::PutIds;
-pub(crate) use document::{Failure, Found, Swap, read, swap};
 pub(crate) use marks::{Marks, Phase};
 pub use names::{FileKey, FilesPrefix};
 pub use owners::remove_owner;

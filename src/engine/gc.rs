@@ -27,6 +27,8 @@ use std::time::Duration;
 use crate::clock::WallTime;
 use crate::files::{FileKey, Marks, Needs, Phase};
 
+#[cfg(test)]
+pub(crate) use run::{Broken, Run};
 pub use run::{GcError, GcOptions, GcReport, GcStage, OwnerKey, collect_garbage};
 
 /// How long a run deletes after it has sent its seal. What is left then is marked again.

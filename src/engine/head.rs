@@ -10,10 +10,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::WallTime;
+use crate::document::Document;
 use crate::names::{BranchName, Etag};
-
-/// The form that this build writes, and the newest that it understands.
-const FORMAT: u32 = 1;
 
 /// The number of a writer's tenure over a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -142,20 +140,26 @@ pub(crate) struct HeadRecord {
     pub(crate) promotions: Vec<PromotionEntry>,
 }
 
-/// Why bytes are no head record for this build.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    /// A newer build wrote it.
-    Newer { format: u64 },
-    /// It is damaged.
-    Damaged(String),
+impl Document for HeadRecord {
+    const FORMAT: u32 = 1;
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+
+    /// JSON that people can read.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a record has text keys and finite numbers only");
+        bytes.push(b'\n');
+        bytes
+    }
 }
 
 impl HeadRecord {
     /// A branch of which nothing is known but that nobody holds it. `txid` and `epoch` are those of its objects.
     pub(crate) fn found(epoch: Epoch, txid: u64) -> Self {
         Self {
-            format: FORMAT,
+            format: Self::FORMAT,
             counter: 0,
             put_id: String::new(),
             state: HeadState::Ready,
@@ -175,31 +179,10 @@ impl HeadRecord {
         Self { state: HeadState::Creating, released: true, parent: Some(parent), maker, ..Self::found(Epoch::default(), 0) }
     }
 
-    /// What the bytes of an object say.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
-        #[derive(Deserialize)]
-        struct Form {
-            format: u64,
-        }
-        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
-        let Form { format } = serde_json::from_slice(bytes).map_err(damaged)?;
-        if format > u64::from(FORMAT) {
-            return Err(Unreadable::Newer { format });
-        }
-        serde_json::from_slice(bytes).map_err(damaged)
-    }
-
-    /// The bytes of the object: JSON that people can read.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).expect("a record has text keys and finite numbers only");
-        bytes.push(b'\n');
-        bytes
-    }
-
     /// The same as the successor of `before`, by an attempt of its own.
     pub(crate) fn after(self, before: Option<&Self>, put_id: impl fmt::Display) -> Self {
         let counter = before.map_or(1, |before| before.counter + 1);
-        Self { format: FORMAT, counter, put_id: put_id.to_string(), ..self }
+        Self { format: Self::FORMAT, counter, put_id: put_id.to_string(), ..self }
     }
 
     /// Held by a new tenure.
@@ -276,6 +259,7 @@ pub(crate) fn parent(branch: &BranchName, txid: u64) -> Parent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{Unreadable, parse};
 
     fn holder(pod: &str) -> Holder {
         Holder { cluster: "c".to_owned(), resource: "apps/orders".to_owned(), pod: pod.to_owned() }
@@ -288,14 +272,14 @@ mod tests {
     #[test]
     fn a_record_reads_back_as_it_was_written() {
         let record = written(HeadRecord::found(Epoch(3), 7), None).raised(holder("a")).noted(&Etag::new("e"), 8, 4096, "x".to_owned());
-        assert_eq!(HeadRecord::parse(&record.to_bytes()), Ok(record));
+        assert_eq!(parse::<HeadRecord>(&record.to_bytes()), Ok(record));
     }
 
     #[test]
     fn a_newer_format_is_refused_and_damage_is_told() {
-        assert_eq!(HeadRecord::parse(br#"{"format": 2, "else": []}"#), Err(Unreadable::Newer { format: 2 }));
-        assert!(matches!(HeadRecord::parse(b"{}"), Err(Unreadable::Damaged(_))));
-        assert!(matches!(HeadRecord::parse(b"\xff"), Err(Unreadable::Damaged(_))));
+        assert_eq!(parse::<HeadRecord>(br#"{"format": 2, "else": []}"#), Err(Unreadable::Newer { format: 2 }));
+        assert!(matches!(parse::<HeadRecord>(b"{}"), Err(Unreadable::Damaged(_))));
+        assert!(matches!(parse::<HeadRecord>(b"\xff"), Err(Unreadable::Damaged(_))));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod connection;
 mod database;
+mod document;
 mod error;
 mod facts;
 mod fence;

@@ -75,11 +75,10 @@ impl Restore<'_> {
         Ok(Restored { memory, known: Known::Absent, txid: 0, origin: Origin::Empty, meta: None })
     }
 
-    /// Of all keys that begin with this one it is the first, so a listing of one entry tells, however many objects lie beside it.
     async fn is_listed(&self, key: &ObjectKey) -> Result<bool, Error> {
-        let found = self.bucket.list(key.as_str(), None, 1).await;
+        let found = bucket::listed(self.bucket, key).await;
         let found = found.map_err(|error| self.failed("proving that there is no snapshot", error))?;
-        Ok(found.iter().any(|object| object.key == *key))
+        Ok(found.is_some())
     }
 
     async fn instead_of_missing(&self, accepted: Option<&Etag>) -> Result<Restored, Error> {

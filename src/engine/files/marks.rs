@@ -16,9 +16,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::{Document, FORMAT, Found};
 use super::names::FileKey;
 use crate::clock::WallTime;
+use crate::document::{Document, Found};
 use crate::snapshot::PutId;
 
 /// What happens to the blobs of a list.
@@ -47,6 +47,8 @@ pub(crate) struct Marks {
 }
 
 impl Document for Marks {
+    const FORMAT: u32 = 1;
+
     fn format(&self) -> u32 {
         self.format
     }
@@ -67,7 +69,7 @@ impl Marks {
     /// What comes after `before`.
     pub(crate) fn next(before: Option<&Self>, phase: Phase, hashes: BTreeSet<FileKey>, time: WallTime, put_id: &PutId) -> Self {
         let counter = before.map_or(0, |before| before.counter) + 1;
-        Self { format: FORMAT, counter, put_id: put_id.to_string(), phase, time, hashes }
+        Self { format: Self::FORMAT, counter, put_id: put_id.to_string(), phase, time, hashes }
     }
 
     pub(crate) fn standing(&self, key: &FileKey) -> Standing {

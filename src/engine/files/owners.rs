@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::{self, Document, FORMAT, Failure, Found, Swap};
 use super::names::FilesPrefix;
 use crate::bucket::{self, Bucket};
+use crate::document::{self, Document, Failure, Found, Swap, Unreadable};
 use crate::names::{BranchName, DatabaseKey};
 use crate::snapshot::PutIds;
 
@@ -58,6 +58,8 @@ pub(crate) struct Owner {
 }
 
 impl Document for Owner {
+    const FORMAT: u32 = 1;
+
     fn format(&self) -> u32 {
         self.format
     }
@@ -84,7 +86,7 @@ pub(crate) async fn register(bucket: &Arc<dyn Bucket>, put_ids: &PutIds, wanted:
         if branches.insert(wanted.branch.to_string(), wanted.needs) == Some(wanted.needs) {
             return Ok(());
         }
-        let next = Owner { format: FORMAT, put_id: put_ids.fresh().to_string(), key: wanted.key.to_string(), branches };
+        let next = Owner { format: Owner::FORMAT, put_id: put_ids.fresh().to_string(), key: wanted.key.to_string(), branches };
         match document::swap(bucket, &object, etag.as_ref(), next).await? {
             Swap::Done(_) => return Ok(()),
             Swap::Lost => {}
@@ -97,7 +99,8 @@ pub(crate) async fn register(bucket: &Arc<dyn Bucket>, put_ids: &PutIds, wanted:
 pub(crate) async fn list(bucket: &Arc<dyn Bucket>, prefix: &FilesPrefix) -> Result<Vec<Owner>, Failure> {
     let mut owners = Vec::new();
     for listed in bucket.list(&prefix.owners(), None, usize::MAX).await? {
-        let unreadable = |problem: &str| Failure::Unreadable { object: listed.key.clone(), problem: problem.to_owned() };
+        let unreadable =
+            |problem: &str| Failure::Unreadable { object: listed.key.clone(), problem: Unreadable::Damaged(problem.to_owned()) };
         // One that goes while we look is a database that somebody removes: the next run knows what of it is left.
         let found = document::read::<Owner>(bucket, &listed.key).await?.ok_or_else(|| unreadable("went away while it was read"))?;
         let key = DatabaseKey::parse(&found.document.key).map_err(|error| unreadable(&error.to_string()))?;

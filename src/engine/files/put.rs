@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::document::{self, Failure, Found, Swap};
 use super::marks::{Marks, Standing};
 use super::owners::{self, Needs, Registration};
 use super::rows::{self, Description, FileRecord};
 use super::{BLOB, FileSettings, Files, Spooled};
 use crate::bucket::{self, Bucket, Condition, Put};
+use crate::document::{self, Failure, Found, Swap};
 use crate::error::Error;
 use crate::names::{Etag, ObjectKey};
 
@@ -189,7 +189,7 @@ impl Files<'_> {
         let database = self.database.name().clone();
         match failure {
             Failure::Bucket(source) => Error::Bucket { database, doing, source },
-            Failure::Unreadable { object, problem } => Error::Unreadable { database, object, problem },
+            Failure::Unreadable { object, problem } => Error::Unreadable { database, object, problem: problem.to_string() },
         }
     }
 }

@@ -173,7 +173,7 @@ async fn the_record_says_what_each_branch_needs() {
     let bench = Bench::new();
     let owner = || async {
         let key = bench.prefix().owner(&bench::key("orders.db"));
-        read::<Owner>(&bench.bucket.shared(), &key).await.unwrap().unwrap().document
+        crate::document::read::<Owner>(&bench.bucket.shared(), &key).await.unwrap().unwrap().document
     };
     let main = bench.open("orders.db").await;
     let content = bench.spooled(b"hello").await;

@@ -173,7 +173,7 @@ impl Flusher {
     /// The content before becomes a branch of its own. One of that name that an earlier try made is as good if it has the same content.
     async fn keep_before(&mut self, name: &BranchName, branch: &BranchName, txid: u64) -> Result<(), Failed> {
         let source = Source { branch: branch.clone(), txid, pin: self.memory.pin() };
-        let made = branches::create(self.tenure.heads(), &self.bucket(), name, &source, self.tenure.me()).await;
+        let made = branches::create(self.tenure.heads(), name, &source, self.tenure.me()).await;
         match made {
             Ok(_) => Ok(()),
             Err(Error::BranchExists { .. }) if self.is_kept(name).await => Ok(()),

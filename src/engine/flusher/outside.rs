@@ -50,8 +50,7 @@ impl Flusher {
 
     /// Keeps the object as it is under the name of a new branch.
     async fn keep(&self, etag: &Etag) -> Result<BranchName, Error> {
-        let bucket = Arc::clone(&self.settings.borrow().bucket);
         let stamp = self.clock.wall().strftime("%Y%m%dT%H%M%SZ").to_string();
-        crate::branches::keep_object(self.tenure.heads(), &bucket, self.tenure.place(), etag, &format!("outside-{stamp}")).await
+        crate::branches::keep_object(self.tenure.heads(), self.tenure.place(), etag, &format!("outside-{stamp}")).await
     }
 }

@@ -21,12 +21,12 @@ pub(super) async fn states(bucket: &Arc<dyn Bucket>, key: &DatabaseKey) -> Resul
     let listing = |source| GcError::Bucket { doing: "listing the branches of a database", source };
     let (main, before) = (key.snapshot(&BranchName::main()), key.previous(&BranchName::main()));
     let mut found = Vec::new();
-    if is_listed(bucket, &main).await.map_err(listing)? {
+    if bucket::listed(bucket, &main).await.map_err(listing)?.is_some() {
         found.push(main);
-    } else if is_listed(bucket, &before).await.map_err(listing)? {
+    } else if bucket::listed(bucket, &before).await.map_err(listing)?.is_some() {
         return Err(unreadable(key, &main, "there is none, but there is one before it"));
     }
-    let begins = format!("{key}.branch.");
+    let begins = key.branches();
     let listed = bucket.list(&begins, None, usize::MAX).await.map_err(listing)?;
     let names: HashSet<&str> = listed.iter().filter_map(|object| object.key.as_str().strip_prefix(&begins)).collect();
     for name in &names {
@@ -46,11 +46,6 @@ pub(super) async fn states(bucket: &Arc<dyn Bucket>, key: &DatabaseKey) -> Resul
 /// The package's rule, which knows no longest name.
 fn is_branch(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
-}
-
-/// Of all keys that begin with this one it is the first.
-async fn is_listed(bucket: &Arc<dyn Bucket>, key: &ObjectKey) -> Result<bool, bucket::Error> {
-    Ok(bucket.list(key.as_str(), None, 1).await?.iter().any(|object| object.key == *key))
 }
 
 /// The files that a state names, by their keys or by where their contents lie.

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::{ABANDONED, DELETING, Next, Seen, count};
 use crate::bucket::{self, Bucket, Listed, ObjectMeta};
 use crate::clock::{Clock, WallTime};
-use crate::files::{self, BLOB, Failure, FileKey, FilesPrefix, Found, Marks, Phase, Swap};
+use crate::document::{self, Failure, Found, Swap};
+use crate::files::{self, BLOB, FileKey, FilesPrefix, Marks, Phase};
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{DatabaseKey, Etag, ObjectKey};
 use crate::snapshot::PutIds;
@@ -143,7 +144,7 @@ pub async fn collect_garbage(
 /// A part of the order that tests leave out, to see that they notice.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     #[default]
     Nothing,
     /// Deletes without a seal.
@@ -154,14 +155,14 @@ pub(super) enum Broken {
     Wait,
 }
 
-pub(super) struct Run {
+pub(crate) struct Run {
     bucket: Arc<dyn Bucket>,
     options: GcOptions,
     pool: SqlPool,
     clock: Arc<dyn Clock>,
     put_ids: PutIds,
     #[cfg(test)]
-    pub(super) broken: Broken,
+    pub(crate) broken: Broken,
 }
 
 /// The blobs that no row names.
@@ -176,7 +177,7 @@ struct Unused {
 }
 
 impl Run {
-    pub(super) fn new(bucket: Arc<dyn Bucket>, options: GcOptions, pool: SqlPool, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(bucket: Arc<dyn Bucket>, options: GcOptions, pool: SqlPool, clock: Arc<dyn Clock>) -> Self {
         Self {
             bucket,
             options,
@@ -189,7 +190,7 @@ impl Run {
     }
 
     /// A put that strikes out a mark while we count is no reason to give up: the next look finds the list without it.
-    pub(super) async fn run(&self) -> Result<GcReport, GcError> {
+    pub(crate) async fn run(&self) -> Result<GcReport, GcError> {
         for _ in 1..ROUNDS {
             match self.round().await {
                 Err(GcError::TakenOver) => tracing::debug!("the list of marks was changed by somebody else; looking again"),
@@ -201,7 +202,7 @@ impl Run {
 
     async fn round(&self) -> Result<GcReport, GcError> {
         // The list comes before the count: the seal stands under the condition that it is still this one.
-        let list: Option<Found<Marks>> = files::read(&self.bucket, &self.list_key()).await.map_err(of_document(READING_LIST))?;
+        let list: Option<Found<Marks>> = document::read(&self.bucket, &self.list_key()).await.map_err(of_document(READING_LIST))?;
         let (counted, count_begun) = (self.clock.wall(), self.clock.now());
         let records = files::owners(&self.bucket, &self.options.prefix).await.map_err(of_document("reading the records of owners"))?;
         let wait = super::wait(records.iter().flat_map(|owner| owner.branches.values().copied()), self.options.grace);
@@ -413,15 +414,19 @@ impl Run {
         Ok(deleted)
     }
 
-    /// `None` if the store said clearly that it did not. As long as nobody knows, the seal must stay: the DELETE may still arrive.
+    /// `None` if the store said clearly that it did not, or it is too late to ask it. As long as nobody knows, the seal must stay: the
+    /// DELETE may still arrive.
     async fn delete_one(&self, key: FileKey, times: &Times) -> Result<Option<FileKey>, bucket::Error> {
         let object = self.options.prefix.blob(&key);
         let mut unclear = None;
         for _ in 0..TRIES {
+            // The look at the seal, or the answer to the last try, may have taken long.
+            if !times.may_delete(&*self.clock) {
+                return unclear.map_or(Ok(None), Err);
+            }
             match self.bucket.delete(&object).await {
                 Ok(()) => return Ok(Some(key)),
-                Err(error @ bucket::Error::Unclear { .. }) if times.may_delete(&*self.clock) => unclear = Some(error),
-                Err(error @ bucket::Error::Unclear { .. }) => return Err(error),
+                Err(error @ bucket::Error::Unclear { .. }) => unclear = Some(error),
                 Err(error) => {
                     tracing::warn!(%object, %error, "an unused file was not deleted");
                     return unclear.map_or(Ok(None), Err);
@@ -448,7 +453,7 @@ impl Run {
         hashes: BTreeSet<FileKey>,
     ) -> Result<Option<Found<Marks>>, GcError> {
         let next = Marks::next(list, phase, hashes, self.clock.wall(), &self.put_ids.fresh());
-        match files::swap(&self.bucket, &self.list_key(), etag, next).await.map_err(of_document("writing the list of marks"))? {
+        match document::swap(&self.bucket, &self.list_key(), etag, next).await.map_err(of_document("writing the list of marks"))? {
             Swap::Done(found) => Ok(Some(found)),
             Swap::Lost => Ok(None),
         }
@@ -487,6 +492,6 @@ fn of_bucket(doing: &'static str) -> impl Fn(bucket::Error) -> GcError {
 fn of_document(doing: &'static str) -> impl Fn(Failure) -> GcError {
     move |failure| match failure {
         Failure::Bucket(source) => GcError::Bucket { doing, source },
-        Failure::Unreadable { object, problem } => GcError::Unreadable { object, problem },
+        Failure::Unreadable { object, problem } => GcError::Unreadable { object, problem: problem.to_string() },
     }
 }

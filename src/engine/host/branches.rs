@@ -49,7 +49,7 @@ impl Host {
     pub async fn branches(&self, name: &DatabaseName) -> Result<Vec<BranchFacts>, Arc<Error>> {
         let config = self.config_of(name)?;
         let opener = self.opener(&config).await?;
-        Ok(branches::list(&opener.heads(&config), &opener.bucket).await?)
+        Ok(branches::list(&opener.heads(&config)).await?)
     }
 
     /// Makes a branch from the newest state of another, which is flushed first if it is served here. `txid` says which state that must be.
@@ -63,7 +63,7 @@ impl Host {
     ) -> Result<BranchFacts, Arc<Error>> {
         let opener = self.opener(config).await?;
         let source = self.source(config, &opener, from, txid).await?;
-        Ok(branches::create(&opener.heads(config), &opener.bucket, branch, &source, &opener.me).await?)
+        Ok(branches::create(&opener.heads(config), branch, &source, &opener.me).await?)
     }
 
     /// The same for a database that was opened here.
@@ -88,7 +88,7 @@ impl Host {
             return Err(Arc::new(Error::BranchRefused { database: name.clone(), branch: branch.clone(), why }));
         }
         let opener = self.opener(&config).await?;
-        Ok(branches::delete(&opener.heads(&config), &opener.bucket, branch, &opener.me).await?)
+        Ok(branches::delete(&opener.heads(&config), branch, &opener.me).await?)
     }
 
     /// Overwrites a branch with another: the one that this database serves, or one that nobody does.

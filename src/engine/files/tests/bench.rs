@@ -404,7 +404,7 @@ impl Bench {
     }
 
     pub(crate) async fn marks(&self) -> Option<Marks> {
-        read::<Marks>(&self.bucket.shared(), &self.prefix().marks()).await.unwrap().map(|found| found.document)
+        crate::document::read::<Marks>(&self.bucket.shared(), &self.prefix().marks()).await.unwrap().map(|found| found.document)
     }
 
     /// Writes a list, whatever stands there.

@@ -1,6 +1,7 @@
 //! Who serves a branch, and what happens to whoever did before.
 
 use super::*;
+use crate::document;
 use crate::head::{Epoch, HeadRecord};
 
 impl Bench {
@@ -19,7 +20,7 @@ impl Bench {
     }
 
     async fn record(&self) -> HeadRecord {
-        HeadRecord::parse(&self.object("apps/orders.db.head/main.json").await.unwrap().1).unwrap()
+        document::parse(&self.object("apps/orders.db.head/main.json").await.unwrap().1).unwrap()
     }
 
     /// Until the host says that it does not serve the database any more.
@@ -126,6 +127,7 @@ async fn our_own_content_by_another_hand_is_nothing_new() {
     let (_, bytes) = bench.object("apps/orders.db").await.unwrap();
     let mut theirs = bytes.to_vec();
     theirs[24..28].copy_from_slice(&[9; 4]);
+    theirs[40..44].copy_from_slice(&[0, 0, 0, 1]);
     theirs[92..96].copy_from_slice(&[9; 4]);
     bench.overwrite("apps/orders.db", theirs.leak()).await;
     write(&database, "insert into t values (1)").await;

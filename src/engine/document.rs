@@ -1,8 +1,9 @@
 //! A small JSON object that several processes change, each by compare and swap.
 //!
-//! Owns: what an unclear answer to such a change means. Does not own: what the documents say (`marks`, `owners`).
-//! Invariants: no two writes of a document have equal bytes, because each bears a put-id of its own, so no ETag returns and a stale
-//! condition cannot pass. A document is never deleted while the prefix is in use. One of a newer format is left alone.
+//! Owns: what an unclear answer to such a change means. Does not own: what the documents say (`head.rs`, `files/marks.rs`,
+//! `files/owners.rs`), nor for how long they are kept.
+//! Invariants: a document is replaced only while it is the one that was read. No two writes of one have equal bytes, because each bears a
+//! put-id of its own, so no ETag returns and a stale condition cannot pass. One of a newer format is left alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +17,6 @@ use crate::bucket::{self, Bucket, Condition, Content, Put};
 use crate::clock::WallTime;
 use crate::names::{Etag, ObjectKey};
 
-/// The one format that this build reads and writes.
-pub(crate) const FORMAT: u32 = 1;
 /// More than any document of ours has. What is larger is somebody else's, and is not read into memory.
 const LARGEST: u64 = 16 << 20;
 /// How often an unclear answer is looked into before it is passed on.
@@ -25,8 +24,25 @@ const TRIES: u32 = 4;
 
 /// What a document of ours can say.
 pub(crate) trait Document: Serialize + DeserializeOwned + PartialEq + Clone + Send + Sync {
+    /// The one format that this build reads and writes.
+    const FORMAT: u32;
+
     /// The number of its format.
     fn format(&self) -> u32;
+
+    /// The bytes of the object.
+    fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("documents have names for keys and no failing parts")
+    }
+}
+
+/// Why bytes are no document for this build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("has format {format}, which this build does not know: use a newer buckethead")]
+    Newer { format: u64 },
+    #[error("{0}")]
+    Damaged(String),
 }
 
 /// A document as it was found or written.
@@ -54,25 +70,31 @@ pub(crate) enum Failure {
     Bucket(#[from] bucket::Error),
     /// It is none of ours, or of a newer build.
     #[error("{object} {problem}")]
-    Unreadable { object: ObjectKey, problem: String },
+    Unreadable { object: ObjectKey, problem: Unreadable },
+}
+
+/// What the bytes of an object say.
+pub(crate) fn parse<T: Document>(bytes: &[u8]) -> Result<T, Unreadable> {
+    // The format is read first, since a newer one may hold what this build cannot read.
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::Damaged(format!("is no JSON: {error}")))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format == u64::from(T::FORMAT) => {}
+        Some(format) => return Err(Unreadable::Newer { format }),
+        None => return Err(Unreadable::Damaged("names no format, so buckethead did not write it".to_owned())),
+    }
+    T::deserialize(value).map_err(|error| Unreadable::Damaged(format!("is damaged: {error}")))
 }
 
 /// The document at `key`; `None` only if the store answered that there is none.
 pub(crate) async fn read<T: Document>(bucket: &Arc<dyn Bucket>, key: &ObjectKey) -> Result<Option<Found<T>>, Failure> {
-    let unreadable = |problem: String| Failure::Unreadable { object: key.clone(), problem };
+    let unreadable = |problem| Failure::Unreadable { object: key.clone(), problem };
     let Some(object) = bucket.get(key, None).await? else { return Ok(None) };
     if object.meta.size > LARGEST {
-        return Err(unreadable(format!("has {} bytes, more than any that buckethead writes", object.meta.size)));
+        let problem = format!("has {} bytes, more than any that buckethead writes", object.meta.size);
+        return Err(unreadable(Unreadable::Damaged(problem)));
     }
     let parts: Vec<Bytes> = object.body.try_collect().await?;
-    // The format is read first, since a newer one may hold what this build cannot read.
-    let value: serde_json::Value = serde_json::from_slice(&parts.concat()).map_err(|error| unreadable(format!("is no JSON: {error}")))?;
-    match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(format) if format == u64::from(FORMAT) => {}
-        Some(format) => return Err(unreadable(format!("has format {format}, which this build does not know: use a newer buckethead"))),
-        None => return Err(unreadable("names no format, so buckethead did not write it".to_owned())),
-    }
-    let document = T::deserialize(value).map_err(|error| unreadable(format!("is damaged: {error}")))?;
+    let document = parse(&parts.concat()).map_err(unreadable)?;
     Ok(Some(Found { document, etag: object.meta.etag, last_modified: object.meta.last_modified }))
 }
 
@@ -83,8 +105,8 @@ pub(crate) async fn swap<T: Document>(
     known: Option<&Etag>,
     next: T,
 ) -> Result<Swap<T>, Failure> {
-    debug_assert_eq!(next.format(), FORMAT);
-    let bytes = Bytes::from(serde_json::to_vec(&next).expect("documents have names for keys and no failing parts"));
+    debug_assert_eq!(next.format(), T::FORMAT);
+    let bytes = Bytes::from(next.to_bytes());
     let condition = known.map_or(Condition::IfAbsent, |etag| Condition::IfUnchanged(etag.clone()));
     let mut unclear = None;
     for _ in 0..TRIES {
