@@ -160,10 +160,10 @@ impl Place {
 /// Of a plain SQLite file.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.sqlite3";
 
-/// SHA-256 of a version as a file, without its change counters (bytes 24–27 and 92–99): what two objects have in common if only the
-/// numbers of their writers differ.
+/// SHA-256 of a version as a file, without what only counts changes: of the file (bytes 24–27 and 92–99), and of the schema (40–43), which
+/// a copy by `sqlite3_backup` counts up. It is what two objects have in common if only their writers differ.
 pub(crate) async fn content_of(pin: &Pin) -> Result<String, std::io::Error> {
-    const COUNTERS: [std::ops::Range<usize>; 2] = [24..28, 92..100];
+    const COUNTERS: [std::ops::Range<usize>; 3] = [24..28, 40..44, 92..100];
     let mut image = pin.image();
     let digest = tokio::task::spawn_blocking(move || {
         let mut digest = sha2::Sha256::new();

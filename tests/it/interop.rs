@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{DATABASE, Namespace, Operator, Place, Resource, ServedBy};
+use crate::support::{DATABASE, Database, Namespace, Operator, Place, Resource, ServedBy, until};
 
 const KEY: &str = "shared/app.db";
 
@@ -131,6 +131,91 @@ async fn files_of_either_side_are_files_of_the_other() {
 }
 
 #[tokio::test]
+async fn branches_of_either_side_are_branches_of_the_other() {
+    let (namespace, place) = Namespace::with_place("seed-branches", ServedBy::Minio).await;
+    let resource = Resource::database(DATABASE, &place, KEY);
+    namespace.apply(&resource).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    database.sql("create table t (x integer primary key); insert into t values (1)").await;
+    let resource = resource.with("/spec/branches", json!([{"name": "ours"}]));
+    namespace.apply(&resource).await;
+    until("our branch", async || (names(&database).await == ["main", "ours"]).then_some(())).await;
+    database.sql("insert into t values (2)").await;
+    operator.end().await;
+
+    let seen = seed("branches.py", &[], &place, KEY).await;
+    assert_eq!(seen, json!({"branches": ["main", "ours"], "main": [1, 2], "ours": [1], "current": "main"}));
+
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(names(&database).await, ["main", "ours", "theirs"]);
+    assert_eq!(database.sql("select x from t").await, json!([[1], [20], [30], [40]]));
+    // The seed's overwrite takes its memory along, and leaves the branch where it was in the bucket.
+    for (branch, rows) in [("theirs", json!([[1], [20]])), ("ours", json!([[1], [20]]))] {
+        namespace.apply(&resource.clone().with("/spec/branch", branch)).await;
+        namespace.kubectl(&["wait", &format!("--for=jsonpath={{.status.branch}}={branch}"), &format!("bucketdatabase/{DATABASE}")]).await;
+        assert_eq!(database.sql("select x from t").await, rows, "{branch}");
+        database.sql("insert into t values (100)").await;
+    }
+    operator.end().await;
+    // What was there before the seed's overwrite and its last flush is one of the seed's own states by now; each branch has one.
+    let previous = ["", ".branch.ours", ".branch.theirs"].map(|branch| format!("{KEY}{branch}.prev"));
+    let keys = place.list(KEY).await;
+    assert!(previous.iter().all(|key| keys.contains(key)), "{keys:?}");
+    assert!(keys.iter().all(|key| !key.contains("outside-")), "{keys:?}");
+}
+
+/// The names of all branches.
+async fn names(database: &Database) -> Vec<String> {
+    let (status, reply) = database.ask("GET", "branches", "").await;
+    assert_eq!(status, StatusCode::OK, "{reply}");
+    let list: Value = serde_json::from_str(&reply).unwrap();
+    list["branches"].as_array().unwrap().iter().map(|branch| branch["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_seeds_files_list_and_gc_do_no_harm_while_we_serve() {
+    let (namespace, place) = Namespace::with_place("seed-beside", ServedBy::Minio).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    let kept = database.put_file("kept", "a.txt").await;
+    database.sql("create table t (x integer primary key); insert into t values (1)").await;
+    database.flush().await;
+    // Not in the snapshot that the seed reads: to it the content is an orphan, but a young one.
+    let young = database.put_file("young", "b.txt").await;
+    database.sql("insert into t values (2)").await;
+    let ours = place.etag(KEY).await;
+    for (number, arguments) in (3..).zip([&["list"][..], &["gc", "300"]]) {
+        let told = seed("files.py", arguments, &place, KEY).await;
+        if arguments == ["list"] {
+            assert_eq!(told, json!([kept["bh_key"]]));
+        } else {
+            assert_eq!((&told["orphans_deleted"], &told["dangling_rows_found"]), (&json!(0), &json!(0)), "{told}");
+        }
+        // It uploads at its end whatever it did, and takes our place.
+        assert_ne!(place.etag(KEY).await, ours);
+        database.sql(&format!("insert into t values ({number})")).await;
+        database.flush().await;
+    }
+    for (file, content) in [(&kept, "kept"), (&young, "young")] {
+        assert_eq!(database.get_file(file["bh_key"].as_str().unwrap()).await, (200, content.to_owned()));
+    }
+    assert_eq!(place.list(&format!("{KEY}.branch.")).await, Vec::<String>::new(), "nothing of it was worth keeping");
+    operator.end().await;
+    assert_eq!(seed("files.py", &["list"], &place, KEY).await, json!([young["bh_key"], kept["bh_key"]]));
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(database.sql("select x from t").await, json!([[1], [2], [3], [4]]));
+    operator.end().await;
+}
+
+#[tokio::test]
 async fn the_seeds_gc_takes_blobs_at_most_and_never_our_records() {
     let (namespace, place) = Namespace::with_place("seed-gc", ServedBy::Minio).await;
     namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
@@ -148,7 +233,7 @@ async fn the_seeds_gc_takes_blobs_at_most_and_never_our_records() {
     assert_eq!(records.len(), 2, "{records:?}");
 
     // Another database of the seed's under the same prefix: it knows no row of ours.
-    let swept = seed("files.py", &["gc"], &place, "of-the-seed.db").await;
+    let swept = seed("files.py", &["gc", "0"], &place, "of-the-seed.db").await;
     assert_eq!((&swept["orphans_deleted"], &swept["dangling_rows_found"]), (&json!(2), &json!(0)));
     assert_eq!(place.list("files.").await, records);
     assert_eq!(place.list("files/").await, Vec::<String>::new());

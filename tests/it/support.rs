@@ -11,6 +11,7 @@ mod wait;
 
 pub(crate) use bench::serve;
 pub(crate) use cluster::Namespace;
+pub(crate) use database::Database;
 pub(crate) use manifest::{DATABASE, Resource};
 pub(crate) use process::{Dev, Operator, Signal};
 pub(crate) use snapshot::Snapshot;

@@ -1,4 +1,4 @@
-"""Files through the seed's package: `files.py put|get|gc …`. Prints JSON; its last flush comes from the end of `with`."""
+"""Files through the seed's package: `files.py put|get|list|gc …`. Prints JSON; its last flush comes from the end of `with`."""
 
 import json
 import sys
@@ -17,6 +17,9 @@ with BucketSQLite(BucketSettings.from_env().to_bucket_config()) as database:
             "head": database.files.head(key).model_dump(),
             "keys": [file.bh_key for file in database.files.list()],
         }
+    elif command == "list":
+        result = [file.bh_key for file in database.files.list()]
     elif command == "gc":
-        result = vars(database.files.gc(grace_seconds=0))
+        [grace] = arguments
+        result = vars(database.files.gc(grace_seconds=int(grace)))
 print(json.dumps(result))
