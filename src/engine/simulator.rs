@@ -10,8 +10,10 @@
 //! - a branch that is listed can be opened and holds at least what its source held when it was asked for;
 //! - a branch whose deletion was acknowledged is gone;
 //! - an overwrite happens whole or not at all;
-//! - nobody finds a state of somebody else where nobody else wrote.
+//! - nobody finds a state of somebody else where nobody else wrote;
+//! - a file that the newest state of a branch names has its content, and in the end a content that none names is gone.
 
+mod hours;
 mod store;
 mod world;
 
@@ -55,6 +57,12 @@ fn no_promise_is_broken_under_any_seed() {
     if let Some((seed, why)) = first_failure(seeds(0..1000), Broken::Nothing) {
         panic!("seed {seed}: {why}\nto repeat it: BUCKETHEAD_SIMULATOR_SEEDS={seed}..{} cargo test -p engine simulator", seed + 1);
     }
+}
+
+#[test]
+fn a_seal_left_out_is_caught() {
+    let caught = first_failure(0..400, Broken::SkipsSeal);
+    assert!(caught.is_some(), "no seed found that gc deletes without a seal");
 }
 
 #[test]

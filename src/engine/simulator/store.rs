@@ -12,13 +12,14 @@ use parking_lot::Mutex;
 use sha2::Digest as _;
 use tokio::sync::{mpsc, oneshot};
 
+use super::hours::Hours;
 use crate::bucket::s3::StoreConfig;
 use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Listed, Object, ObjectMeta, Put};
-use crate::clock::WallTime;
+use crate::clock::{Clock as _, WallTime};
 use crate::names::{BucketName, Etag, ObjectKey};
 use crate::snapshot::metadata;
 
-/// What the store does wrong, so that it is seen that the world notices.
+/// What is done wrong, so that it is seen that the world notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     Nothing,
@@ -28,6 +29,8 @@ pub(super) enum Broken {
     IgnoresHeadConditions,
     /// Nobody knows their own writes again.
     HidesPutIds,
+    /// gc deletes without a seal.
+    SkipsSeal,
 }
 
 /// What becomes of a request.
@@ -55,6 +58,7 @@ struct Stored {
     bytes: Bytes,
     etag: Etag,
     metadata: BTreeMap<String, String>,
+    modified: WallTime,
 }
 
 /// A request that changes something, as the store carries it out.
@@ -74,12 +78,13 @@ struct Objects {
 /// What all processes share.
 pub(super) struct Store {
     objects: Mutex<Objects>,
-    broken: Broken,
+    pub(super) broken: Broken,
+    hours: Arc<Hours>,
 }
 
 impl Store {
-    pub(super) fn new(broken: Broken) -> Arc<Self> {
-        Arc::new(Self { objects: Mutex::default(), broken })
+    pub(super) fn new(broken: Broken, hours: Arc<Hours>) -> Arc<Self> {
+        Arc::new(Self { objects: Mutex::default(), broken, hours })
     }
 
     /// How many requests have not arrived yet.
@@ -97,6 +102,11 @@ impl Store {
         self.objects.lock().by_key.keys().cloned().collect()
     }
 
+    /// An object as it is now.
+    pub(super) fn bytes(&self, key: &str) -> Option<Bytes> {
+        self.objects.lock().by_key.get(key).map(|stored| stored.bytes.clone())
+    }
+
     fn carry_out(&self, change: Change) -> Result<Etag, Error> {
         let mut objects = self.objects.lock();
         match change {
@@ -112,7 +122,7 @@ impl Store {
                 }
                 // As S3's, so that equal bytes have equal ETags.
                 let etag = Etag::new(&hex::encode(&sha2::Sha256::digest(&bytes)[..16]));
-                objects.by_key.insert(key.as_str().to_owned(), Stored { bytes, etag: etag.clone(), metadata });
+                objects.by_key.insert(key.as_str().to_owned(), Stored { bytes, etag: etag.clone(), metadata, modified: self.hours.wall() });
                 Ok(etag)
             }
             Change::Copy { from, unchanged, to } => {
@@ -120,7 +130,7 @@ impl Store {
                     return Err(Error::PreconditionFailed);
                 };
                 let etag = source.etag.clone();
-                objects.by_key.insert(to.as_str().to_owned(), source);
+                objects.by_key.insert(to.as_str().to_owned(), Stored { modified: self.hours.wall(), ..source });
                 Ok(etag)
             }
             Change::Delete { key } => {
@@ -137,7 +147,7 @@ impl Store {
             _ if is_probe => false,
             Broken::IgnoresIfMatch => !is_head && matches!(condition, Condition::IfUnchanged(_)),
             Broken::IgnoresHeadConditions => is_head,
-            Broken::Nothing | Broken::HidesPutIds => false,
+            Broken::Nothing | Broken::HidesPutIds | Broken::SkipsSeal => false,
         }
     }
 
@@ -146,7 +156,7 @@ impl Store {
         if self.broken == Broken::HidesPutIds {
             metadata.remove(metadata::PUT_ID);
         }
-        ObjectMeta { etag: stored.etag.clone(), size: stored.bytes.len() as u64, last_modified: Some(WallTime::UNIX_EPOCH), metadata }
+        ObjectMeta { etag: stored.etag.clone(), size: stored.bytes.len() as u64, last_modified: Some(stored.modified), metadata }
     }
 }
 
@@ -256,7 +266,7 @@ impl Bucket for View {
                 key: ObjectKey::new(key.clone()),
                 etag: stored.etag.clone(),
                 size: stored.bytes.len() as u64,
-                last_modified: Some(WallTime::UNIX_EPOCH),
+                last_modified: Some(stored.modified),
             })
             .collect()
         });

@@ -1,5 +1,9 @@
 //! One run: processes, what they do, in which order their requests reach the bucket, and whether what they were promised holds.
+//!
+//! Hours pass in it, because gc waits for time to go by. What gc takes for granted of the time is granted here: no request is under way for
+//! an hour, and no row of a file is kept from the bucket for two, since the process is killed before.
 
+mod contents;
 mod model;
 mod process;
 
@@ -11,18 +15,28 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::store::{Broken, Fate, Parked, Source, Store, View};
+use super::hours::Hours;
+use super::store::{Broken, Fate, Parked, Store, View};
 use model::Model;
 use process::{Done, Op, Process, perform};
 
-/// What happens in one run: a grant, a start, an arrival, a kill.
+/// What happens in one run: a grant, a start, an arrival, a kill, an hour.
 const EVENTS: u32 = 160;
+/// The same where most of it is about files: a run of gc has many requests.
+const EVENTS_OF_FILES: u32 = 300;
 const PROCESSES: usize = 2;
 /// Branches that may be made, besides `main`.
 const NAMES: usize = 4;
+/// How many contents there are. Few, so that what one process puts another forgets.
+const FILES: u8 = 2;
+/// How many runs of gc it takes until nothing is left: one that ends what a dead one began and marks, one that deletes, and one to spare.
+const SWEEPS: usize = 3;
 
 pub(super) struct World {
     random: StdRng,
+    /// Whether most of it is about files.
+    of_files: bool,
+    hours: Arc<Hours>,
     store: Arc<Store>,
     processes: Vec<Process>,
     parked: Vec<Parked>,
@@ -34,14 +48,19 @@ pub(super) struct World {
     /// How many processes there were.
     born: usize,
     next_row: i64,
+    /// The process whose request was granted last.
+    last: usize,
     history: Vec<String>,
 }
 
 impl World {
     pub(super) fn new(seed: u64, broken: Broken) -> Self {
+        let hours = Arc::new(Hours::new());
         let mut world = Self {
             random: StdRng::seed_from_u64(seed),
-            store: Store::new(broken),
+            of_files: seed % 2 == 1,
+            store: Store::new(broken, Arc::clone(&hours)),
+            hours,
             processes: Vec::new(),
             parked: Vec::new(),
             parking: mpsc::unbounded_channel(),
@@ -50,6 +69,7 @@ impl World {
             tasks: JoinSet::new(),
             born: 0,
             next_row: 0,
+            last: 0,
             history: Vec::new(),
         };
         for _ in 0..PROCESSES {
@@ -65,25 +85,45 @@ impl World {
     }
 
     async fn play(&mut self) -> Result<(), String> {
-        for _ in 0..EVENTS {
+        if self.of_files {
+            self.leave_an_orphan().await?;
+        }
+        for _ in 0..if self.of_files { EVENTS_OF_FILES } else { EVENTS } {
             self.settle().await?;
-            self.event();
+            self.event().await?;
         }
         self.settle().await?;
         for slot in 0..PROCESSES {
             self.kill(slot);
         }
-        while self.store.late() > 0 {
-            self.arrive();
+        self.arrive_all();
+        self.last_look().await?;
+        self.last_sweep().await
+    }
+
+    /// A content that no row names, marked, and ripe to be deleted.
+    async fn leave_an_orphan(&mut self) -> Result<(), String> {
+        let process = self.birth();
+        let (main, file) = ("main".to_owned(), 0);
+        let flush = || Op::Flush { branch: main.clone() };
+        for op in [Op::Open { branch: main.clone() }, Op::Put { file }, flush(), Op::Remove { file }, flush(), Op::Close] {
+            self.calm(&process, op).await?;
         }
-        self.last_look().await
+        // It is old enough to be marked,
+        self.hours.pass();
+        self.calm(&process, Op::Gc).await?;
+        // and marked for long enough to be deleted.
+        self.hours.pass();
+        self.hours.pass();
+        process.dead.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn birth(&mut self) -> Process {
         self.born += 1;
         let dead = Arc::new(AtomicBool::new(false));
-        let view = View { store: Arc::clone(&self.store), process: self.born, parked: self.parking.0.clone(), dead: Arc::clone(&dead) };
-        Process::new(self.born, Source(Arc::new(view)), dead)
+        let view = View { store: Arc::clone(&self.store), process: self.born, parked: self.parking.0.clone(), dead };
+        Process::new(self.born, view, Arc::clone(&self.hours))
     }
 
     /// Waits until every process that does something waits for the bucket, or is done.
@@ -110,7 +150,7 @@ impl World {
         }
     }
 
-    fn event(&mut self) {
+    async fn event(&mut self) -> Result<(), String> {
         let idle: Vec<usize> = (0..PROCESSES).filter(|slot| self.processes[*slot].busy.is_none()).collect();
         match self.random.random_range(0..100) {
             0..3 => {
@@ -118,23 +158,59 @@ impl World {
                 self.kill(slot);
             }
             3..13 if self.store.late() > 0 => self.arrive(),
+            13..15 if self.of_files => {
+                for _ in 0..self.random.random_range(1..=2) {
+                    self.hour().await?;
+                }
+            }
             13..45 if !idle.is_empty() => {
                 let slot = idle[self.random.random_range(0..idle.len())];
                 self.start(slot);
             }
-            _ if !self.parked.is_empty() => self.grant(),
+            _ if !self.parked.is_empty() => {
+                let which = self.next_parked();
+                self.grant(which);
+            }
             _ if !idle.is_empty() => {
                 let slot = idle[self.random.random_range(0..idle.len())];
                 self.start(slot);
             }
             _ => {}
         }
+        Ok(())
     }
 
-    fn grant(&mut self) {
-        let which = self.random.random_range(0..self.parked.len());
+    /// Mostly of the same process as the last: what goes wrong needs one to stand still while another does several things.
+    fn next_parked(&mut self) -> usize {
+        let same = self.parked.iter().position(|parked| parked.process == self.last);
+        match same {
+            Some(which) if self.of_files && self.random.random_bool(0.8) => which,
+            _ => self.random.random_range(0..self.parked.len()),
+        }
+    }
+
+    async fn hour(&mut self) -> Result<(), String> {
+        while let Some(which) = self.parked.iter().position(|parked| parked.request.starts_with("DELETE files/")) {
+            self.grant(which);
+            self.settle().await?;
+        }
+        self.arrive_all();
+        let now = self.hours.passed();
+        for slot in 0..PROCESSES {
+            let Process { busy, begun, unsaved, .. } = &self.processes[slot];
+            if (busy.is_some() && *begun < now) || unsaved.is_some_and(|since| since < now) {
+                self.kill(slot);
+            }
+        }
+        self.history.push("an hour passes".to_owned());
+        self.hours.pass();
+        Ok(())
+    }
+
+    fn grant(&mut self, which: usize) {
         let Parked { process, request, changes, grant } = self.parked.swap_remove(which);
-        let fate = match self.random.random_range(0..100) {
+        // A run of gc has so many requests that it would hardly ever come to its end.
+        let fate = match self.random.random_range(0..if self.of_files { 300 } else { 100 }) {
             0..5 => Fate::Refused,
             5..11 if changes => Fate::AnswerLost,
             11..16 if changes => Fate::Late,
@@ -142,6 +218,13 @@ impl World {
         };
         self.history.push(format!("p{process} {request}: {fate:?}"));
         grant.send(fate).ok();
+        self.last = process;
+    }
+
+    fn arrive_all(&mut self) {
+        while self.store.late() > 0 {
+            self.arrive();
+        }
     }
 
     fn arrive(&mut self) {
@@ -170,9 +253,13 @@ impl World {
         self.history.push(format!("p{} begins {op:?}", process.number));
         self.model.begin(process.number, &op);
         process.busy = Some(op.clone());
-        let (host, number, done) = (Arc::clone(&process.host), process.number, self.done.0.clone());
+        process.begun = self.hours.passed();
+        if matches!(op, Op::Put { .. } | Op::Remove { .. }) {
+            process.unsaved.get_or_insert(process.begun);
+        }
+        let (means, number, done) = (process.means.clone(), process.number, self.done.0.clone());
         self.tasks.spawn(async move {
-            let outcome = perform(&host, &op).await;
+            let outcome = perform(&means, &op).await;
             // The world is gone only at the end.
             done.send(Done { process: number, op, outcome }).ok();
         });
@@ -185,8 +272,19 @@ impl World {
         };
         let Some(serves) = self.processes[slot].serves.clone() else {
             let branch = if self.random.random_bool(0.7) { "main".to_owned() } else { name(&mut self.random) };
-            return Op::Open { branch };
+            return if self.of_files && self.random.random_bool(0.3) { Op::Gc } else { Op::Open { branch } };
         };
+        if self.of_files && self.random.random_bool(0.9) {
+            let file = if self.random.random_bool(0.7) { 0 } else { self.random.random_range(1..FILES) };
+            // Both at once is what can go wrong.
+            let is_gc_at_work = self.processes.iter().any(|process| matches!(process.busy, Some(Op::Gc)));
+            return match self.random.random_range(if is_gc_at_work { 0..40 } else { 0..100 }) {
+                0..30 => Op::Put { file },
+                30..45 => Op::Remove { file },
+                45..70 => Op::Flush { branch: serves },
+                _ => Op::Gc,
+            };
+        }
         match self.random.random_range(0..100) {
             0..35 => {
                 self.next_row += 1;
@@ -211,6 +309,15 @@ impl World {
         let Some(process) = self.processes.iter_mut().find(|known| known.number == process) else { return Ok(()) };
         process.busy = None;
         process.serves = outcome.serves.as_ref().map(|(branch, _)| branch.clone());
+        if outcome.result.is_ok() && matches!(op, Op::Flush { .. } | Op::Close) {
+            process.unsaved = None;
+        }
+        let is_lost = |file: u8| self.store.bytes(&format!("files/{}", process::file_key(file))).is_none();
+        if let (Op::Put { file }, Ok(_)) = (&op, &outcome.result)
+            && is_lost(*file)
+        {
+            return Err(format!("p{}: file {file} was kept, and its content is gone", process.number));
+        }
         self.history.push(format!("p{} ended {op:?}: {:?}, serves {:?}", process.number, outcome.result, outcome.serves));
         self.model.learn(process.number, &op, &outcome).map_err(|why| format!("p{}, {op:?}: {why}", process.number))
     }
@@ -230,11 +337,35 @@ impl World {
         Ok(())
     }
 
+    /// The files that are named have their contents, and when gc has had its time those are all that there are.
+    async fn last_sweep(&mut self) -> Result<(), String> {
+        let named = contents::named(&self.store)?;
+        if let Some((key, by)) = named.iter().find(|(key, _)| self.store.bytes(key).is_none()) {
+            return Err(format!("{by} names {key}, whose content is gone"));
+        }
+        for _ in 0..SWEEPS {
+            for _ in 0..SWEEPS {
+                self.hours.pass();
+            }
+            self.last(Op::Gc).await?.result.map_err(|why| format!("gc fails: {why}"))?;
+        }
+        let mut left = self.store.keys().into_iter().filter(|key| key.starts_with("files/"));
+        left.find(|key| !named.contains_key(key)).map_or(Ok(()), |key| Err(format!("{key} is named by nobody, and still there")))?;
+        let gone = named.iter().find(|(key, _)| self.store.bytes(key).is_none());
+        gone.map_or(Ok(()), |(key, by)| Err(format!("{by} names {key}, which the last sweep took")))
+    }
+
+    /// By a process of its own.
     async fn last(&mut self, op: Op) -> Result<process::Outcome, String> {
         let born = self.birth();
-        let (host, work) = (Arc::clone(&born.host), op.clone());
-        self.processes[0] = born;
-        let performed = perform(&host, &work);
+        let outcome = self.calm(&born, op).await;
+        born.dead.store(true, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Something that is done while nobody else does anything, and the bucket behaves.
+    async fn calm(&mut self, process: &Process, op: Op) -> Result<process::Outcome, String> {
+        let performed = perform(&process.means, &op);
         tokio::pin!(performed);
         let outcome = loop {
             tokio::select! {
@@ -242,9 +373,8 @@ impl World {
                 outcome = &mut performed => break outcome,
             }
         };
-        self.history.push(format!("at last {op:?}: {:?}, serves {:?}", outcome.result, outcome.serves));
-        self.model.learn(0, &op, &outcome).map_err(|why| format!("at last, {op:?}: {why}"))?;
-        self.processes[0].dead.store(true, Ordering::Relaxed);
+        self.history.push(format!("calmly {op:?}: {:?}, serves {:?}", outcome.result, outcome.serves));
+        self.model.learn(process.number, &op, &outcome).map_err(|why| format!("calmly, {op:?}: {why}"))?;
         Ok(outcome)
     }
 }

@@ -100,6 +100,7 @@ impl Model {
             }
             Op::Write { branch, row } => self.may_write(branch, *row),
             Op::Open { .. } | Op::Flush { .. } | Op::Switch { .. } | Op::Delete { .. } | Op::Close | Op::List => {}
+            Op::Put { .. } | Op::Remove { .. } | Op::Gc => {}
         }
     }
 
@@ -131,6 +132,7 @@ impl Model {
                 }
             }
             Op::Open { .. } | Op::Write { .. } | Op::Flush { .. } | Op::Switch { .. } | Op::Delete { .. } | Op::Close | Op::List => {}
+            Op::Put { .. } | Op::Remove { .. } | Op::Gc => {}
         }
     }
 
@@ -170,6 +172,7 @@ impl Model {
                 }
             }
             Op::Open { .. } | Op::Write { .. } | Op::Switch { .. } | Op::Close | Op::List => {}
+            Op::Put { .. } | Op::Remove { .. } | Op::Gc => {}
         }
         self.look(op, outcome)
     }

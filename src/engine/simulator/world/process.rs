@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::Source;
+use sha2::{Digest as _, Sha256};
+
+use super::super::hours::{HOUR, Hours};
+use super::super::store::{Broken, Source, View};
+use crate::bucket::Bucket;
 use crate::bucket::s3::{Credentials, StoreConfig};
-use crate::clock::SystemClock;
+use crate::clock::Clock;
 use crate::config::{Access, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy};
 use crate::database::Flush;
 use crate::error::Error;
 use crate::facts::State;
-use crate::files::{FilesPrefix, Spool};
+use crate::files::{Description, FileKey, FilesPrefix, Spool};
+use crate::gc::{self, GcOptions, OwnerKey};
 use crate::host::{Host, HostOptions, OverwriteRequest};
 use crate::memory::SqlPool;
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName};
@@ -21,13 +26,40 @@ use crate::sql::{QueryLimits, Request, Statement, Value};
 /// Something that a process is told to do. Branches by their names.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
-    Open { branch: String },
-    Write { branch: String, row: i64 },
-    Flush { branch: String },
-    Create { name: String, from: String },
-    Switch { from: String, to: String },
-    Overwrite { to: String, from: String },
-    Delete { name: String },
+    Open {
+        branch: String,
+    },
+    Write {
+        branch: String,
+        row: i64,
+    },
+    Flush {
+        branch: String,
+    },
+    Create {
+        name: String,
+        from: String,
+    },
+    Switch {
+        from: String,
+        to: String,
+    },
+    Overwrite {
+        to: String,
+        from: String,
+    },
+    Delete {
+        name: String,
+    },
+    /// Keep a file.
+    Put {
+        file: u8,
+    },
+    /// Forget one.
+    Remove {
+        file: u8,
+    },
+    Gc,
     Close,
     List,
 }
@@ -47,27 +79,44 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
 }
 
+/// What a process works with.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) host: Arc<Host>,
+    bucket: Arc<View>,
+    pool: SqlPool,
+    hours: Arc<Hours>,
+    broken: Broken,
+}
+
 pub(super) struct Process {
     pub(super) number: usize,
-    pub(super) host: Arc<Host>,
+    pub(super) means: Means,
     pub(super) dead: Arc<AtomicBool>,
     pub(super) busy: Option<Op>,
+    /// The hour at which it began that.
+    pub(super) begun: u32,
+    /// The hour since which it may have rows of files that are not in the bucket.
+    pub(super) unsaved: Option<u32>,
     /// The branch.
     pub(super) serves: Option<String>,
 }
 
 impl Process {
-    pub(super) fn new(number: usize, source: Source, dead: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(number: usize, bucket: View, hours: Arc<Hours>) -> Self {
+        let (dead, broken, bucket) = (Arc::clone(&bucket.dead), bucket.store.broken, Arc::new(bucket));
+        let pool = SqlPool::new(1.try_into().expect("one is not zero"));
         let host = Host::new(HostOptions {
             parallel_restores: 1,
-            stores: Arc::new(source),
-            sql_pool: SqlPool::new(1.try_into().expect("one is not zero")),
+            stores: Arc::new(Source(Arc::clone(&bucket))),
+            sql_pool: pool.clone(),
             spool: Spool::new(std::env::temp_dir(), 1 << 20),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&hours) as Arc<dyn Clock>,
             pod: format!("p{number}"),
             release_wait: Duration::ZERO,
         });
-        Self { number, host, dead, busy: None, serves: None }
+        let means = Means { host, bucket, pool, hours, broken };
+        Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None }
     }
 }
 
@@ -96,9 +145,9 @@ fn config(name_of_branch: &str) -> DatabaseConfig {
             ca_bundle: None,
             kms_key_id: None,
         },
-        // Saved only when the world says so.
-        snapshots: SnapshotPolicy { interval: LONG, min_interval: Duration::ZERO, keep_previous: true },
-        files: FilesPolicy { prefix: FilesPrefix::parse("files/").expect("a valid prefix"), grace: LONG },
+        // Saved only when the world says so: pauses go by another clock than its hours.
+        snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
+        files: FilesPolicy { prefix: prefix(), grace: HOUR },
         limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
         access: Access::Open,
         branches_by_api: true,
@@ -108,12 +157,13 @@ fn config(name_of_branch: &str) -> DatabaseConfig {
     }
 }
 
-pub(super) async fn perform(host: &Arc<Host>, op: &Op) -> Outcome {
-    let result = carry_out(host, op).await;
-    Outcome { result, serves: served(host).await }
+pub(super) async fn perform(means: &Means, op: &Op) -> Outcome {
+    let result = carry_out(means, op).await;
+    Outcome { result, serves: served(&means.host).await }
 }
 
-async fn carry_out(host: &Arc<Host>, op: &Op) -> Result<Vec<String>, String> {
+async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
+    let host = &means.host;
     let (name, told) = (name(), |error: Arc<Error>| error.to_string());
     let nothing = Vec::new;
     match op {
@@ -136,6 +186,18 @@ async fn carry_out(host: &Arc<Host>, op: &Op) -> Result<Vec<String>, String> {
             host.overwrite_branch(&name, &branch(to), wish).await.map(|_| nothing()).map_err(told)
         }
         Op::Delete { name: old } => host.delete_branch(&name, &branch(old)).await.map(|()| nothing()).map_err(told),
+        Op::Put { file } => {
+            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            let files = database.files();
+            let intake = files.intake().write(content(*file).into()).await.map_err(|error| error.to_string())?;
+            let content = intake.finish().await.map_err(|error| error.to_string())?;
+            files.put(&content, Description::default()).await.map(|_| nothing()).map_err(|error| error.to_string())
+        }
+        Op::Remove { file } => {
+            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            database.files().delete(file_key(*file)).await.map(|()| nothing()).map_err(|error| error.to_string())
+        }
+        Op::Gc => gc(means).await,
         Op::Close => host.close(&name).await.map(|_| nothing()).map_err(told),
         Op::List => {
             open(host, "main").await?;
@@ -143,6 +205,37 @@ async fn carry_out(host: &Arc<Host>, op: &Op) -> Result<Vec<String>, String> {
             Ok(found.into_iter().map(|facts| facts.name.as_str().to_owned()).collect())
         }
     }
+}
+
+/// What is in a file.
+fn content(file: u8) -> Vec<u8> {
+    vec![file; 3]
+}
+
+pub(super) fn file_key(file: u8) -> FileKey {
+    FileKey::of_digest(Sha256::digest(content(file)).into())
+}
+
+fn prefix() -> FilesPrefix {
+    FilesPrefix::parse("files/").expect("a valid prefix")
+}
+
+async fn gc(means: &Means) -> Result<Vec<String>, String> {
+    let options = GcOptions {
+        prefix: prefix(),
+        key: OwnerKey::Default,
+        grace: HOUR,
+        dry_run: false,
+        include_unowned: false,
+        largest_database: 64 << 20,
+    };
+    let bucket = Arc::clone(&means.bucket) as Arc<dyn Bucket>;
+    let mut run = gc::Run::new(bucket, options, means.pool.clone(), Arc::clone(&means.hours) as Arc<dyn Clock>);
+    if means.broken == Broken::SkipsSeal {
+        run.broken = gc::Broken::Seal;
+    }
+    let report = run.run().await.map_err(|error| error.to_string())?;
+    Ok(vec![format!("{:?}", report.stage)])
 }
 
 async fn open(host: &Arc<Host>, branch: &str) -> Result<(), String> {
