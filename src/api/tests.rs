@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::{Config, Guard, router};
 
+mod branches;
 mod docs;
 mod files;
 mod kv;
@@ -177,7 +178,7 @@ fn dev(token: Option<&str>) -> Guard {
 }
 
 /// Of every database.
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 26] = [
     ("POST", "sql"),
     ("GET", "sql?q=select+1"),
     ("GET", "snapshot"),
@@ -199,6 +200,11 @@ const ROUTES: [(&str, &str); 21] = [
     ("PATCH", "docs/c/a"),
     ("PUT", "docs/c/a"),
     ("DELETE", "docs/c"),
+    ("GET", "branches"),
+    ("POST", "branches"),
+    ("DELETE", "branches/b"),
+    ("POST", "branches/b/overwrite"),
+    ("POST", "branches/b/switch"),
 ];
 
 fn problem(status: u16, word: &str) -> (u16, String) {

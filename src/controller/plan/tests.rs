@@ -154,6 +154,85 @@ fn a_try_after_a_failure_keeps_its_verdict_and_a_first_one_is_a_restore() {
     assert_eq!(plan(&resource(json!({})), &opening).verdict, Verdict::Restoring);
 }
 
+/// With these branches, each from another, in the order in which somebody wrote them.
+fn with_branches(branches: &[(&str, &str)]) -> BucketDatabase {
+    let branches: Vec<_> = branches.iter().map(|(name, from)| json!({"name": name, "from": from})).collect();
+    resource(json!({"spec": {"branches": branches}}))
+}
+
+fn branch(name: &str) -> BranchName {
+    BranchName::parse(name).unwrap()
+}
+
+fn on(name: &str) -> DatabaseConfig {
+    let mut config = config();
+    config.location.branch = branch(name);
+    config
+}
+
+/// What is done about branches, in words, without what else is done.
+fn about_branches(resource: &BucketDatabase, seen: Observed) -> Vec<String> {
+    let told = |step| match step {
+        Step::CreateBranch { name, from, .. } => Some(format!("{name} from {from}")),
+        Step::SwitchBranch { to } => Some(format!("to {to}")),
+        Step::Open(_) => Some("open".to_owned()),
+        _ => None,
+    };
+    planned(resource, seen).into_iter().filter_map(told).collect()
+}
+
+#[test]
+fn an_open_database_makes_each_missing_branch_after_the_one_that_it_comes_from() {
+    let resource = with_branches(&[("c", "b"), ("a", "main"), ("b", "a"), ("old", "main")]);
+    let seen = Observed { made: [branch("old")].into(), ..served() };
+    assert_eq!(about_branches(&resource, seen), ["a from main", "b from a", "c from b"]);
+    let all = ["a", "b", "c", "old"].map(branch).into();
+    assert_eq!(planned(&resource, Observed { made: all, ..served() }), []);
+}
+
+#[test]
+fn branches_that_come_from_each_other_are_tried_so_that_the_missing_source_is_told() {
+    assert_eq!(about_branches(&with_branches(&[("a", "b"), ("b", "a")]), served()).len(), 2);
+}
+
+#[test]
+fn a_database_opens_on_its_branch_once_that_and_what_it_comes_from_are_made() {
+    let resource = with_branches(&[("next", "base"), ("base", "main"), ("other", "next")]);
+    let closed = Observed { config: Ok(on("next")), ..seen() };
+    assert_eq!(about_branches(&resource, closed.clone()), ["base from main", "next from base", "open"]);
+    let made = Observed { made: [branch("base"), branch("next")].into(), ..closed };
+    assert_eq!(about_branches(&resource, made), ["open"]);
+    let on_main = Observed { config: Ok(on("main")), ..seen() };
+    assert_eq!(about_branches(&resource, on_main), ["open"], "the rest follows once main is there");
+}
+
+#[test]
+fn another_branch_in_the_spec_is_a_switch_after_the_branches_are_made() {
+    let resource = with_branches(&[("next", "main")]);
+    let changed = Observed { config: Ok(on("next")), applied: Some(on("main")), ..served() };
+    assert_eq!(about_branches(&resource, changed.clone()), ["next from main", "to next"]);
+    assert_eq!(planned(&resource, changed.clone()).first(), Some(&Step::Reconfigure(Box::new(on("next")))));
+    let arrived = Facts { branch: branch("next"), ..facts() };
+    let there = Observed { hosted: State::Open(arrived), applied: Some(on("next")), made: [branch("next")].into(), ..changed };
+    assert_eq!(planned(&resource, there), []);
+}
+
+#[test]
+fn a_branch_that_was_chosen_by_hand_stays_until_the_spec_names_another() {
+    let by_hand = Facts { branch: branch("tried"), by_hand: true, ..facts() };
+    assert_eq!(planned(&resource(json!({})), Observed { hosted: State::Open(by_hand), ..served() }), []);
+}
+
+#[test]
+fn a_branch_that_cannot_be_made_is_told_and_what_serves_goes_on() {
+    let error = engine::Error::BranchNotFound { database: name(), branch: branch("base") };
+    let error: Result<(), Error> = Err(Error::Branch(Arc::new(error)));
+    let serving = Verdict::Serving { but: None }.after(&resource(json!({})), &error);
+    let Verdict::Serving { but: Some(problem) } = serving else { panic!("it serves") };
+    assert_eq!(problem.reason, Reason::BranchNotFound);
+    assert_eq!(reason_of(&Verdict::Restoring.after(&resource(json!({})), &error)), Some(Reason::BranchNotFound));
+}
+
 #[test]
 fn an_asked_flush_is_done_once_for_each_value() {
     let asking = resource(json!({"metadata": {"annotations": {FLUSH_REQUESTED_AT: "noon"}}}));
