@@ -17,7 +17,7 @@ pub(super) fn named(store: &Store) -> Result<BTreeMap<String, String>, String> {
 }
 
 fn is_newest_state(key: &str) -> bool {
-    key == "orders.db" || (key.starts_with("orders.db.branch.") && !key.ends_with(".prev"))
+    key == "orders.db" || key.strip_prefix("orders.db.branch.").is_some_and(|name| !name.contains('.'))
 }
 
 fn rows(image: &[u8]) -> Result<Vec<String>, String> {

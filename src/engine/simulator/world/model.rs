@@ -99,8 +99,15 @@ impl Model {
                 self.possible(op, &self.contents(from));
             }
             Op::Write { branch, row } => self.may_write(branch, *row),
-            Op::Open { .. } | Op::Flush { .. } | Op::Switch { .. } | Op::Delete { .. } | Op::Close | Op::List => {}
-            Op::Put { .. } | Op::Remove { .. } | Op::Gc => {}
+            Op::Open { .. }
+            | Op::Flush { .. }
+            | Op::Switch { .. }
+            | Op::Delete { .. }
+            | Op::Close
+            | Op::List
+            | Op::Put { .. }
+            | Op::Remove { .. }
+            | Op::Gc => {}
         }
     }
 
@@ -131,8 +138,16 @@ impl Model {
                     branch.may_also_be(of);
                 }
             }
-            Op::Open { .. } | Op::Write { .. } | Op::Flush { .. } | Op::Switch { .. } | Op::Delete { .. } | Op::Close | Op::List => {}
-            Op::Put { .. } | Op::Remove { .. } | Op::Gc => {}
+            Op::Open { .. }
+            | Op::Write { .. }
+            | Op::Flush { .. }
+            | Op::Switch { .. }
+            | Op::Delete { .. }
+            | Op::Close
+            | Op::List
+            | Op::Put { .. }
+            | Op::Remove { .. }
+            | Op::Gc => {}
         }
     }
 
@@ -171,8 +186,8 @@ impl Model {
                     known.saved(rows)?;
                 }
             }
-            Op::Open { .. } | Op::Write { .. } | Op::Switch { .. } | Op::Close | Op::List => {}
-            Op::Put { .. } | Op::Remove { .. } | Op::Gc => {}
+            Op::Open { .. } | Op::Write { .. } | Op::Switch { .. } | Op::Close | Op::List | Op::Put { .. } | Op::Remove { .. } | Op::Gc => {
+            }
         }
         self.look(op, outcome)
     }
