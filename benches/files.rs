@@ -1,62 +1,35 @@
-//! A large file, in and out: `make bench AREA=files`.
-//!
-//! The store runs in this process, so its memory counts as well.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::cast_precision_loss,
-    missing_docs,
-    unreachable_pub,
-    dead_code,
-    reason = "a benchmark"
-)]
-
-mod report;
+//! A large file, in and out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
-use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
-use engine::{
-    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Description, FilesPolicy, FilesPrefix, Host,
-    HostOptions, Limits, Location, QueryLimits, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
-};
+use engine::{Database, Description};
 use futures::TryStreamExt as _;
-use report::{Bound, Report};
-use tempfile::TempDir;
 
-const GIB: u64 = 1 << 30;
-const FILE: u64 = 2 * GIB;
+use crate::report::{Bound, Report};
+use crate::served::Served;
+
+const FILE: u64 = 2 << 30;
 const CHUNK: usize = 64 << 10;
 /// What the first request of a kind takes once: connections, buffers, threads.
 const FIRST: u64 = 64 << 20;
 /// The most that memory may grow, in MB.
 const GROWTH: f64 = 64.0;
 
-fn main() {
-    let mut report = Report::new();
-    tokio::runtime::Runtime::new().unwrap().block_on(large_file(&mut report));
-    report.write("files").unwrap();
-}
-
 /// The figures of a file that is larger than the memory which it may take.
 pub async fn large_file(report: &mut Report) {
-    // Beside the build, because /tmp may lie in memory.
-    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (database, store) = open(&folder).await;
-    there_and_back(&database, FIRST, 1).await;
+    let served = Served::start().await;
+    there_and_back(&served.database, FIRST, 1).await;
     let before = resident();
     let watch = Watch::start();
-    let (put, get) = there_and_back(&database, FILE, 2).await;
+    let (put, get) = there_and_back(&served.database, FILE, 2).await;
     let grown = watch.highest().saturating_sub(before) as f64 / 1e6;
     report.alone("memory growth, a file of 2 GB in and out", "MB", grown, Bound::AtMost(GROWTH));
     let rate = |took: Duration| FILE as f64 / 1e6 / took.as_secs_f64();
     report.alone("a file of 2 GB in: hashed, spooled, uploaded", "MB/s", rate(put), Bound::AtLeast(50.0));
     report.alone("a file of 2 GB out", "MB/s", rate(get), Bound::AtLeast(50.0));
-    store.stop().await;
 }
 
 /// Bytes that differ from file to file, as a client would send them.
@@ -87,44 +60,6 @@ async fn there_and_back(database: &Database, size: u64, seed: u8) -> (Duration, 
     }
     assert_eq!(arrived, size);
     (put, begun.elapsed())
-}
-
-async fn open(folder: &TempDir) -> (Database, EmbeddedStore) {
-    let credentials = Credentials { access_key_id: "us".to_owned(), secret_access_key: "secret".to_owned(), session_token: None };
-    let listen = "127.0.0.1:0".parse().unwrap();
-    let options = EmbeddedOptions { root: folder.path().join("s3"), listen, credentials: credentials.clone(), dialect: Dialect::Standard };
-    let store = EmbeddedStore::start(options).await.unwrap();
-    let bucket = BucketName::parse("bench").unwrap();
-    store.create_bucket(&bucket).await.unwrap();
-    let host = Host::new(HostOptions {
-        parallel_restores: 1,
-        stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
-        sql_pool: SqlPool::new(2.try_into().unwrap()),
-        spool: Spool::new(folder.path().to_owned(), 4 * GIB),
-        clock: Arc::new(SystemClock),
-        pod: "bench".to_owned(),
-        release_wait: Duration::ZERO,
-    });
-    let name = DatabaseName::new("bench", "files");
-    let mut changes = host.changes();
-    let config = DatabaseConfig {
-        name: name.clone(),
-        location: Location { bucket, key: DatabaseKey::parse("files.db").unwrap(), branch: BranchName::main() },
-        store: StoreConfig { endpoint: Some(store.endpoint()), region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None },
-        snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
-        files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
-        limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
-        access: Access::Open,
-        branches_by_api: false,
-        cluster: "bench".to_owned(),
-        take_over: None,
-        accept_snapshot: None,
-    };
-    host.open(config, None);
-    while !matches!(host.state(&name), State::Open(_)) {
-        changes.recv().await.unwrap();
-    }
-    (host.get(&name).unwrap().database, store)
 }
 
 /// Looks at the memory of this process again and again.

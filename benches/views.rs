@@ -1,25 +1,20 @@
-//! What the typed views cost beside the statements that they run: `make bench AREA=views`.
+//! What the typed views cost beside the statements that they run, and what branches and files do: `make bench AREA=views`.
 //!
 //! Each figure is the median of [`ROUNDS`] rounds, in which the view and its peer take turns, so that a busy machine hurts them alike.
 //! Each call asserts its result.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss, missing_docs, unreachable_pub, reason = "a benchmark")]
 
+mod branches;
+mod files;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
+mod served;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
-use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::docs::{Filter, Find, IndexPath, Name, NewDocument, Path};
 use engine::kv::{Changed, Condition, Key};
-use engine::{
-    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Host, HostOptions,
-    Limits, Location, Params, QueryLimits, Request, SnapshotPolicy, Spool, SqlPool, State, Statement, SystemClock, Transaction, Value,
-};
+use engine::{Database, Params, Request, Statement, Transaction, Value};
 use report::{Bound, Report, median, micros};
-use tempfile::TempDir;
+use served::Served;
 
 const ROUNDS: usize = 5;
 const KEYS: usize = 20_000;
@@ -38,64 +33,11 @@ fn main() {
         let served = Served::start().await;
         keys_and_values(&served.database, &mut report).await;
         documents(&served.database, &mut report).await;
+        drop(served);
+        branches::in_memory(&mut report).await;
+        files::large_file(&mut report).await;
     });
     report.write("views").unwrap();
-}
-
-/// A database as the API asks it, with its snapshot in the store of `dev`, which runs in this process, too.
-struct Served {
-    database: Database,
-    _host: Arc<Host>,
-    _store: EmbeddedStore,
-    _folder: TempDir,
-}
-
-impl Served {
-    async fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        let credentials = Credentials { access_key_id: "us".to_owned(), secret_access_key: "secret".to_owned(), session_token: None };
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let options =
-            EmbeddedOptions { root: folder.path().to_owned(), listen, credentials: credentials.clone(), dialect: Dialect::Standard };
-        let store = EmbeddedStore::start(options).await.unwrap();
-        let bucket = BucketName::parse("bench").unwrap();
-        store.create_bucket(&bucket).await.unwrap();
-        let host = Host::new(HostOptions {
-            parallel_restores: 2,
-            stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
-            sql_pool: SqlPool::new(2.try_into().unwrap()),
-            spool: Spool::new(std::env::temp_dir(), 1 << 30),
-            clock: Arc::new(SystemClock),
-            pod: "bench".to_owned(),
-            release_wait: Duration::ZERO,
-        });
-        let name = DatabaseName::new("bench", "views");
-        let mut changes = host.changes();
-        let config = DatabaseConfig {
-            name: name.clone(),
-            location: Location { bucket, key: DatabaseKey::parse("views.db").unwrap(), branch: BranchName::main() },
-            store: StoreConfig {
-                endpoint: Some(store.endpoint()),
-                region: "auto".to_owned(),
-                credentials,
-                ca_bundle: None,
-                kms_key_id: None,
-            },
-            snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
-            files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
-            limits: Limits { max_size: 1 << 30, query: QueryLimits::default() },
-            access: Access::Open,
-            branches_by_api: false,
-            cluster: "bench".to_owned(),
-            take_over: None,
-            accept_snapshot: None,
-        };
-        host.open(config, None);
-        while matches!(host.state(&name), State::Opening) {
-            changes.recv().await.unwrap();
-        }
-        Self { database: host.get(&name).unwrap().database, _host: host, _store: store, _folder: folder }
-    }
 }
 
 fn statement(sql: &str, params: Vec<Value>) -> Request {
