@@ -23,8 +23,6 @@ const AT_ONCE: usize = 8;
 /// Blobs of a page of the listing, and blobs that are deleted between two looks at the seal.
 const PAGE: usize = 1000;
 const BATCH: usize = 64;
-/// How often a DELETE whose answer was lost is sent again.
-const TRIES: u32 = 3;
 /// How often the list may change under a run.
 const ROUNDS: u32 = 5;
 
@@ -414,26 +412,21 @@ impl Run {
         Ok(deleted)
     }
 
-    /// `None` if the store said clearly that it did not, or it is too late to ask it. As long as nobody knows, the seal must stay: the
-    /// DELETE may still arrive.
+    /// `None` if the store said clearly that it did not, or it is too late to ask it. Where nobody knows, the seal must stay, and nothing is
+    /// asked twice: a second DELETE that is answered says nothing about the first, which may arrive when the blob was put anew.
     async fn delete_one(&self, key: FileKey, times: &Times) -> Result<Option<FileKey>, bucket::Error> {
-        let object = self.options.prefix.blob(&key);
-        let mut unclear = None;
-        for _ in 0..TRIES {
-            // The look at the seal, or the answer to the last try, may have taken long.
-            if !times.may_delete(&*self.clock) {
-                return unclear.map_or(Ok(None), Err);
-            }
-            match self.bucket.delete(&object).await {
-                Ok(()) => return Ok(Some(key)),
-                Err(error @ bucket::Error::Unclear { .. }) => unclear = Some(error),
-                Err(error) => {
-                    tracing::warn!(%object, %error, "an unused file was not deleted");
-                    return unclear.map_or(Ok(None), Err);
-                }
+        // The look at the seal may have taken long.
+        if !times.may_delete(&*self.clock) {
+            return Ok(None);
+        }
+        match self.bucket.delete(&self.options.prefix.blob(&key)).await {
+            Ok(()) => Ok(Some(key)),
+            Err(error @ bucket::Error::Unclear { .. }) => Err(error),
+            Err(error) => {
+                tracing::warn!(object = %self.options.prefix.blob(&key), %error, "an unused file was not deleted");
+                Ok(None)
             }
         }
-        Err(unclear.expect("the loop ends here only after unclear tries"))
     }
 
     /// When the store says that our list was written, as long as it is ours.
