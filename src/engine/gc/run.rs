@@ -419,11 +419,12 @@ impl Run {
         if !times.may_delete(&*self.clock) {
             return Ok(None);
         }
-        match self.bucket.delete(&self.options.prefix.blob(&key)).await {
+        let object = self.options.prefix.blob(&key);
+        match self.bucket.delete(&object).await {
             Ok(()) => Ok(Some(key)),
             Err(error @ bucket::Error::Unclear { .. }) => Err(error),
             Err(error) => {
-                tracing::warn!(object = %self.options.prefix.blob(&key), %error, "an unused file was not deleted");
+                tracing::warn!(%object, %error, "an unused file was not deleted");
                 Ok(None)
             }
         }

@@ -21,8 +21,8 @@ impl Hours {
         Self { begun: SystemClock.now(), passed: AtomicU32::new(0) }
     }
 
-    pub(super) fn pass(&self) {
-        self.passed.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn pass(&self, hours: u32) {
+        self.passed.fetch_add(hours, Ordering::Relaxed);
     }
 
     pub(super) fn passed(&self) -> u32 {

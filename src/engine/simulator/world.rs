@@ -30,7 +30,9 @@ const NAMES: usize = 4;
 /// How many contents there are. Few, so that what one process puts another forgets.
 const FILES: u8 = 2;
 /// How many runs of gc it takes until nothing is left: one that ends what a dead one began and marks, one that deletes, and one to spare.
-const SWEEPS: usize = 3;
+const SWEEPS: u32 = 3;
+/// After so many hours gc deletes what is marked.
+const RIPE: u32 = 2;
 
 pub(super) struct World {
     random: StdRng,
@@ -110,11 +112,10 @@ impl World {
             self.calm(&process, op).await?;
         }
         // It is old enough to be marked,
-        self.hours.pass();
+        self.hours.pass(1);
         self.calm(&process, Op::Gc).await?;
         // and marked for long enough to be deleted.
-        self.hours.pass();
-        self.hours.pass();
+        self.hours.pass(RIPE);
         process.dead.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -203,7 +204,7 @@ impl World {
             }
         }
         self.history.push("an hour passes".to_owned());
-        self.hours.pass();
+        self.hours.pass(1);
         Ok(())
     }
 
@@ -312,9 +313,8 @@ impl World {
         if outcome.result.is_ok() && matches!(op, Op::Flush { .. } | Op::Close) {
             process.unsaved = None;
         }
-        let is_lost = |file: u8| self.store.bytes(&format!("files/{}", process::file_key(file))).is_none();
         if let (Op::Put { file }, Ok(_)) = (&op, &outcome.result)
-            && is_lost(*file)
+            && self.store.bytes(&format!("files/{}", process::file_key(*file))).is_none()
         {
             return Err(format!("p{}: file {file} was kept, and its content is gone", process.number));
         }
@@ -340,19 +340,15 @@ impl World {
     /// The files that are named have their contents, and when gc has had its time those are all that there are.
     async fn last_sweep(&mut self) -> Result<(), String> {
         let named = contents::named(&self.store)?;
-        if let Some((key, by)) = named.iter().find(|(key, _)| self.store.bytes(key).is_none()) {
-            return Err(format!("{by} names {key}, whose content is gone"));
-        }
+        contents::are_there(&self.store, &named)?;
         for _ in 0..SWEEPS {
-            for _ in 0..SWEEPS {
-                self.hours.pass();
-            }
+            // One more than it takes: a blob of the last moment must be old enough, too.
+            self.hours.pass(RIPE + 1);
             self.last(Op::Gc).await?.result.map_err(|why| format!("gc fails: {why}"))?;
         }
         let mut left = self.store.keys().into_iter().filter(|key| key.starts_with("files/"));
         left.find(|key| !named.contains_key(key)).map_or(Ok(()), |key| Err(format!("{key} is named by nobody, and still there")))?;
-        let gone = named.iter().find(|(key, _)| self.store.bytes(key).is_none());
-        gone.map_or(Ok(()), |(key, by)| Err(format!("{by} names {key}, which the last sweep took")))
+        contents::are_there(&self.store, &named).map_err(|why| format!("after the last sweep: {why}"))
     }
 
     /// By a process of its own.

@@ -16,6 +16,12 @@ pub(super) fn named(store: &Store) -> Result<BTreeMap<String, String>, String> {
     Ok(named)
 }
 
+/// Whether each of them is.
+pub(super) fn are_there(store: &Store, named: &BTreeMap<String, String>) -> Result<(), String> {
+    let gone = named.iter().find(|(key, _)| store.bytes(key).is_none());
+    gone.map_or(Ok(()), |(key, by)| Err(format!("{by} names {key}, whose content is gone")))
+}
+
 fn is_newest_state(key: &str) -> bool {
     key == "orders.db" || key.strip_prefix("orders.db.branch.").is_some_and(|name| !name.contains('.'))
 }

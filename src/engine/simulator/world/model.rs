@@ -99,15 +99,7 @@ impl Model {
                 self.possible(op, &self.contents(from));
             }
             Op::Write { branch, row } => self.may_write(branch, *row),
-            Op::Open { .. }
-            | Op::Flush { .. }
-            | Op::Switch { .. }
-            | Op::Delete { .. }
-            | Op::Close
-            | Op::List
-            | Op::Put { .. }
-            | Op::Remove { .. }
-            | Op::Gc => {}
+            _ => {}
         }
     }
 
@@ -138,16 +130,7 @@ impl Model {
                     branch.may_also_be(of);
                 }
             }
-            Op::Open { .. }
-            | Op::Write { .. }
-            | Op::Flush { .. }
-            | Op::Switch { .. }
-            | Op::Delete { .. }
-            | Op::Close
-            | Op::List
-            | Op::Put { .. }
-            | Op::Remove { .. }
-            | Op::Gc => {}
+            _ => {}
         }
     }
 

@@ -13,7 +13,7 @@ use crate::bucket::Bucket;
 use crate::bucket::s3::{Credentials, StoreConfig};
 use crate::clock::Clock;
 use crate::config::{Access, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy};
-use crate::database::Flush;
+use crate::database::{Database, Flush};
 use crate::error::Error;
 use crate::facts::State;
 use crate::files::{Description, FileKey, FilesPrefix, Spool};
@@ -170,11 +170,11 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
         Op::Open { branch } => open(host, branch).await.map(|()| nothing()),
         Op::Write { row, .. } => {
             let sql = format!("create table if not exists t(n integer primary key); insert into t values ({row})");
-            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            let database = database(host)?;
             database.write(request(&sql)).await.map(|_| nothing()).map_err(|error| error.to_string())
         }
         Op::Flush { .. } => {
-            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            let database = database(host)?;
             database.flush(Flush::Forced).await.map(|_| nothing()).map_err(told)
         }
         Op::Create { name: new, from } => {
@@ -187,14 +187,14 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
         }
         Op::Delete { name: old } => host.delete_branch(&name, &branch(old)).await.map(|()| nothing()).map_err(told),
         Op::Put { file } => {
-            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            let database = database(host)?;
             let files = database.files();
             let intake = files.intake().write(content(*file).into()).await.map_err(|error| error.to_string())?;
             let content = intake.finish().await.map_err(|error| error.to_string())?;
             files.put(&content, Description::default()).await.map(|_| nothing()).map_err(|error| error.to_string())
         }
         Op::Remove { file } => {
-            let database = host.get(&name).map_err(|error| error.to_string())?.database;
+            let database = database(host)?;
             database.files().delete(file_key(*file)).await.map(|()| nothing()).map_err(|error| error.to_string())
         }
         Op::Gc => gc(means).await,
@@ -218,6 +218,10 @@ pub(super) fn file_key(file: u8) -> FileKey {
 
 fn prefix() -> FilesPrefix {
     FilesPrefix::parse("files/").expect("a valid prefix")
+}
+
+fn database(host: &Arc<Host>) -> Result<Database, String> {
+    host.get(&name()).map(|handle| handle.database).map_err(|error| error.to_string())
 }
 
 async fn gc(means: &Means) -> Result<Vec<String>, String> {
