@@ -169,8 +169,7 @@ impl Model {
                     known.saved(rows)?;
                 }
             }
-            Op::Open { .. } | Op::Write { .. } | Op::Switch { .. } | Op::Close | Op::List | Op::Put { .. } | Op::Remove { .. } | Op::Gc => {
-            }
+            _ => {}
         }
         self.look(op, outcome)
     }
