@@ -1,19 +1,12 @@
 //! What things cost that the engine does and its peers do not: pins, forks, idle databases; and the seed, where it is installed.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
-use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
-use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
-use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Flush, Host, HostOptions, Limits,
-    Location, MemoryDatabase, Pin, QueryLimits, Request, SnapshotPolicy, Spool, SqlPool, State, Statement, SystemClock,
-};
+use engine::{Database, Flush, MemoryDatabase, Pin, Request, Statement};
 use rusqlite::Connection;
-use tempfile::TempDir;
 
-use crate::report::{Bound, Report, median, micros, time};
+use crate::hosted::Hosted;
+use crate::report::{Bound, Report, median, micros, resident, time};
 use crate::subject::options;
 use crate::{ROUNDS, UPSERTS, upserts};
 
@@ -53,68 +46,22 @@ pub fn idle_databases(report: &mut Report) {
     const MORE: usize = 300;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let each = runtime.block_on(async {
-        let folder = TempDir::new().unwrap();
-        let credentials = Credentials { access_key_id: "us".to_owned(), secret_access_key: "secret".to_owned(), session_token: None };
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let options =
-            EmbeddedOptions { root: folder.path().to_owned(), listen, credentials: credentials.clone(), dialect: Dialect::Standard };
-        let store = EmbeddedStore::start(options).await.unwrap();
-        let bucket = BucketName::parse("bench").unwrap();
-        store.create_bucket(&bucket).await.unwrap();
-        let host = Host::new(HostOptions {
-            parallel_restores: 2,
-            stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
-            sql_pool: SqlPool::new(2.try_into().unwrap()),
-            spool: Spool::new(std::env::temp_dir(), 1 << 30),
-            clock: Arc::new(SystemClock),
-            pod: "bench".to_owned(),
-            release_wait: Duration::ZERO,
-        });
-        let config = |number: usize| DatabaseConfig {
-            name: DatabaseName::new("bench", format!("db-{number}")),
-            location: Location {
-                bucket: bucket.clone(),
-                key: DatabaseKey::parse(&format!("{number}.db")).unwrap(),
-                branch: BranchName::main(),
-            },
-            store: StoreConfig {
-                endpoint: Some(store.endpoint()),
-                region: "auto".to_owned(),
-                credentials: credentials.clone(),
-                ca_bundle: None,
-                kms_key_id: None,
-            },
-            snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
-            files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
-            limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
-            access: Access::Open,
-            branches_by_api: false,
-            cluster: "bench".to_owned(),
-            take_over: None,
-            accept_snapshot: None,
-        };
+        let hosted = Hosted::start().await;
         for number in 0..FIRST {
-            use_once(&host, config(number)).await;
+            use_once(&hosted.open(&format!("db-{number}")).await).await;
         }
         let before = resident();
         for number in FIRST..FIRST + MORE {
-            use_once(&host, config(number)).await;
+            use_once(&hosted.open(&format!("db-{number}")).await).await;
         }
         let each = (resident() - before) as f64 / MORE as f64 / 1024.0;
-        assert_eq!(host.names().len(), FIRST + MORE);
+        assert_eq!(hosted.host.names().len(), FIRST + MORE);
         each
     });
     report.alone("one more idle database with a few small tables", "KB", each, Bound::AtMost(150.0));
 }
 
-async fn use_once(host: &Arc<Host>, config: DatabaseConfig) {
-    let name = config.name.clone();
-    let mut changes = host.changes();
-    host.open(config, None);
-    while matches!(host.state(&name), State::Opening) {
-        changes.recv().await.unwrap();
-    }
-    let database = host.get(&name).unwrap().database;
+async fn use_once(database: &Database) {
     let sql = "CREATE TABLE a(k TEXT PRIMARY KEY, v BLOB); CREATE TABLE b(x INTEGER PRIMARY KEY, y, z); CREATE INDEX i ON b(y); \
                CREATE TABLE c(x); INSERT INTO a VALUES('k', 'v'); INSERT INTO b VALUES(1, 2, 3); INSERT INTO c VALUES(4)";
     database.write(request(sql)).await.unwrap();
@@ -141,10 +88,4 @@ pub fn beside_the_seed(report: &mut Report) {
     let ours: Vec<f64> = (0..ROUNDS).map(|_| micros(upserts(&connection, UPSERTS), UPSERTS)).collect();
     let theirs = seed["upsert"].as_f64().unwrap();
     report.compare("upsert of a small database", "µs", median(&ours), ("the seed's kv.set_bytes", theirs), None);
-}
-
-/// Memory of this process, in bytes.
-fn resident() -> i64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4096
 }

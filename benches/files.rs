@@ -1,15 +1,15 @@
 //! A large file, in and out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::{Database, Description};
 use futures::TryStreamExt as _;
 
-use crate::report::{Bound, Report};
-use crate::served::Served;
+use crate::hosted::Hosted;
+use crate::report::{Bound, Report, resident};
 
 const FILE: u64 = 2 << 30;
 const CHUNK: usize = 64 << 10;
@@ -20,12 +20,13 @@ const GROWTH: f64 = 64.0;
 
 /// The figures of a file that is larger than the memory which it may take.
 pub async fn large_file(report: &mut Report) {
-    let served = Served::start().await;
-    there_and_back(&served.database, FIRST, 1).await;
+    let hosted = Hosted::start().await;
+    let database = hosted.open("files").await;
+    there_and_back(&database, FIRST, 1).await;
     let before = resident();
     let watch = Watch::start();
-    let (put, get) = there_and_back(&served.database, FILE, 2).await;
-    let grown = watch.highest().saturating_sub(before) as f64 / 1e6;
+    let (put, get) = there_and_back(&database, FILE, 2).await;
+    let grown = (watch.highest() - before) as f64 / 1e6;
     report.alone("memory growth, a file of 2 GB in and out", "MB", grown, Bound::AtMost(GROWTH));
     let rate = |took: Duration| FILE as f64 / 1e6 / took.as_secs_f64();
     report.alone("a file of 2 GB in: hashed, spooled, uploaded", "MB/s", rate(put), Bound::AtLeast(50.0));
@@ -64,7 +65,7 @@ async fn there_and_back(database: &Database, size: u64, seed: u8) -> (Duration, 
 
 /// Looks at the memory of this process again and again.
 struct Watch {
-    highest: Arc<AtomicU64>,
+    highest: Arc<AtomicI64>,
     is_over: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -72,7 +73,7 @@ struct Watch {
 impl Watch {
     #[allow(clippy::disallowed_methods, reason = "nothing tells when memory grows")]
     fn start() -> Self {
-        let (highest, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (highest, is_over) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
         let (seen, over) = (Arc::clone(&highest), Arc::clone(&is_over));
         let thread = std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
@@ -83,16 +84,9 @@ impl Watch {
         Self { highest, is_over, thread }
     }
 
-    fn highest(self) -> u64 {
+    fn highest(self) -> i64 {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         self.highest.load(Ordering::Relaxed)
     }
-}
-
-/// What this process has in memory, in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
 }

@@ -6,15 +6,15 @@
 
 mod branches;
 mod files;
+mod hosted;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
-mod served;
 
 use engine::docs::{Filter, Find, IndexPath, Name, NewDocument, Path};
 use engine::kv::{Changed, Condition, Key};
 use engine::{Database, Params, Request, Statement, Transaction, Value};
+use hosted::Hosted;
 use report::{Bound, Report, median, micros};
-use served::Served;
 
 const ROUNDS: usize = 5;
 const KEYS: usize = 20_000;
@@ -30,10 +30,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut report = Report::new();
     runtime.block_on(async {
-        let served = Served::start().await;
-        keys_and_values(&served.database, &mut report).await;
-        documents(&served.database, &mut report).await;
-        drop(served);
+        let hosted = Hosted::start().await;
+        let database = hosted.open("views").await;
+        keys_and_values(&database, &mut report).await;
+        documents(&database, &mut report).await;
+        drop((database, hosted));
         branches::in_memory(&mut report).await;
         files::large_file(&mut report).await;
     });

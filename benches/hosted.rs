@@ -1,4 +1,4 @@
-//! A database as the API asks it, with its bucket in the store of `dev`, which runs in this process, too: its memory counts as well.
+//! Databases as the API asks them, with their bucket in the store of `dev`, which runs in this process, too: its memory counts as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;
 
-pub struct Served {
-    pub database: Database,
-    _host: Arc<Host>,
-    _store: EmbeddedStore,
+pub struct Hosted {
+    pub host: Arc<Host>,
+    bucket: BucketName,
+    credentials: Credentials,
+    store: EmbeddedStore,
     _folder: TempDir,
 }
 
-impl Served {
+impl Hosted {
     pub async fn start() -> Self {
         // Beside the build, because /tmp may lie in memory.
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -32,7 +33,7 @@ impl Served {
         let bucket = BucketName::parse("bench").unwrap();
         store.create_bucket(&bucket).await.unwrap();
         let host = Host::new(HostOptions {
-            parallel_restores: 1,
+            parallel_restores: 2,
             stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
             sql_pool: SqlPool::new(2.try_into().unwrap()),
             spool: Spool::new(folder.path().to_owned(), 4 * GIB),
@@ -40,15 +41,21 @@ impl Served {
             pod: "bench".to_owned(),
             release_wait: Duration::ZERO,
         });
-        let name = DatabaseName::new("bench", "served");
-        let mut changes = host.changes();
+        Self { host, bucket, credentials, store, _folder: folder }
+    }
+
+    /// A database that nobody had before.
+    pub async fn open(&self, name: &str) -> Database {
+        let key = DatabaseKey::parse(&format!("{name}.db")).unwrap();
+        let name = DatabaseName::new("bench", name);
+        let mut changes = self.host.changes();
         let config = DatabaseConfig {
             name: name.clone(),
-            location: Location { bucket, key: DatabaseKey::parse("served.db").unwrap(), branch: BranchName::main() },
+            location: Location { bucket: self.bucket.clone(), key, branch: BranchName::main() },
             store: StoreConfig {
-                endpoint: Some(store.endpoint()),
+                endpoint: Some(self.store.endpoint()),
                 region: "auto".to_owned(),
-                credentials,
+                credentials: self.credentials.clone(),
                 ca_bundle: None,
                 kms_key_id: None,
             },
@@ -61,10 +68,10 @@ impl Served {
             take_over: None,
             accept_snapshot: None,
         };
-        host.open(config, None);
-        while !matches!(host.state(&name), State::Open(_)) {
+        self.host.open(config, None);
+        while matches!(self.host.state(&name), State::Opening) {
             changes.recv().await.unwrap();
         }
-        Self { database: host.get(&name).unwrap().database, _host: host, _store: store, _folder: folder }
+        self.host.get(&name).unwrap().database
     }
 }
