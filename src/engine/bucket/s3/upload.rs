@@ -9,6 +9,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use memmap2::MmapMut;
 
 use super::answer::{self, Effect};
 use super::{S3Bucket, written_etag};
@@ -145,6 +146,22 @@ fn headers(condition: &Condition) -> (Option<String>, Option<String>) {
     }
 }
 
+/// From here on the bytes of a part are borrowed from the system and go back to it as soon as the part is sent. The allocator would keep
+/// what each thread that ever read a part has given back.
+const LARGE: usize = 1 << 20;
+
+/// The next `len` bytes.
+fn take(reader: &mut impl Read, len: usize) -> io::Result<Bytes> {
+    if len < LARGE {
+        let mut bytes = vec![0; len];
+        reader.read_exact(&mut bytes)?;
+        return Ok(bytes.into());
+    }
+    let mut bytes = MmapMut::map_anon(len)?;
+    reader.read_exact(&mut bytes)?;
+    Ok(Bytes::from_owner(bytes))
+}
+
 /// What is still to be read.
 struct Source {
     reader: Box<dyn Read + Send>,
@@ -173,13 +190,12 @@ impl Source {
             if len == 0 {
                 return self.expect_end().map(|()| None);
             }
-            let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-            self.reader.read_exact(&mut bytes)?;
+            let bytes = take(&mut self.reader, usize::try_from(len).map_err(io::Error::other)?)?;
             self.left -= len;
             if self.left == 0 {
                 self.expect_end()?;
             }
-            Ok(Some((Bytes::from(bytes), self)))
+            Ok(Some((bytes, self)))
         });
         Ok(read.await.map_err(io::Error::other)??)
     }
