@@ -74,7 +74,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         deny_private: arguments.deny_private_endpoints,
         refused: api_server_addresses(&config).await,
     };
-    let client = kube::Client::try_from(config).context("cannot make a client of the API server")?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let client = controller::client(config, &metrics).context("cannot make a client of the API server")?;
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
@@ -91,7 +93,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
 
     let (ready, mut ready_seen) = watch::channel(false);
-    let mut registry = Registry::default();
     let options = OperatorOptions {
         namespaces: arguments.namespace.clone(),
         public_url: public_url(&arguments, &client)?,
@@ -99,7 +100,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
         clock: Arc::new(SystemClock),
-        metrics: Metrics::register(&mut registry),
+        metrics,
         ready: ready.clone(),
     };
     let guard = api::Guard::Operator;

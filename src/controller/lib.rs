@@ -11,6 +11,7 @@
 //! Owns: the resource, its Secrets' meaning, its status. Does not own: databases (`engine`), HTTP (`api`).
 
 mod act;
+mod client;
 mod context;
 pub mod crd;
 mod error;
@@ -34,6 +35,7 @@ mod scripted;
 mod status;
 mod watch;
 
+pub use client::client;
 pub use context::OperatorOptions;
 pub use error::Error;
 pub use metrics::Metrics;

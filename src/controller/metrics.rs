@@ -15,12 +15,19 @@ struct FailureLabels {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    resource: String,
+}
+
 /// Clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     reconciles: Counter,
     failures: Family<FailureLabels, Counter>,
     duration: Histogram,
+    requests: Family<RequestLabels, Counter>,
 }
 
 impl Metrics {
@@ -30,11 +37,17 @@ impl Metrics {
             reconciles: Counter::default(),
             failures: Family::default(),
             duration: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
+            requests: Family::default(),
         };
         registry.register("buckethead_reconciles", "Reconciliations of BucketDatabases", metrics.reconciles.clone());
         registry.register("buckethead_reconcile_failures", "Reconciliations that failed, by kind", metrics.failures.clone());
         registry.register_with_unit("buckethead_reconcile_duration", "How long they took", Unit::Seconds, metrics.duration.clone());
+        registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included", metrics.requests.clone());
         metrics
+    }
+
+    pub(crate) fn count_request(&self, method: &str, resource: String) {
+        self.requests.get_or_create(&RequestLabels { method: method.to_owned(), resource }).inc();
     }
 
     pub(crate) fn count<T>(&self, took: Duration, result: &Result<T, Error>) {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::DatabaseName;
 use kube::ResourceExt;
@@ -10,6 +11,7 @@ use kube::runtime::controller::Action;
 use crate::context::{Context, Guarded};
 use crate::crd::BucketDatabase;
 use crate::error::Error;
+use crate::plan::Verdict;
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
 use crate::reason::Reason;
 use crate::{act, observe, plan, status};
@@ -24,7 +26,17 @@ async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     // Written on failure, too: the status is the first place where a user looks.
     let told = status::publish(&ctx.cluster, &resource, &seen, &verdict, &outcome).await;
     outcome.result?;
-    Ok(Action::requeue(plan.look_again.min(told?)))
+    let asked = plan.look_again.min(told?);
+    Ok(Action::requeue(if verdict == (Verdict::Serving { but: None }) { rest(asked, ctx.known().len()) } else { asked }))
+}
+
+/// How many Secrets a look reads that finds nothing to do: the store's credentials and the connection Secret.
+const READS: u64 = 2;
+
+/// When to look again at a database that lacks nothing. Looks that only read Secrets again come less often the more resources there are, so
+/// that all of them together ask the API server about once a second. A store that refuses the credentials is reported by the host at once.
+fn rest(asked: Duration, resources: usize) -> Duration {
+    if asked < LOOK_AGAIN { asked } else { asked.max(Duration::from_secs(READS * resources as u64)) }
 }
 
 /// The resource, or what is left of one that does not parse: its metadata are enough to say so, and to let it go.
@@ -61,4 +73,16 @@ pub(crate) fn after_failure(resource: Arc<Guarded>, error: &Error, ctx: Arc<Cont
 /// The engine's name of a resource, also of one that does not parse.
 pub(crate) fn name_of(resource: &Guarded) -> DatabaseName {
     DatabaseName::new(resource.namespace().unwrap_or_default(), resource.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_many_resources_are_read_less_often_and_nothing_else_waits_longer() {
+        for (asked, resources, pauses) in [(300, 0, 300), (300, 150, 300), (300, 1000, 2000), (299, 1000, 299), (2, 1_000_000, 2)] {
+            assert_eq!(rest(Duration::from_secs(asked), resources), Duration::from_secs(pauses), "{asked} {resources}");
+        }
+    }
 }

@@ -79,7 +79,8 @@ pub struct Encryption {
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
     /// A Secret in this namespace with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`, if there is one), or with
-    /// `R2_ACCESS_KEY_ID` and `R2_SECRET_ACCESS_KEY`. A changed Secret is noticed within five minutes.
+    /// `R2_ACCESS_KEY_ID` and `R2_SECRET_ACCESS_KEY`. A changed Secret is noticed within five
+    /// minutes (later among more than 150 resources), and at once when the store refuses the old keys.
     pub secret_ref: SecretRef,
 }
 

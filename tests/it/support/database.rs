@@ -105,6 +105,6 @@ impl Database {
 }
 
 /// A proxy of the machine has no business between a test and its loopback.
-fn client() -> reqwest::Client {
+pub(super) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::bench::BENCH;
 use super::cluster::Namespace;
-use super::database::Database;
+use super::database::{Database, client};
 use super::store::Account;
 use super::wait::{LIMIT, until};
 
@@ -68,9 +68,13 @@ impl Program {
             Signal::Term => "TERM",
             Signal::Int => "INT",
         };
-        let pid = self.child.id().expect("nobody has waited for it yet");
+        let pid = self.pid();
         assert!(Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap().success());
         self.exit().await.0
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("nobody has waited for it yet")
     }
 
     /// Waits until it ends by itself: how, and what it printed.
@@ -123,6 +127,13 @@ impl Operator {
         let mut program = Program::start(&arguments.map(OsStr::new));
         let ready: Ready = program.ready().await;
         Self { program, api: ready.api }
+    }
+
+    /// How many requests it has sent to the API server so far, watches included.
+    pub(crate) async fn requests(&self) -> u64 {
+        let metrics = client().get(format!("{}/metrics", self.api)).send().await.unwrap().text().await.unwrap();
+        let counts = metrics.lines().filter(|line| line.starts_with("buckethead_kubernetes_requests_total{"));
+        counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
     }
 
     /// Ends it as Kubernetes does; it must say that everything was saved.
