@@ -131,7 +131,7 @@ async fn many(report: &mut Report) {
     settled(&operator).await;
     let (requests_before, busy_before) = (operator.requests().await, busy(operator.program.pid()));
     pause(REST).await;
-    let (asked, busy) = (operator.requests().await - requests_before, busy(operator.program.pid()) - busy_before);
+    let (asked, busy) = (operator.requests().await - requests_before, busy(operator.program.pid()).saturating_sub(busy_before));
     report.alone("1,000 resources at rest: requests to the API server", "1/s", asked as f64 / REST.as_secs_f64(), Bound::AtMost(1.0));
     report.alone("1,000 resources at rest: of a core", "%", 100.0 * busy.as_secs_f64() / REST.as_secs_f64(), Bound::AtMost(2.0));
     operator.end().await;
