@@ -106,6 +106,7 @@ fn word(state: &DatabaseState) -> &'static str {
         DatabaseState::Open(_) => "open",
         DatabaseState::Failed { .. } => "failed",
         DatabaseState::Closing => "closing",
+        DatabaseState::Suspended { .. } => "suspended",
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     DatabaseOpening,
     DatabaseFailed,
     DatabaseClosing,
+    DatabaseSuspended,
     Fenced,
     NoSuchBranch,
     BranchExists,
@@ -84,6 +85,7 @@ impl Kind {
             Self::DatabaseOpening => (S::SERVICE_UNAVAILABLE, "database-opening", "The database is being restored"),
             Self::DatabaseFailed => (S::SERVICE_UNAVAILABLE, "database-failed", "The database could not be opened"),
             Self::DatabaseClosing => (S::SERVICE_UNAVAILABLE, "database-closing", "The database is being closed"),
+            Self::DatabaseSuspended => (S::SERVICE_UNAVAILABLE, "database-suspended", "The database is suspended"),
             Self::Fenced => (S::CONFLICT, "fenced", "Somebody else took the branch over"),
             Self::NoSuchBranch => (S::NOT_FOUND, "no-such-branch", "There is no such branch"),
             Self::BranchExists => (S::CONFLICT, "branch-exists", "There is such a branch already"),
@@ -131,6 +133,8 @@ impl Kind {
         match self {
             Self::SqlBusy | Self::DatabaseOpening => Some("1"),
             Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull => Some("5"),
+            // Somebody resumes it, at no known time: now and then is enough.
+            Self::DatabaseSuspended => Some("60"),
             _ => None,
         }
     }
@@ -252,6 +256,7 @@ impl From<&Error> for Problem {
                 NotServed::Opening => Kind::DatabaseOpening,
                 NotServed::Failed => Kind::DatabaseFailed,
                 NotServed::Closing => Kind::DatabaseClosing,
+                NotServed::Suspended => Kind::DatabaseSuspended,
             },
             Error::Bucket { source, .. } => bucket_kind(source),
             Error::Fenced { .. } => Kind::Fenced,

@@ -117,7 +117,7 @@ impl Server {
             match host.state(&name) {
                 State::Open(_) => break,
                 State::Failed { error, .. } => panic!("{error}"),
-                State::Absent | State::Opening | State::Closing => drop(changes.recv().await),
+                State::Absent | State::Opening | State::Closing | State::Suspended { .. } => drop(changes.recv().await),
             }
         }
         Self::of(host, guard, Some((store, root)))

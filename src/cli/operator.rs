@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{Metrics, OperatorOptions};
+use controller::{AfterStep, Metrics, OperatorOptions};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{Host, HostOptions, SqlPool, SystemClock};
 use prometheus_client::registry::Registry;
@@ -101,6 +101,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         concurrency: OperatorOptions::CONCURRENCY,
         clock: Arc::new(SystemClock),
         metrics,
+        after_step: AfterStep::default(),
         ready: ready.clone(),
     };
     let guard = api::Guard::Operator;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use engine::{Epoch, Flush, Host};
-use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
+use kube::{Resource as _, ResourceExt};
 use rand::RngCore as _;
 
 use crate::context::{Cluster, Context};
 use crate::crd::BucketDatabase;
 use crate::error::Error;
+use crate::events;
 use crate::memory::Memory;
 use crate::objects::{self, FIELD_MANAGER, Token};
-use crate::plan::{Step, name_of};
+use crate::plan::{Step, StepKind, name_of};
 
 /// How far the steps came.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]
     let mut outcome = Outcome { flushed: None, let_go: false, result: Ok(()) };
     for step in steps {
         let done = match step {
-            Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } => {
+            Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) => {
                 on_cluster(&ctx.cluster, resource, step).await
             }
             step => on_host(&ctx.host, &ctx.cluster.memory, resource, step).await,
@@ -42,8 +43,12 @@ pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]
         match step {
             Step::Flush { request } => outcome.flushed = Some(request.clone()),
             Step::RemoveFinalizer => outcome.let_go = true,
+            Step::Suspend(_) => ctx.free(&resource.spec),
             _ => {}
         }
+        let step = StepKind::from(step).as_str();
+        ctx.cluster.options.metrics.count_step(step);
+        ctx.cluster.options.after_step.tell(name_of(resource), step).await;
     }
     outcome
 }
@@ -83,8 +88,14 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
             let lost = host.abandon(&name);
             tracing::warn!(database = %name, lost, "given up, as its annotation asks for");
         }
+        Step::Suspend(config) => {
+            host.suspend((**config).clone()).await.map_err(Error::Engine)?;
+            memory.update(resource, |known| known.applied = Some((**config).clone()));
+        }
         Step::Forget => host.forget(&name),
-        Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } => {}
+        Step::DeleteBranch { config, name } => host.delete_own_branch(config, name).await.map_err(Error::Deletion)?,
+        Step::DeleteRest(config) => host.delete_rest(config).await.map_err(Error::Deletion)?,
+        Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) => {}
     }
     Ok(())
 }
@@ -95,14 +106,21 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
         Step::AddFinalizer => patch(cluster, resource, &objects::add_finalizer(resource), "adding the finalizer").await,
         Step::RemoveFinalizer => let_go(cluster, resource).await,
         Step::EnsureConnectionSecret { token } => ensure_connection_secret(cluster, resource, &token.clone().unwrap_or_else(draw)).await,
+        Step::Tell(notice) => {
+            events::publish(&cluster.recorder, &resource.object_ref(&()), vec![notice.clone()]).await;
+            Ok(())
+        }
         Step::CreateBranch { .. }
         | Step::SwitchBranch { .. }
         | Step::Open(_)
         | Step::Reconfigure(_)
         | Step::Flush { .. }
         | Step::Close
+        | Step::Suspend(_)
         | Step::Abandon
-        | Step::Forget => Ok(()),
+        | Step::Forget
+        | Step::DeleteBranch { .. }
+        | Step::DeleteRest(_) => Ok(()),
     }
 }
 

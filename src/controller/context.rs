@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Clock, Host};
+use engine::{Clock, DatabaseName, Host};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use url::Url;
 
-use crate::crd::BucketDatabase;
+use crate::crd::{BucketDatabase, BucketDatabaseSpec};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::objects::FIELD_MANAGER;
+use crate::watch::waiting_for;
 
 /// A resource as it arrives: one that does not parse must not end the watch of the others.
 pub(crate) type Guarded = DeserializeGuard<BucketDatabase>;
@@ -37,6 +39,8 @@ pub struct OperatorOptions {
     pub clock: Arc<dyn Clock>,
     /// Where is counted.
     pub metrics: Metrics,
+    /// Hears of each step that is done.
+    pub after_step: AfterStep,
     /// Becomes true once all watches are synced.
     pub ready: watch::Sender<bool>,
 }
@@ -48,10 +52,43 @@ impl OperatorOptions {
     pub const CONCURRENCY: u16 = 16;
 }
 
+/// Hears of each step of a resource that is done, by its name. What it returns is awaited before the next step of that resource begins.
+#[derive(Clone)]
+pub struct AfterStep(Arc<dyn Fn(DatabaseName, &'static str) -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl AfterStep {
+    /// One that does something.
+    pub fn new(told: impl Fn(DatabaseName, &'static str) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+
+    pub(crate) fn tell(&self, database: DatabaseName, step: &'static str) -> BoxFuture<'static, ()> {
+        (self.0)(database, step)
+    }
+}
+
+impl Default for AfterStep {
+    /// Writes it into the log, for whoever looks into what happened.
+    fn default() -> Self {
+        Self::new(|database, step| {
+            tracing::debug!(%database, step, "done");
+            Box::pin(std::future::ready(()))
+        })
+    }
+}
+
+impl std::fmt::Debug for AfterStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AfterStep(…)")
+    }
+}
+
 /// What all reconciliations share.
 pub(crate) struct Context {
     pub(crate) host: Arc<Host>,
     pub(crate) cluster: Cluster,
+    /// Names of resources that may get the place that they waited for.
+    pub(crate) freed: broadcast::Sender<DatabaseName>,
     /// What each watch has seen.
     pub(crate) stores: Vec<Store<Guarded>>,
 }
@@ -60,6 +97,14 @@ impl Context {
     /// Every resource that is known.
     pub(crate) fn known(&self) -> Vec<Arc<Guarded>> {
         self.stores.iter().flat_map(Store::state).collect()
+    }
+
+    /// Those that have to do with this database are looked at: somebody made room.
+    pub(crate) fn free(&self, spec: &BucketDatabaseSpec) {
+        for waiting in waiting_for(spec, &self.known()) {
+            // Without a receiver the controllers have ended, and nobody waits any more.
+            let _ = self.freed.send(waiting);
+        }
     }
 }
 

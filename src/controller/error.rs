@@ -20,6 +20,9 @@ pub enum Error {
     /// A branch could not be made or switched to.
     #[error(transparent)]
     Branch(Arc<engine::Error>),
+    /// An object that goes with its resource could not be deleted.
+    #[error(transparent)]
+    Deletion(Arc<engine::Error>),
     /// A watch of the operator ended: nothing would be noticed any more.
     #[error("the watch of BucketDatabases ended")]
     WatchEnded,
@@ -52,7 +55,7 @@ impl Error {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Cluster { .. } => "cluster",
-            Self::Engine(error) | Self::Branch(error) => error.kind(),
+            Self::Engine(error) | Self::Branch(error) | Self::Deletion(error) => error.kind(),
             Self::WatchEnded => "watch-ended",
             Self::Folder { .. } => "folder",
         }

@@ -23,18 +23,18 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    fn normal(reason: &str, note: &str) -> Self {
+    pub(crate) fn normal(reason: &str, note: &str) -> Self {
         Self { is_warning: false, reason: reason.to_owned(), note: note.to_owned() }
     }
 
-    fn warning(reason: &str, note: &str) -> Self {
+    pub(crate) fn warning(reason: &str, note: &str) -> Self {
         Self { is_warning: true, reason: reason.to_owned(), note: note.to_owned() }
     }
 }
 
 /// What happened between two statuses.
 pub(crate) fn between(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Vec<Notice> {
-    [restored(previous, next), uploads(previous, next), trouble(previous, next), final_flush(previous, next)]
+    [restored(previous, next), uploads(previous, next), trouble(previous, next), final_flush(previous, next), suspended(previous, next)]
         .into_iter()
         .flatten()
         .collect()
@@ -74,7 +74,9 @@ fn trouble(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Opti
 }
 
 fn hindrance(status: &BucketDatabaseStatus) -> Option<&Condition> {
-    let is_work = |condition: &&Condition| [Reason::Restoring.as_str(), Reason::Closing.as_str()].contains(&condition.reason.as_str());
+    let is_work = |condition: &&Condition| {
+        [Reason::Restoring, Reason::Closing, Reason::Suspending].map(Reason::as_str).contains(&condition.reason.as_str())
+    };
     find(status, STALLED).or_else(|| find(status, RECONCILING)).filter(|condition| !is_work(condition))
 }
 
@@ -82,6 +84,12 @@ fn final_flush(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> 
     let now = unsaved(next)?;
     let is_told = unsaved(previous).is_some_and(|before| before.reason == now.reason);
     (!is_told).then(|| Notice::warning("FinalFlushFailed", &now.message))
+}
+
+fn suspended(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let rests = |status| find(status, READY).filter(|ready| ready.reason == Reason::Suspended.as_str());
+    let now = rests(next)?;
+    rests(previous).is_none().then(|| Notice::normal(&now.reason, &now.message))
 }
 
 /// `Ready` of a resource that is being deleted and could not be saved so far.

@@ -90,6 +90,8 @@ pub(crate) fn seen() -> Observed {
         hosted: State::Absent,
         made: std::collections::BTreeSet::new(),
         rival: None,
+        neighbours: Vec::new(),
+        remains: None,
         connection: Connection::Current,
         said: None,
         troubled_since: None,

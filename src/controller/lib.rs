@@ -36,8 +36,9 @@ mod status;
 mod watch;
 
 pub use client::client;
-pub use context::OperatorOptions;
+pub use context::{AfterStep, OperatorOptions};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use operator::run;
+pub use plan::step_names;
 pub use resolve::Defaults;

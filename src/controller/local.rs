@@ -282,6 +282,9 @@ impl Local {
             return;
         }
         self.due.insert(name.clone(), self.looks.clock.now() + looked.look_again);
+        if looked.freed {
+            self.poke_all();
+        }
         if self.again.remove(name) {
             self.poke(name);
         }
@@ -305,11 +308,13 @@ impl Local {
     }
 
     fn tell_all_ready(&mut self) {
-        let declared: BTreeSet<DatabaseName> = self.desired.resources().keys().cloned().collect();
-        if declared != self.ready {
+        // A suspended one is as it should be, and no request reaches it.
+        let served = || self.desired.resources().iter().filter(|(_, resource)| !resource.spec.suspend);
+        let declared: BTreeSet<DatabaseName> = served().map(|(name, _)| name.clone()).collect();
+        if !declared.is_subset(&self.ready) {
             self.told_ready = None;
         } else if self.told_ready.as_ref() != Some(&declared) {
-            let databases = self.desired.resources().iter().map(|(name, resource)| (name.clone(), resource.spec.bucket.clone())).collect();
+            let databases = served().map(|(name, resource)| (name.clone(), resource.spec.bucket.clone())).collect();
             self.told_ready = Some(declared);
             self.tell(LocalEvent::AllReady { databases });
         }

@@ -21,6 +21,11 @@ struct RequestLabels {
     resource: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+}
+
 /// Clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -28,6 +33,7 @@ pub struct Metrics {
     failures: Family<FailureLabels, Counter>,
     duration: Histogram,
     requests: Family<RequestLabels, Counter>,
+    steps: Family<StepLabels, Counter>,
 }
 
 impl Metrics {
@@ -38,16 +44,22 @@ impl Metrics {
             failures: Family::default(),
             duration: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
             requests: Family::default(),
+            steps: Family::default(),
         };
         registry.register("buckethead_reconciles", "Reconciliations of BucketDatabases", metrics.reconciles.clone());
         registry.register("buckethead_reconcile_failures", "Reconciliations that failed, by kind", metrics.failures.clone());
         registry.register_with_unit("buckethead_reconcile_duration", "How long they took", Unit::Seconds, metrics.duration.clone());
         registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included", metrics.requests.clone());
+        registry.register("buckethead_controller_steps", "Steps that were carried out, by name", metrics.steps.clone());
         metrics
     }
 
     pub(crate) fn count_request(&self, method: &str, resource: String) {
         self.requests.get_or_create(&RequestLabels { method: method.to_owned(), resource }).inc();
+    }
+
+    pub(crate) fn count_step(&self, step: &'static str) {
+        self.steps.get_or_create(&StepLabels { step }).inc();
     }
 
     pub(crate) fn count<T>(&self, took: Duration, result: &Result<T, Error>) {

@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::Secret;
 use crate::context::{Cluster, Context};
 use crate::crd::{BucketDatabase, unsupported};
 use crate::objects::{self, Token};
-use crate::plan::{Connection, Observed, name_of};
+use crate::plan::{Connection, Observed, name_of, wants_survey};
 use crate::problem::Problem;
 use crate::reason::Reason;
 use crate::resolve::{Defaults, SecretData, Secrets, resolve};
-use crate::rival::rival;
+use crate::rival::{gives_way, neighbours, rival};
 use crate::status;
 
 /// Looks at everything that the plan asks for. `broken` is what keeps the resource from being read.
@@ -26,13 +26,22 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
     };
     let known = ctx.known();
     let status = remembered.status.or_else(|| resource.status.clone()).unwrap_or_default();
+    let others = || known.iter().filter_map(|other| other.0.as_ref().ok());
+    let hosted = ctx.host.state(&name);
+    let reaching = config.as_ref().ok().or(remembered.applied.as_ref()).filter(|_| wants_survey(resource, &hosted));
+    let remains = match reaching {
+        Some(config) => Some(ctx.host.survey(config).await),
+        None => None,
+    };
     Observed {
         now: ctx.cluster.options.clock.wall(),
         config,
         applied: remembered.applied,
         made: remembered.made,
-        hosted: ctx.host.state(&name),
-        rival: rival(resource, known.iter().filter_map(|other| other.0.as_ref().ok())),
+        hosted,
+        rival: rival(resource, others()).filter(|rival| !gives_way(&ctx.host.state(rival), resource)),
+        neighbours: neighbours(resource, others()),
+        remains,
         connection,
         said: remembered.said,
         troubled_since: status::troubled_since(&status),
@@ -43,7 +52,8 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
 /// What the spec and its Secrets ask for, and how the connection Secret stands.
 async fn wanted(cluster: &Cluster, resource: &BucketDatabase) -> (Result<engine::DatabaseConfig, Problem>, Connection) {
     let refused = unsupported(&resource.spec);
-    if !refused.is_empty() {
+    // To be deleted nothing needs to be understood but where it lies.
+    if !refused.is_empty() && resource.metadata.deletion_timestamp.is_none() {
         return (Err(Problem::unsupported(&refused)), Connection::Unknown);
     }
     match read(cluster, resource).await {

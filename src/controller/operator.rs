@@ -29,26 +29,21 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
     }
     let (watches, gone) = watch::watches(&client, &options.namespaces);
     let stores = watches.iter().map(|watch| watch.store.clone()).collect();
-    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), stores });
     let freed = broadcast::Sender::new(FREED_KEPT);
+    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores });
     let stop = shutdown.child_token();
-    let controllers: Vec<_> = watches.into_iter().map(|watch| control(Arc::clone(&ctx), watch, &freed, stop.clone())).collect();
+    let controllers: Vec<_> = watches.into_iter().map(|watch| control(Arc::clone(&ctx), watch, stop.clone())).collect();
     let looks = async {
         join_all(controllers).await;
         stop.cancel();
     };
-    tokio::join!(looks, announce(&ctx, &stop), watch::follow_gone(Arc::clone(&ctx), gone, freed.clone(), stop.clone()));
+    tokio::join!(looks, announce(&ctx, &stop), watch::follow_gone(Arc::clone(&ctx), gone, stop.clone()));
     if shutdown.is_cancelled() { Ok(()) } else { Err(Error::WatchEnded) }
 }
 
 /// Looks at the resources of one watch.
-fn control(
-    ctx: Arc<Context>,
-    watch: Watch,
-    freed: &broadcast::Sender<engine::DatabaseName>,
-    stop: CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
-    let pokes = watch::pokes(&ctx.host, freed, &watch.store);
+fn control(ctx: Arc<Context>, watch: Watch, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+    let pokes = watch::pokes(&ctx.host, &ctx.freed, &watch.store);
     Controller::for_stream(watch.touched, watch.store)
         .with_config(Config::default().concurrency(ctx.cluster.options.concurrency).debounce(problem::DEBOUNCE))
         .reconcile_on(pokes)

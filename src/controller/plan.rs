@@ -2,19 +2,28 @@
 //!
 //! Owns: every decision of the controller. Does no I/O, reads no clock, draws no random number.
 //! Invariants: commits that are not in the bucket are given up only where the annotation `force-delete` names the resource's UID; the
-//! finalizer stays while the host holds such commits; nothing is opened that another resource serves.
+//! finalizer stays while the host holds such commits, and while objects are left that `deletionPolicy: Delete` removes; nothing is opened
+//! that another resource serves.
+
+mod deletion;
+mod suspension;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, State, WallTime};
+use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, Remains, State, WallTime};
 use kube::ResourceExt;
 
 use crate::crd::{BranchSpec, BucketDatabase};
 use crate::error::Error;
+use crate::events::Notice;
 use crate::objects::Token;
 use crate::problem::{self, LOOK_AGAIN, Problem};
 use crate::reason::Reason;
+use crate::rival::Neighbour;
+
+pub(crate) use deletion::wants_survey;
 
 /// Keeps a deleted resource until its last flush is done.
 pub(crate) const FINALIZER: &str = "buckethead.dev/final-flush";
@@ -42,6 +51,10 @@ pub(crate) struct Observed {
     pub(crate) made: BTreeSet<BranchName>,
     /// An older resource that declares the same place.
     pub(crate) rival: Option<DatabaseName>,
+    /// Other resources on other branches of this database, or on the same.
+    pub(crate) neighbours: Vec<Neighbour>,
+    /// What there is of the database in its bucket; only looked for where [`wants_survey`] asks for it and there are credentials.
+    pub(crate) remains: Option<Result<Remains, Arc<engine::Error>>>,
     /// The connection Secret.
     pub(crate) connection: Connection,
     /// What was said after the last look of this process.
@@ -69,7 +82,8 @@ pub(crate) enum Connection {
 }
 
 /// One thing to do. Steps are done in order, and the first that fails ends them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, strum::EnumDiscriminants)]
+#[strum_discriminants(name(StepKind), vis(pub(crate)), derive(strum::EnumIter, strum::IntoStaticStr))]
 pub(crate) enum Step {
     /// Keep the resource until the last flush.
     AddFinalizer,
@@ -103,10 +117,23 @@ pub(crate) enum Step {
     },
     /// Flush, then drop.
     Close,
+    /// Flush, release, and keep as suspended.
+    Suspend(Box<DatabaseConfig>),
     /// Drop without a flush.
     Abandon,
-    /// Forget a failed open.
+    /// Forget a failed open, or a suspended database.
     Forget,
+    /// Delete a branch that this resource made, `main` as well.
+    DeleteBranch {
+        /// Where the database lies.
+        config: Box<DatabaseConfig>,
+        /// The branch.
+        name: BranchName,
+    },
+    /// Delete what is left besides the branches.
+    DeleteRest(Box<DatabaseConfig>),
+    /// Say it in an event: afterwards there is no status that could.
+    Tell(Notice),
     /// Let the deleted resource go.
     RemoveFinalizer,
 }
@@ -128,6 +155,13 @@ pub(crate) enum Verdict {
         /// What keeps it from ending.
         but: Option<Problem>,
     },
+    /// It is on its way into suspension.
+    Suspending {
+        /// It still answers requests if that fails.
+        serves: bool,
+    },
+    /// It rests: everything is in the bucket.
+    Suspended,
 }
 
 impl Verdict {
@@ -138,14 +172,16 @@ impl Verdict {
             // Those of uploads are in the host's facts.
             Err(Error::Engine(error)) => match self {
                 Self::Closing { .. } => return Self::Closing { but: Some(unsaved_because(resource, error)) },
+                Self::Suspending { serves } => return suspension::failed(resource, serves, error),
                 other => return other,
             },
+            Err(Error::Deletion(error)) => deletion::failed(resource, error),
             Err(Error::Branch(error)) => Problem::of(&name_of(resource), error),
             Err(error) => Problem::passing(Reason::ClusterRequestFailed, error.with_source()),
         };
         match self {
-            Self::Serving { .. } => Self::Serving { but: Some(problem) },
-            Self::Restoring | Self::Failed(_) => Self::Failed(problem),
+            Self::Serving { .. } | Self::Suspending { serves: true } => Self::Serving { but: Some(problem) },
+            Self::Restoring | Self::Failed(_) | Self::Suspending { serves: false } | Self::Suspended => Self::Failed(problem),
             Self::Closing { .. } => Self::Closing { but: Some(problem) },
         }
     }
@@ -181,6 +217,7 @@ fn serve(resource: &BucketDatabase, seen: &Observed) -> Plan {
             look_again: AT_ONCE,
             verdict: as_it_is(resource, seen),
         },
+        _ if resource.spec.suspend => suspension::suspend(seen),
         (_, Err(problem)) => refuse(resource, seen, problem),
         (_, Ok(config)) => host(resource, seen, config),
     }
@@ -191,7 +228,8 @@ fn as_it_is(resource: &BucketDatabase, seen: &Observed) -> Verdict {
     match &seen.hosted {
         State::Open(_) => Verdict::Serving { but: None },
         State::Failed { error, .. } => Verdict::Failed(Problem::of(&name_of(resource), error)),
-        State::Absent | State::Opening | State::Closing => restoring(seen),
+        State::Suspended { released: true, .. } if resource.spec.suspend => Verdict::Suspended,
+        State::Absent | State::Opening | State::Closing | State::Suspended { .. } => restoring(seen),
     }
 }
 
@@ -199,7 +237,8 @@ fn as_it_is(resource: &BucketDatabase, seen: &Observed) -> Verdict {
 fn restoring(seen: &Observed) -> Verdict {
     match &seen.said {
         Some(failed @ Verdict::Failed(_)) => failed.clone(),
-        Some(Verdict::Serving { .. } | Verdict::Restoring | Verdict::Closing { .. }) | None => Verdict::Restoring,
+        Some(Verdict::Serving { .. } | Verdict::Restoring | Verdict::Closing { .. } | Verdict::Suspending { .. } | Verdict::Suspended)
+        | None => Verdict::Restoring,
     }
 }
 
@@ -209,14 +248,20 @@ fn refuse(resource: &BucketDatabase, seen: &Observed, problem: &Problem) -> Plan
     match &seen.hosted {
         State::Open(_) => Plan { steps: asked_flush(resource, seen), look_again, verdict: Verdict::Serving { but: Some(problem.clone()) } },
         State::Opening => Plan::wait(look_again, restoring(seen)),
-        State::Absent | State::Failed { .. } | State::Closing => Plan::wait(look_again, Verdict::Failed(problem.clone())),
+        State::Absent | State::Failed { .. } | State::Closing | State::Suspended { .. } => {
+            Plan::wait(look_again, Verdict::Failed(problem.clone()))
+        }
     }
 }
 
 fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Plan {
     match &seen.hosted {
-        State::Absent => match &seen.rival {
-            Some(rival) => Plan::wait(LOOK_AGAIN, Verdict::Failed(Problem::held(rival))),
+        State::Absent | State::Suspended { .. } => match &seen.rival {
+            // Nobody reports it if the rival gives way, because it finds that we hold the branch.
+            Some(rival) => {
+                let steps = if matches!(seen.hosted, State::Suspended { .. }) { vec![Step::Forget] } else { Vec::new() };
+                Plan { steps, look_again: growing(seen), verdict: Verdict::Failed(Problem::held(rival)) }
+            }
             None => open(resource, seen, config, Verdict::Restoring),
         },
         State::Failed { error, attempts, at } => match &seen.rival {
@@ -319,12 +364,21 @@ fn leave(resource: &BucketDatabase, seen: &Observed) -> Plan {
     let closing = Verdict::Closing { but: None };
     if is_forced(resource) {
         let mut steps = if matches!(seen.hosted, State::Absent) { Vec::new() } else { vec![Step::Abandon] };
+        steps.extend(deletion::given_up(resource, seen).map(Step::Tell));
         steps.extend(let_go(resource));
         return Plan { steps, look_again: LOOK_AGAIN, verdict: closing };
     }
     match &seen.hosted {
+        State::Absent if deletion::deletes(resource) => deletion::delete(resource, seen),
+        State::Failed { .. } | State::Suspended { .. } if deletion::deletes(resource) => {
+            Plan { steps: vec![Step::Forget], look_again: AT_ONCE, verdict: closing }
+        }
+        // What an opening puts under way must not arrive after the deletion.
+        State::Opening if deletion::deletes(resource) => Plan::wait(SOON, closing),
         State::Absent => Plan { steps: let_go(resource), look_again: LOOK_AGAIN, verdict: closing },
-        State::Failed { .. } => Plan { steps: [vec![Step::Forget], let_go(resource)].concat(), look_again: LOOK_AGAIN, verdict: closing },
+        State::Failed { .. } | State::Suspended { .. } => {
+            Plan { steps: [vec![Step::Forget], let_go(resource)].concat(), look_again: LOOK_AGAIN, verdict: closing }
+        }
         State::Open(facts) => {
             Plan { steps: vec![Step::Close], look_again: AT_ONCE, verdict: Verdict::Closing { but: unsaved(resource, facts) } }
         }
@@ -368,6 +422,18 @@ fn until(now: WallTime, at: WallTime, pause: Duration) -> Duration {
 /// From one moment to another; zero if it lies ahead.
 pub(crate) fn elapsed(from: WallTime, to: WallTime) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}
+
+/// The names of all steps that there are.
+pub fn step_names() -> impl Iterator<Item = &'static str> {
+    <StepKind as strum::IntoEnumIterator>::iter().map(StepKind::as_str)
+}
+
+impl StepKind {
+    /// For metrics, and for whoever is told that a step is done.
+    pub(crate) fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 fn has_finalizer(resource: &BucketDatabase) -> bool {

@@ -95,6 +95,12 @@ impl Problem {
                     "there is no branch {branch}: name it in spec.branches with the branch it comes from, or create it; it is looked for again"
                 ),
             ),
+            Error::BranchDeleted { branch, .. } if branch.is_main() => Self::stuck(
+                reason,
+                "the database at spec.key was deleted, with the resource that made it: give this one another spec.key, or restore it from a version of the \
+                 objects that the bucket keeps. To begin anew under this key, once nobody who had the old one runs any more, delete the object \
+                 `<key>.head/main.json`",
+            ),
             Error::BranchDeleted { branch, .. } => Self::stuck(
                 reason,
                 format!("branch {branch} was deleted, and its name cannot be used again: remove it from spec.branches and spec.branch"),
@@ -203,9 +209,14 @@ fn accept(database: &DatabaseName, etag: &Etag) -> String {
 
 /// The command that gives up what is not in the bucket.
 pub(crate) fn force_delete(database: &DatabaseName, uid: Option<&str>) -> String {
+    format!("`{}` gives up what is not saved", force_delete_command(database, uid))
+}
+
+/// The command that lets a deleted resource go, come what may.
+pub(crate) fn force_delete_command(database: &DatabaseName, uid: Option<&str>) -> String {
     let asked = || format!("$(kubectl get bdb {} -n {} -o jsonpath={{.metadata.uid}})", database.name(), database.namespace());
     let uid = uid.map_or_else(asked, str::to_owned);
-    format!("`{}` gives up what is not saved", annotate(database, FORCE_DELETE, &uid))
+    annotate(database, FORCE_DELETE, &uid)
 }
 
 fn annotate(database: &DatabaseName, annotation: &str, value: &str) -> String {

@@ -45,6 +45,10 @@ reasons! {
     OutsideSnapshotKept,
     /// The resource is being deleted; the final flush is under way.
     Closing,
+    /// It is being saved, and then suspended.
+    Suspending,
+    /// It rests: everything is in the bucket, and nothing is served.
+    Suspended,
     /// The resource does not parse, or holds a value that cannot be.
     InvalidSpec,
     /// A field is set whose part is not built yet.

@@ -161,7 +161,11 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
         },
         files: files(spec)?,
         limits: limits(spec),
-        access: access(spec, secrets, defaults)?,
+        access: match access(spec, secrets, defaults) {
+            // Nobody asks it any more, and its Secrets may be gone already.
+            Err(_) if resource.metadata.deletion_timestamp.is_some() => Access::Tokens(Vec::new()),
+            access => access?,
+        },
         branches_by_api: spec.api.branches == BranchControl::Write,
         cluster: defaults.cluster.clone().or_else(|| resource.metadata.uid.clone()).unwrap_or_default(),
         take_over: take_over(resource)?,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tower_test::mock;
 use url::Url;
 
-use crate::context::{Cluster, OperatorOptions};
+use crate::context::{AfterStep, Cluster, OperatorOptions};
 use crate::metrics::Metrics;
 
 /// What a test expects to be asked.
@@ -32,6 +32,7 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         concurrency: OperatorOptions::CONCURRENCY,
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),
+        after_step: AfterStep::default(),
         ready: watch::Sender::new(false),
     };
     (Cluster::new(Client::new(service, "default"), options), Scripted { handle })

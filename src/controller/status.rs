@@ -85,7 +85,7 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
     let generation = resource.metadata.generation;
     let facts = match &seen.hosted {
         State::Open(facts) => Some(facts),
-        State::Absent | State::Opening | State::Failed { .. } | State::Closing => None,
+        State::Absent | State::Opening | State::Failed { .. } | State::Closing | State::Suspended { .. } => None,
     };
     let found = View::new(resource, said.verdict, facts).findings();
     let mut status = BucketDatabaseStatus {
@@ -99,6 +99,12 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
     };
     if let Some(facts) = facts {
         take_over(&mut status, facts);
+    }
+    if let State::Suspended { last_snapshot: Some(last), .. } = &seen.hosted {
+        status.txid = Some(last.txid);
+        status.size = Some(last.size.into());
+        status.last_snapshot = Some(snapshot(last));
+        status.durable_time = status.durable_time.max(Some(whole_seconds(last.time)));
     }
     if let Some(request) = said.flushed {
         status.last_handled = Some(LastHandled { flush: Some(request.to_owned()), ..status.last_handled.unwrap_or_default() });
@@ -161,6 +167,8 @@ impl<'a> View<'a> {
             }
             Verdict::Restoring => finding(READY, Truth::Unknown, Reason::Restoring, RESTORING),
             Verdict::Closing { but: None } => finding(READY, Truth::False, Reason::Closing, CLOSING),
+            Verdict::Suspending { .. } => finding(READY, Truth::False, Reason::Suspending, SUSPENDING),
+            Verdict::Suspended => finding(READY, Truth::False, Reason::Suspended, self.suspended()),
             Verdict::Failed(problem) | Verdict::Closing { but: Some(problem) } => {
                 finding(READY, Truth::False, problem.reason, &problem.message)
             }
@@ -171,17 +179,23 @@ impl<'a> View<'a> {
         match self.verdict {
             Verdict::Restoring => Some(finding(RECONCILING, Truth::True, Reason::Restoring, RESTORING)),
             Verdict::Closing { .. } => Some(finding(RECONCILING, Truth::True, Reason::Closing, CLOSING)),
+            Verdict::Suspending { .. } => Some(finding(RECONCILING, Truth::True, Reason::Suspending, SUSPENDING)),
             Verdict::Serving { but: Some(problem) } | Verdict::Failed(problem) if !problem.stuck => {
                 Some(finding(RECONCILING, Truth::True, problem.reason, &problem.message))
             }
-            Verdict::Serving { .. } | Verdict::Failed(_) => None,
+            Verdict::Serving { .. } | Verdict::Failed(_) | Verdict::Suspended => None,
         }
     }
 
     fn stalled(&self) -> Option<Finding> {
         let problem = match self.verdict {
             Verdict::Serving { but: Some(problem) } | Verdict::Failed(problem) if problem.stuck => Some(problem),
-            Verdict::Serving { .. } | Verdict::Failed(_) | Verdict::Restoring | Verdict::Closing { .. } => None,
+            Verdict::Serving { .. }
+            | Verdict::Failed(_)
+            | Verdict::Restoring
+            | Verdict::Closing { .. }
+            | Verdict::Suspending { .. }
+            | Verdict::Suspended => None,
         };
         problem.map(|problem| finding(STALLED, Truth::True, problem.reason, &problem.message))
     }
@@ -208,6 +222,14 @@ impl<'a> View<'a> {
     }
 
     fn durable(&self) -> Finding {
+        if *self.verdict == Verdict::Suspended {
+            return finding(
+                DURABLE,
+                Truth::True,
+                Reason::Suspended,
+                "everything that was committed is in the bucket, and the branch is released",
+            );
+        }
         let Some(facts) = self.facts else { return self.not_open(DURABLE, Truth::Unknown) };
         match &facts.uploads {
             Uploads::Fine if let Some(outside) = &facts.outside => {
@@ -249,11 +271,23 @@ impl<'a> View<'a> {
             Verdict::Serving { .. } | Verdict::Restoring => finding(type_, truth, Reason::Restoring, RESTORING),
             Verdict::Failed(problem) => finding(type_, truth, problem.reason, &problem.message),
             Verdict::Closing { .. } => finding(type_, truth, Reason::Closing, CLOSING),
+            Verdict::Suspending { .. } => finding(type_, truth, Reason::Suspending, SUSPENDING),
+            Verdict::Suspended => finding(type_, truth, Reason::Suspended, self.suspended()),
         }
+    }
+
+    fn suspended(&self) -> String {
+        format!(
+            "spec.suspend is set: everything is in the bucket, and requests are answered with 503. To resume: `kubectl patch bdb {} -n {} --type merge -p \
+             '{{\"spec\":{{\"suspend\":false}}}}'`",
+            self.name.name(),
+            self.name.namespace()
+        )
     }
 }
 
 const RESTORING: &str = "it is being restored from the bucket, or waits for its turn";
+const SUSPENDING: &str = "spec.suspend is set: a last flush is under way";
 const CLOSING: &str = "the resource is being deleted: the final flush is under way";
 
 /// The finding as a condition; its time is that of the last one of its type if that said the same.

@@ -19,10 +19,10 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Guarded};
-use crate::crd::BucketDatabase;
+use crate::crd::{BucketDatabase, BucketDatabaseSpec};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, doubled};
 use crate::reconcile::name_of;
-use crate::rival::same_place;
+use crate::rival::same_database;
 use crate::{act, plan};
 
 type Touched = BoxStream<'static, Result<Guarded, watcher::Error>>;
@@ -88,20 +88,14 @@ fn reported(names: broadcast::Receiver<DatabaseName>, store: Store<Guarded>) -> 
 
 /// Deals with resources that are gone, until `stop`: those that waited for their place are looked at, and what the host still has of them
 /// (somebody took the finalizer away) is saved and closed.
-pub(crate) async fn follow_gone(
-    ctx: Arc<Context>,
-    mut gone: mpsc::UnboundedReceiver<Guarded>,
-    freed: broadcast::Sender<DatabaseName>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn follow_gone(ctx: Arc<Context>, mut gone: mpsc::UnboundedReceiver<Guarded>, stop: CancellationToken) {
     let mut closings = JoinSet::new();
     while let Some(Some(resource)) = stop.run_until_cancelled(gone.recv()).await {
         let name = name_of(&resource);
         tracing::info!(database = %name, "the resource is gone");
         ctx.cluster.memory.forget(&name);
-        for waiting in waiting_for(&resource, &ctx.known()) {
-            // Without a receiver the controllers have ended, and nobody waits any more.
-            let _ = freed.send(waiting);
+        if let Ok(resource) = &resource.0 {
+            ctx.free(&resource.spec);
         }
         while closings.try_join_next().is_some() {}
         closings.spawn(close_orphan(Arc::clone(&ctx), name, stop.clone()));
@@ -109,10 +103,10 @@ pub(crate) async fn follow_gone(
     closings.join_all().await;
 }
 
-fn waiting_for(gone: &Guarded, known: &[Arc<Guarded>]) -> Vec<DatabaseName> {
-    let Ok(gone) = &gone.0 else { return Vec::new() };
-    let of_same_place = known.iter().filter_map(|other| other.0.as_ref().ok()).filter(|other| same_place(&gone.spec, &other.spec));
-    of_same_place.map(plan::name_of).collect()
+/// Resources that have to do with the database of one that is gone or at rest.
+pub(crate) fn waiting_for(spec: &BucketDatabaseSpec, known: &[Arc<Guarded>]) -> Vec<DatabaseName> {
+    let others = known.iter().filter_map(|other| other.0.as_ref().ok()).filter(|other| same_database(spec, &other.spec));
+    others.map(plan::name_of).collect()
 }
 
 /// Saves and closes what nobody declares any more. Ends when it is closed, or declared again.

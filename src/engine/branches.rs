@@ -227,6 +227,21 @@ pub(crate) async fn delete(heads: &Heads, name: &BranchName, me: &Holder) -> Res
     if name.is_main() {
         return Err(refused(heads, name, "cannot be deleted"));
     }
+    bury(heads, name, me).await
+}
+
+/// Deletes a branch that `me` made and nobody else holds, `main` as well: with the resource that made it the database goes, too.
+pub(crate) async fn delete_own(heads: &Heads, name: &BranchName, me: &Holder) -> Result<(), Error> {
+    match heads.read(name).await?.map(|stored| stored.record.maker) {
+        Some(Some(by)) if by == maker(me) => bury(heads, name, me).await,
+        Some(Some(by)) => Err(refused(heads, name, &format!("was made by {by}, and only that resource deletes it"))),
+        Some(None) | None => Err(refused(heads, name, "does not say who made it, so no resource deletes it")),
+    }
+}
+
+/// First the tombstone, which nothing survives that is still under way, then the objects. Doing it again does no harm: under a tombstone
+/// nobody puts anything.
+async fn bury(heads: &Heads, name: &BranchName, me: &Holder) -> Result<(), Error> {
     let place = Place::of(&heads.key, name);
     let mut found = heads.read(name).await?;
     for _ in 0..TRIES {

@@ -44,6 +44,8 @@ pub enum NotServed {
     Failed,
     /// It is being closed, or was.
     Closing,
+    /// Its resource says that it rests; all of it is in the bucket.
+    Suspended,
 }
 
 /// What the engine answers instead of doing what was asked.
@@ -53,7 +55,7 @@ pub enum Error {
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// The database answers no requests.
-    #[error("{database} is not served: {}", match why { NotServed::Unknown => "there is no such database", NotServed::Opening => "it is being restored", NotServed::Failed => "it could not be opened; its status says why", NotServed::Closing => "it is being closed" })]
+    #[error("{database} is not served: {}", match why { NotServed::Unknown => "there is no such database", NotServed::Opening => "it is being restored", NotServed::Failed => "it could not be opened; its status says why", NotServed::Closing => "it is being closed", NotServed::Suspended => "it is suspended, with all its data in the bucket; set spec.suspend to false to resume it" })]
     NotServed {
         /// Which one.
         database: DatabaseName,

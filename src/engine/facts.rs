@@ -125,4 +125,11 @@ pub enum State {
     },
     /// Its final flush is under way.
     Closing,
+    /// It is not in memory, and answers that it is suspended. Opening it resumes it.
+    Suspended {
+        /// It is known that nothing of ours is under way, and that others may have the branch.
+        released: bool,
+        /// The one of the flush with which the suspension began; unknown to a later process.
+        last_snapshot: Option<SnapshotFacts>,
+    },
 }

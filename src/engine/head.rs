@@ -174,6 +174,11 @@ impl HeadRecord {
         }
     }
 
+    /// The same, made by somebody from nothing.
+    pub(crate) fn made_by(self, me: &Holder) -> Self {
+        Self { maker: Some(maker(me)), ..self }
+    }
+
     /// A name that is reserved for a new branch.
     pub(crate) fn reserved(parent: Parent, maker: Option<String>) -> Self {
         Self { state: HeadState::Creating, released: true, parent: Some(parent), maker, ..Self::found(Epoch::default(), 0) }

@@ -1,9 +1,12 @@
 //! The databases that this process has open.
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
-//! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`).
+//! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
+//! database is suspended (`host/suspension.rs`) and deleted (`host/removal.rs`).
 
 mod branches;
+mod removal;
+mod suspension;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -28,6 +31,7 @@ use crate::facts::{Facts, SnapshotFacts, State};
 use crate::files::{FileSettings, FileStore, Spool};
 use crate::flusher::{Flusher, Settings, Surroundings};
 use crate::head::{Epoch, Holder};
+use crate::heads::Heads;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BucketName, DatabaseName};
 use crate::opening::{Opened, Opener};
@@ -92,6 +96,8 @@ struct Slot {
     next: Option<Held>,
     /// Somebody switched to another branch than the configuration names.
     by_hand: bool,
+    /// Once it is closed it stays here as suspended.
+    rests: bool,
     config: Arc<DatabaseConfig>,
     access: Arc<Access>,
     status: Status,
@@ -105,10 +111,21 @@ struct Held {
 }
 
 enum Status {
-    Opening { number: u64 },
+    Opening {
+        number: u64,
+    },
     Open(Box<Serving>),
-    Failed { error: Arc<Error>, attempts: u32, at: WallTime },
+    Failed {
+        error: Arc<Error>,
+        attempts: u32,
+        at: WallTime,
+    },
     Closing(Box<Serving>, Closed),
+    /// Holds no place against others.
+    Suspended {
+        released: bool,
+        last_snapshot: Option<SnapshotFacts>,
+    },
 }
 
 /// What a close ends in. Whoever asks for a close that is under way awaits the same one.
@@ -159,20 +176,21 @@ impl Host {
         let attempts = {
             let mut slots = self.slots.lock();
             let attempts = match slots.get(&name).map(|slot| &slot.status) {
-                None => 0,
+                None | Some(Status::Suspended { .. }) => 0,
                 Some(Status::Failed { attempts, .. }) => *attempts,
                 Some(Status::Opening { .. } | Status::Open(_) | Status::Closing(..)) => return,
             };
             if let Some(by) = holder(&slots, &held, &name) {
                 let error = Arc::new(Error::HeldElsewhere { database: name.clone(), by });
                 let status = Status::Failed { error, attempts: attempts.saturating_add(1), at: self.options.clock.wall() };
-                slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, config, access, status });
+                slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, rests: false, config, access, status });
                 drop(slots);
                 self.changed(&name);
                 return;
             }
             let status = Status::Opening { number };
-            slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, config: Arc::clone(&config), access, status });
+            let config = Arc::clone(&config);
+            slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, rests: false, config, access, status });
             attempts
         };
         let host = Arc::clone(self);
@@ -216,9 +234,20 @@ impl Host {
                 clock: Arc::clone(&self.options.clock),
                 ..MemoryOptions::new(self.options.sql_pool.clone())
             },
-            me: Holder { cluster: config.cluster.clone(), resource: config.name.to_string(), pod: self.options.pod.clone() },
+            me: self.holder(config),
             held: self.held.lock().get(&config.name).copied(),
         })
+    }
+
+    /// As what this process would hold a branch for a resource.
+    fn holder(&self, config: &DatabaseConfig) -> Holder {
+        Holder { cluster: config.cluster.clone(), resource: config.name.to_string(), pod: self.options.pod.clone() }
+    }
+
+    /// The head records of a database, for who does not open it.
+    fn heads(&self, config: &DatabaseConfig) -> Result<Heads, Error> {
+        let (database, key, put_ids) = (config.name.clone(), config.location.key.clone(), Arc::clone(&self.put_ids));
+        Ok(Heads { database, bucket: self.bucket(config)?, key, put_ids })
     }
 
     async fn probe(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Result<(), Error> {
@@ -360,6 +389,9 @@ impl Host {
     /// What was flushed last is returned; `None` if nothing of this database was ever in the bucket. What has begun goes on when the
     /// future is dropped.
     pub async fn close(self: &Arc<Self>, name: &DatabaseName) -> Result<Option<SnapshotFacts>, Arc<Error>> {
+        if let Some(slot) = self.slots.lock().get_mut(name) {
+            slot.rests = false;
+        }
         match self.begin_to_close(name) {
             Some(closed) => closed.await,
             None => Ok(None),
@@ -373,10 +405,13 @@ impl Host {
             // It may have been abandoned, and even opened anew, in the meantime.
             let is_this = |slot: &&mut Slot| matches!(&slot.status, Status::Closing(closing, _) if closing.is(&serving));
             if let Some(slot) = slots.get_mut(name).filter(is_this) {
-                if result.is_ok() {
-                    slots.remove(name);
-                } else {
-                    slot.status = Status::Open(Box::new(serving));
+                match &result {
+                    Ok(last) if slot.rests => slot.status = Status::Suspended { released: false, last_snapshot: last.clone() },
+                    Ok(_) => drop(slots.remove(name)),
+                    Err(_) => {
+                        slot.rests = false;
+                        slot.status = Status::Open(Box::new(serving));
+                    }
                 }
             }
         }
@@ -402,7 +437,7 @@ impl Host {
             }
             Status::Closing(_, closed) => Some(closed.clone()),
             // Nothing was served from it, so there is nothing to flush; an opening under way finds its slot gone.
-            Status::Opening { .. } | Status::Failed { .. } => {
+            Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => {
                 slots.remove(name);
                 None
             }
@@ -415,14 +450,14 @@ impl Host {
         self.changed(name);
         match dropped.map(|slot| slot.status) {
             Some(Status::Open(serving) | Status::Closing(serving, _)) => serving.database.facts().pending,
-            Some(Status::Opening { .. } | Status::Failed { .. }) | None => false,
+            Some(Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. }) | None => false,
         }
     }
 
-    /// Forgets a failed one.
+    /// Forgets a failed or a suspended one.
     pub fn forget(&self, name: &DatabaseName) {
         let mut slots = self.slots.lock();
-        if slots.get(name).is_some_and(|slot| matches!(slot.status, Status::Failed { .. })) {
+        if slots.get(name).is_some_and(|slot| matches!(slot.status, Status::Failed { .. } | Status::Suspended { .. })) {
             slots.remove(name);
         }
     }
@@ -439,6 +474,9 @@ impl Host {
             }
             Some(Status::Failed { error, attempts, at }) => State::Failed { error: Arc::clone(error), attempts: *attempts, at: *at },
             Some(Status::Closing(..)) => State::Closing,
+            Some(Status::Suspended { released, last_snapshot }) => {
+                State::Suspended { released: *released, last_snapshot: last_snapshot.clone() }
+            }
         }
     }
 
@@ -463,6 +501,7 @@ impl Host {
             Status::Opening { .. } => NotServed::Opening,
             Status::Failed { .. } => NotServed::Failed,
             Status::Closing(..) => NotServed::Closing,
+            Status::Suspended { .. } => NotServed::Suspended,
         };
         Err(Error::NotServed { database: name.clone(), why })
     }
@@ -516,7 +555,7 @@ impl Host {
             .iter()
             .map(|(name, slot)| match &slot.status {
                 Status::Open(serving) | Status::Closing(serving, _) => (serving.database.dirty_since(), name.clone()),
-                Status::Opening { .. } | Status::Failed { .. } => (None, name.clone()),
+                Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => (None, name.clone()),
             })
             .collect();
         names.sort_by_key(|(since, name)| (since.is_none(), *since, name.clone()));
@@ -554,7 +593,8 @@ fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) 
     slots
         .iter()
         .find(|(name, slot)| {
-            *name != but && (slot.place == *held || slot.next.as_ref() == Some(held)) && !matches!(slot.status, Status::Failed { .. })
+            let holds = !matches!(slot.status, Status::Failed { .. } | Status::Suspended { .. });
+            *name != but && (slot.place == *held || slot.next.as_ref() == Some(held)) && holds
         })
         .map(|(name, _)| name.clone())
 }

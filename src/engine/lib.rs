@@ -22,6 +22,7 @@ mod names;
 mod opening;
 mod pages;
 mod probe;
+mod remains;
 mod restore;
 mod seed;
 #[cfg(test)]
@@ -52,4 +53,5 @@ pub use memory::{
     SwitchError, TransactionLimits, TransactionMode,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};
+pub use remains::{BranchRemains, MadeBy, Remains};
 pub use sql::{Column, Params, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value};

@@ -111,7 +111,11 @@ impl Opener {
             Some(stored) => Some(stored.record.clone()),
             None => self.unrecorded(config, place).await?,
         };
-        let next = last.clone().unwrap_or_else(|| HeadRecord::found(Epoch::default(), 0)).raised(self.me.clone());
+        let next = match &last {
+            Some(last) => last.clone(),
+            None => self.first_record(config, place).await?,
+        };
+        let next = next.raised(self.me.clone());
         Ok(match heads.write(&place.branch, found.as_ref(), next).await? {
             Written::Ours(stored) => {
                 let last = found.map(|found: Stored| found.record);
@@ -131,6 +135,14 @@ impl Opener {
             None if place.branch.is_main() => Ok(None),
             None => Err(Error::BranchNotFound { database: config.name.clone(), branch: place.branch.clone() }),
         }
+    }
+
+    /// The record of a `main` that has none and no object. Only where nothing came before is it made by whoever opens it.
+    async fn first_record(&self, config: &DatabaseConfig, place: &Place) -> Result<HeadRecord, Error> {
+        let before = self.bucket.head(&place.previous).await;
+        let before = before.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "looking for the snapshot", source })?;
+        let record = HeadRecord::found(Epoch::default(), 0);
+        Ok(if before.is_none() { record.made_by(&self.me) } else { record })
     }
 
     /// Makes what was read this tenure's own. `None` if it changed in the meantime and must be read again.

@@ -2,7 +2,7 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 40] = [
+const KINDS: [Kind; 41] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ForeignOrigin,
@@ -19,6 +19,7 @@ const KINDS: [Kind; 40] = [
     Kind::DatabaseOpening,
     Kind::DatabaseFailed,
     Kind::DatabaseClosing,
+    Kind::DatabaseSuspended,
     Kind::Fenced,
     Kind::NoSuchBranch,
     Kind::BranchExists,
@@ -86,7 +87,13 @@ fn each_kind_of_sql_failure_has_the_documented_status() {
 
 #[test]
 fn each_reason_not_to_serve_has_the_documented_status() {
-    let rows = [(NotServed::Unknown, 404), (NotServed::Opening, 503), (NotServed::Failed, 503), (NotServed::Closing, 503)];
+    let rows = [
+        (NotServed::Unknown, 404),
+        (NotServed::Opening, 503),
+        (NotServed::Failed, 503),
+        (NotServed::Closing, 503),
+        (NotServed::Suspended, 503),
+    ];
     for (why, status) in rows {
         assert_eq!(not_served(why).kind.status().as_u16(), status, "{why:?}");
     }
@@ -147,6 +154,8 @@ fn only_what_time_may_heal_is_retryable() {
     }
     assert_eq!(sql(SqlErrorKind::Busy, 5).render("r").headers()[header::RETRY_AFTER], "1");
     assert_eq!(not_served(NotServed::Opening).render("r").headers()[header::RETRY_AFTER], "1");
+    assert_eq!(not_served(NotServed::Suspended).render("r").headers()[header::RETRY_AFTER], "60");
+    assert!(not_served(NotServed::Suspended).detail.contains("set spec.suspend to false"), "how to resume");
     assert!(!not_served(NotServed::Failed).render("r").headers().contains_key(header::RETRY_AFTER));
 }
 

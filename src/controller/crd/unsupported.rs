@@ -42,12 +42,6 @@ pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     found.gc(&spec.files.gc);
     found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
     found.check(spec.api.service, "spec.api.service", "this version makes no Service for each database: use the URL in status.url");
-    found.check(spec.suspend, "spec.suspend", "this version cannot suspend a database: delete the resource, its data stays in the bucket");
-    found.check(
-        spec.deletion_policy != DeletionPolicy::Retain,
-        "spec.deletionPolicy",
-        "this version deletes nothing in the bucket: remove the field",
-    );
     found.0
 }
 
@@ -103,7 +97,7 @@ mod tests {
             "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"graceSeconds": 1}},
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
             "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write"},
-            "branch": "next", "branches": [{"name": "next"}, {"name": "later", "from": "next"}],
+            "branch": "next", "branches": [{"name": "next"}, {"name": "later", "from": "next"}], "suspend": true, "deletionPolicy": "Delete",
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
     }
@@ -129,8 +123,6 @@ mod tests {
             (json!({"files": {"gc": {"includeUnowned": true}}}), "spec.files.gc.includeUnowned"),
             (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),
             (json!({"api": {"service": true}}), "spec.api.service"),
-            (json!({"suspend": true}), "spec.suspend"),
-            (json!({"deletionPolicy": "Delete"}), "spec.deletionPolicy"),
         ];
         for (mut spec, field) in each {
             spec["bucket"] = json!("b-1");

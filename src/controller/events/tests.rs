@@ -75,3 +75,13 @@ fn a_long_note_is_cut_at_a_character() {
     assert_eq!(shortened("ä".repeat(600)).len(), 1000);
     assert_eq!(shortened(format!("a{}", "ä".repeat(600))).len(), 999);
 }
+
+#[test]
+fn a_suspension_is_told_once_and_its_work_is_no_trouble() {
+    let rests = Observed { hosted: State::Suspended { released: true, last_snapshot: None }, ..seen() };
+    let suspended = status(&rests, &Verdict::Suspended);
+    assert_eq!(told(&serving(facts()), &status(&served(), &Verdict::Suspending { serves: true })), Vec::<String>::new());
+    assert_eq!(told(&serving(facts()), &suspended), ["Suspended"]);
+    assert_eq!(told(&suspended, &suspended), Vec::<String>::new());
+    assert_eq!(told(&suspended, &serving(facts())), ["Restored"], "that it was resumed");
+}

@@ -8,7 +8,7 @@ use engine::{BucketName, DatabaseConfig, DatabaseName, Host};
 use url::Url;
 
 use crate::act;
-use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::crd::{BucketDatabase, BucketDatabaseStatus, DeletionPolicy, unsupported};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::plan::{self, Connection, Observed, Step, Verdict};
@@ -45,6 +45,8 @@ pub(super) struct Looked {
     pub(super) notices: Vec<events::Notice>,
     /// The resource was deleted, and its database is closed.
     pub(super) let_go: bool,
+    /// It came to rest, and others may have its place.
+    pub(super) freed: bool,
     /// At the latest.
     pub(super) look_again: std::time::Duration,
 }
@@ -52,7 +54,7 @@ pub(super) struct Looked {
 impl Looks {
     /// Brings one database closer to what its resource asks for.
     pub(super) async fn look(&self, subject: &Subject) -> Looked {
-        let resource = &subject.resource;
+        let resource = &kept_in_the_folder(&subject.resource);
         let name = plan::name_of(resource);
         let seen = self.observe(subject);
         let plan = plan::plan(resource, &seen);
@@ -60,11 +62,15 @@ impl Looks {
         let failures = self.memory.count_failure(&name, result.is_err());
         let look_again = if result.is_ok() { plan.look_again } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
         let verdict = plan.verdict.after(resource, &result);
-        let (status, notices) = self.tell(resource, &seen, verdict, done.flushed.as_deref());
+        let (status, mut notices) = self.tell(resource, &seen, verdict, done.flushed.as_deref());
+        notices.extend(done.told);
         if done.let_go {
             self.memory.forget(&name);
+            if subject.resource.spec.deletion_policy == DeletionPolicy::Delete {
+                notices.push(events::Notice::normal("ObjectsKept", "`dev` deletes nothing in the bucket, whatever deletionPolicy says"));
+            }
         }
-        Looked { status, notices, let_go: done.let_go, look_again }
+        Looked { status, notices, let_go: done.let_go, freed: done.freed, look_again }
     }
 
     fn observe(&self, subject: &Subject) -> Observed {
@@ -78,6 +84,8 @@ impl Looks {
             made: remembered.made,
             hosted: self.host.state(&plan::name_of(resource)),
             rival: subject.rival.clone(),
+            neighbours: Vec::new(),
+            remains: None,
             connection: Connection::NotNeeded,
             said: remembered.said,
             troubled_since: status::troubled_since(&status),
@@ -113,6 +121,8 @@ impl Looks {
             match step {
                 Step::Flush { request } => done.flushed = Some(request.clone()),
                 Step::RemoveFinalizer => done.let_go = true,
+                Step::Suspend(_) => done.freed = true,
+                Step::Tell(notice) => done.told.push(notice.clone()),
                 _ => {}
             }
         }
@@ -144,4 +154,13 @@ impl Looks {
 struct Done {
     flushed: Option<String>,
     let_go: bool,
+    freed: bool,
+    told: Vec<events::Notice>,
+}
+
+/// A file that is gone is no wish to delete data: editors, `git checkout` and a slip of the hand take files away.
+fn kept_in_the_folder(resource: &BucketDatabase) -> BucketDatabase {
+    let mut resource = resource.clone();
+    resource.spec.deletion_policy = DeletionPolicy::Retain;
+    resource
 }

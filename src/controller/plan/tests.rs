@@ -26,7 +26,11 @@ fn reason_of(verdict: &Verdict) -> Option<Reason> {
         Verdict::Failed(problem) | Verdict::Serving { but: Some(problem) } | Verdict::Closing { but: Some(problem) } => {
             Some(problem.reason)
         }
-        Verdict::Serving { but: None } | Verdict::Closing { but: None } | Verdict::Restoring => None,
+        Verdict::Serving { but: None }
+        | Verdict::Closing { but: None }
+        | Verdict::Restoring
+        | Verdict::Suspending { .. }
+        | Verdict::Suspended => None,
     }
 }
 

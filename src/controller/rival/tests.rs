@@ -42,3 +42,47 @@ fn an_endpoint_with_a_slash_at_its_end_is_the_same_endpoint() {
     let (one, other) = (json!({"endpoint": "https://MinIO:9000"}), json!({"endpoint": "https://minio:9000/"}));
     assert!(rival(&named("mine", NOON, one), &[named("other", MORNING, other)]).is_some());
 }
+
+#[test]
+fn a_suspended_resource_is_nobodys_rival() {
+    let (older, newer) = (named("z", MORNING, json!({"suspend": true})), named("a", NOON, json!({})));
+    assert_eq!(rival(&newer, &[older.clone(), newer.clone()]), None);
+    let resumed = named("z", MORNING, json!({}));
+    assert_eq!(
+        rival(&newer, &[resumed.clone(), newer.clone()]),
+        Some(name_of(&older)),
+        "who serves stays, but does not open anew beside it"
+    );
+}
+
+#[test]
+fn of_two_that_have_no_process_any_more_the_one_that_held_the_branch_opens_it() {
+    use engine::{BranchName, Epoch, Holder};
+    let mine = named("mine", NOON, json!({}));
+    let held_by = |resource: &str, cluster: &str| {
+        let by = Box::new(Holder { cluster: cluster.to_owned(), resource: resource.to_owned(), pod: "p".to_owned() });
+        fixtures::failed(
+            Error::HeldByOther { database: name_of(&mine), branch: BranchName::main(), by, epoch: Epoch(3) },
+            1,
+            fixtures::second(0),
+        )
+    };
+    assert!(gives_way(&held_by("apps/mine", fixtures::UID), &mine));
+    assert!(!gives_way(&held_by("apps/mine", "an-earlier-life"), &mine));
+    assert!(!gives_way(&held_by("apps/third", fixtures::UID), &mine));
+    assert!(!gives_way(&State::Opening, &mine));
+}
+
+#[test]
+fn neighbours_are_those_on_the_same_database_whatever_their_branch() {
+    let mine = named("mine", NOON, json!({}));
+    let promotion = json!({"id": "r-7", "from": {"branch": "next"}});
+    let other =
+        named("other", MORNING, json!({"branch": "next", "branches": [{"name": "next"}, {"name": "later"}], "promotion": promotion}));
+    let elsewhere = named("elsewhere", MORNING, json!({"key": "other.db"}));
+    let found = neighbours(&mine, &[mine.clone(), other, elsewhere]);
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((found.name.name(), found.is_leaving, found.is_younger), ("other", false, false));
+    assert_eq!(found.branches.iter().map(BranchName::as_str).collect::<Vec<_>>(), ["later", "next"]);
+    assert_eq!(found.promotion.as_ref().map(|asked| (asked.id.as_str(), asked.to.as_str())), Some(("r-7", "main")));
+}

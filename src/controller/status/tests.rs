@@ -198,3 +198,14 @@ fn the_first_status_of_a_process_is_written_at_once() {
     let status = status_of(&served(), &SERVING);
     assert_eq!(due(&BucketDatabaseStatus::default(), &status, None, second(0), HALF_A_MINUTE), Due::Now);
 }
+
+#[test]
+fn a_suspended_database_is_not_ready_neither_reconciling_nor_stalled_and_all_of_it_is_durable() {
+    let rests = Observed { hosted: State::Suspended { released: true, last_snapshot: facts().last_snapshot }, ..seen() };
+    let expected = ["Ready False Suspended", "Restored Unknown Suspended", "Durable True Suspended", "Writable False Suspended"];
+    assert_eq!(told(&rests, &Verdict::Suspended), expected);
+    let status = status_of(&rests, &Verdict::Suspended);
+    assert!(status.conditions[0].message.contains("kubectl patch bdb orders -n apps"), "how to resume: {}", status.conditions[0].message);
+    assert_eq!((status.txid, status.last_snapshot.map(|last| last.etag)), (Some(4), Some("e4".to_owned())), "of the last flush");
+    assert_eq!(told(&served(), &Verdict::Suspending { serves: true })[..2], ["Ready False Suspending", "Reconciling True Suspending"]);
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sha2::Digest as _;
 use tokio::sync::{oneshot, watch};
 
-use super::{Held, Host, Serving, Status, holder};
+use super::{Held, Host, Serving, Slot, Status, holder};
 use crate::branches::{self, BranchFacts, Source};
 use crate::config::{DatabaseConfig, Location};
 use crate::database::Database;
@@ -234,19 +234,25 @@ impl Host {
             Held { endpoint: config.store.endpoint.clone(), location: Location { branch: branch.clone(), ..config.location.clone() } };
         self.slots.lock().iter().find(|(_, slot)| slot.place == place).and_then(|(name, slot)| match &slot.status {
             Status::Open(serving) => Some((name.clone(), serving.database.clone())),
-            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) => None,
+            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
         })
     }
 
     fn serving_of(&self, name: &DatabaseName) -> Option<Serving> {
         match &self.slots.lock().get(name)?.status {
             Status::Open(serving) => Some(Serving::clone(serving)),
-            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) => None,
+            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
         }
     }
 
     fn config_of(&self, name: &DatabaseName) -> Result<DatabaseConfig, Arc<Error>> {
-        self.slots.lock().get(name).map(|slot| (*slot.config).clone()).ok_or_else(|| unknown(name))
+        match self.slots.lock().get(name) {
+            None => Err(unknown(name)),
+            Some(Slot { status: Status::Suspended { .. }, .. }) => {
+                Err(Arc::new(Error::NotServed { database: name.clone(), why: NotServed::Suspended }))
+            }
+            Some(slot) => Ok((*slot.config).clone()),
+        }
     }
 
     fn not_served(&self, name: &DatabaseName) -> Arc<Error> {

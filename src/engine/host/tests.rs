@@ -4,6 +4,8 @@ mod branches;
 mod ending;
 mod files;
 mod opening;
+mod removal;
+mod suspension;
 mod tenure;
 mod uploads;
 

@@ -249,7 +249,7 @@ async fn open(host: &Arc<Host>, branch: &str) -> Result<(), String> {
         match host.state(&name()) {
             State::Open(_) => return Ok(()),
             State::Failed { error, .. } => return Err(error.to_string()),
-            State::Absent | State::Opening | State::Closing => drop(changes.recv().await),
+            State::Absent | State::Opening | State::Closing | State::Suspended { .. } => drop(changes.recv().await),
         }
     }
 }
