@@ -9,7 +9,7 @@ mod snapshot;
 mod store;
 mod wait;
 
-pub(crate) use bench::serve;
+pub(crate) use bench::{kubeconfig, serve};
 pub(crate) use cluster::Namespace;
 pub(crate) use database::Database;
 pub(crate) use manifest::{DATABASE, Resource};

@@ -35,6 +35,11 @@ impl Bench {
     }
 }
 
+/// How the API server is reached, for whoever brings a client along.
+pub(crate) fn kubeconfig() -> std::path::PathBuf {
+    BENCH.facts.kubeconfig.clone().into()
+}
+
 /// Starts parts of the test bench, all if none is named, and reads the line of facts. They end when the pipe closes.
 pub(crate) fn serve<T: DeserializeOwned>(parts: &[&str]) -> (T, Child) {
     let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/testbench/serve.sh"))

@@ -38,6 +38,10 @@ impl Namespace {
         namespace
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// A namespace with the credentials for a place of the same name.
     pub(crate) async fn with_place(name: &'static str, served_by: ServedBy) -> (Self, Place) {
         let place = Place::create(served_by, name).await;

@@ -85,6 +85,11 @@ impl Place {
         answer.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
     }
 
+    /// Deletes an object.
+    pub(crate) async fn delete(&self, key: &str) {
+        self.client.delete_object().bucket(&self.bucket).key(key).send().await.unwrap();
+    }
+
     /// Writes whatever is there.
     pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) {
         self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes)).send().await.unwrap();

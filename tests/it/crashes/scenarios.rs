@@ -1,0 +1,236 @@
+//! What the operator is asked, and what the right end of it is.
+
+use engine::Value;
+use serde_json::{Value as Json, json};
+
+use super::operator::InProcess;
+use super::{KEY, Scenario, Stage};
+use crate::support::{DATABASE, Snapshot, until};
+
+/// `main` with one row that is in the bucket.
+async fn with_a_saved_row(stage: &Stage, operator: &InProcess, resource: crate::support::Resource) {
+    stage.apply(resource).await;
+    stage.namespace.wait_ready(DATABASE).await;
+    operator.sql(DATABASE, "create table t (x)").await;
+    operator.sql(DATABASE, "insert into t values (1)").await;
+    operator.flush(DATABASE).await;
+}
+
+async fn head(stage: &Stage, branch: &str) -> Option<Json> {
+    serde_json::from_slice(&stage.place.find(&format!("{KEY}.head/{branch}.json")).await?).ok()
+}
+
+async fn is_ready(stage: &Stage, branch: &str) {
+    until("the branch is there", async || (head(stage, branch).await?["state"] == "ready").then_some(())).await;
+}
+
+/// How many rows the snapshot has that lies there.
+async fn saved_rows(stage: &Stage, key: &str) -> i64 {
+    Snapshot::open(&stage.place.find(key).await.unwrap()).value("select count(*) from t")
+}
+
+/// A new database with branches.
+#[derive(Clone, Copy)]
+pub(super) struct Create;
+
+impl Scenario for Create {
+    const NAME: &'static str = "create";
+
+    async fn before(self, _: &Stage, _: &InProcess) {}
+
+    async fn ask(self, stage: &Stage) {
+        let branches = json!([{"name": "next"}, {"name": "later", "from": "next"}]);
+        stage.apply(stage.database().with("/spec/branches", branches)).await;
+    }
+
+    async fn end(self, stage: &Stage, operator: &InProcess) {
+        stage.namespace.wait_ready(DATABASE).await;
+        for branch in ["main", "next", "later"] {
+            is_ready(stage, branch).await;
+        }
+        operator.sql(DATABASE, "create table t (x)").await;
+        let mut objects = stage.place.list("").await;
+        objects.retain(|key| !key.contains(".prev"));
+        let wanted = ["", ".branch.later", ".branch.next", ".head/later.json", ".head/main.json", ".head/next.json"];
+        assert_eq!(objects, wanted.map(|rest| format!("{KEY}{rest}")));
+        assert_eq!(head(stage, "later").await.unwrap()["parent"]["branch"], "next");
+    }
+}
+
+/// Another interval, another branch and a flush, all at once.
+#[derive(Clone, Copy)]
+pub(super) struct Change;
+
+impl Scenario for Change {
+    const NAME: &'static str = "change";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        with_a_saved_row(stage, operator, stage.database().with("/spec/branches", json!([{"name": "next"}]))).await;
+        is_ready(stage, "next").await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        let changed = stage.database().with("/spec/branches", json!([{"name": "next"}])).with("/spec/branch", "next");
+        let annotations = json!({"buckethead.dev/flush-requested-at": "noon"});
+        stage.apply(changed.with("/spec/interval", "30m").with("/metadata/annotations", annotations)).await;
+    }
+
+    async fn end(self, stage: &Stage, operator: &InProcess) {
+        until("the branch and the flush in the status", async || {
+            let status = stage.namespace.get("bucketdatabase", DATABASE).await["status"].take();
+            (status["branch"] == "next" && status["lastHandled"]["flush"] == "noon").then_some(())
+        })
+        .await;
+        // It was made before there was a table.
+        assert_eq!(operator.sql(DATABASE, "select count(*) from sqlite_schema where name = 't'").await, [[Value::Integer(0)]]);
+        assert_eq!(saved_rows(stage, KEY).await, 1, "main is as it was");
+    }
+}
+
+/// `spec.suspend` on a database with a row that is in memory alone.
+#[derive(Clone, Copy)]
+pub(super) struct Suspend;
+
+impl Scenario for Suspend {
+    const NAME: &'static str = "suspend";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        with_a_saved_row(stage, operator, stage.database()).await;
+        operator.sql(DATABASE, "insert into t values (2)").await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.apply(stage.database().with("/spec/suspend", true)).await;
+    }
+
+    async fn end(self, stage: &Stage, operator: &InProcess) {
+        stage.namespace.wait_not("Ready", DATABASE, "Suspended").await;
+        until("it says that it is suspended", async || operator.refusal(DATABASE)?.contains("it is suspended").then_some(())).await;
+        assert_eq!(saved_rows(stage, KEY).await, 2);
+        assert_eq!(head(stage, "main").await.unwrap()["released"], true);
+    }
+}
+
+/// And back.
+#[derive(Clone, Copy)]
+pub(super) struct Resume;
+
+impl Scenario for Resume {
+    const NAME: &'static str = "resume";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        Suspend.before(stage, operator).await;
+        Suspend.ask(stage).await;
+        Suspend.end(stage, operator).await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.apply(stage.database().with("/spec/suspend", false)).await;
+    }
+
+    async fn end(self, stage: &Stage, operator: &InProcess) {
+        stage.namespace.wait_ready(DATABASE).await;
+        assert_eq!(operator.sql(DATABASE, "select count(*) from t").await, [[Value::Integer(2)]]);
+    }
+}
+
+/// The resource goes, its data stays.
+#[derive(Clone, Copy)]
+pub(super) struct Retain;
+
+impl Scenario for Retain {
+    const NAME: &'static str = "retain";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        Suspend.before(stage, operator).await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.delete().await;
+    }
+
+    async fn end(self, stage: &Stage, _: &InProcess) {
+        stage.gone().await;
+        assert_eq!(saved_rows(stage, KEY).await, 2, "the final flush came first");
+        assert_eq!(head(stage, "main").await.unwrap()["released"], true);
+    }
+}
+
+/// The resource goes with all that it made; what was there before it stays.
+#[derive(Clone, Copy)]
+pub(super) struct Delete;
+
+impl Scenario for Delete {
+    const NAME: &'static str = "delete";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        let resource = stage.database().with("/spec/deletionPolicy", "Delete").with("/spec/branches", json!([{"name": "next"}]));
+        with_a_saved_row(stage, operator, resource).await;
+        is_ready(stage, "next").await;
+        // As a killed process leaves it.
+        stage.place.put(&format!("{KEY}.head/.probe-1"), b"1".to_vec()).await;
+        stage.place.put("another.db", b"somebody else's".to_vec()).await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.delete().await;
+    }
+
+    async fn end(self, stage: &Stage, _: &InProcess) {
+        stage.gone().await;
+        let left = [format!("{KEY}.head/main.json"), format!("{KEY}.head/next.json")];
+        assert_eq!(stage.place.list("apps/").await, left);
+        for branch in ["main", "next"] {
+            assert_eq!(head(stage, branch).await.unwrap()["state"], "tombstone");
+        }
+        assert!(stage.place.find("another.db").await.is_some());
+    }
+}
+
+/// The resource is let go by force, and the row that is in memory alone is given up.
+#[derive(Clone, Copy)]
+pub(super) struct Force;
+
+impl Scenario for Force {
+    const NAME: &'static str = "force";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        with_a_saved_row(stage, operator, stage.database().with("/spec/deletionPolicy", "Delete")).await;
+        operator.sql(DATABASE, "insert into t values (2)").await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        let uid = stage.namespace.get("bucketdatabase", DATABASE).await["metadata"]["uid"].as_str().unwrap().to_owned();
+        let annotation = format!("buckethead.dev/force-delete={uid}");
+        stage.namespace.kubectl(&["annotate", "bucketdatabase", DATABASE, &annotation]).await;
+        stage.delete().await;
+    }
+
+    async fn end(self, stage: &Stage, _: &InProcess) {
+        stage.gone().await;
+        assert_eq!(saved_rows(stage, KEY).await, 1, "what is in the bucket stays");
+    }
+}
+
+/// The deletion of a database that could never be opened.
+#[derive(Clone, Copy)]
+pub(super) struct DeleteFailed;
+
+impl Scenario for DeleteFailed {
+    const NAME: &'static str = "failed";
+
+    async fn before(self, stage: &Stage, _: &InProcess) {
+        stage.place.put(KEY, b"no database".repeat(100)).await;
+        stage.apply(stage.database()).await;
+        stage.namespace.wait_not("Ready", DATABASE, "SnapshotCorrupt").await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.delete().await;
+    }
+
+    async fn end(self, stage: &Stage, _: &InProcess) {
+        stage.gone().await;
+        assert_eq!(stage.place.find(KEY).await, Some(b"no database".repeat(100)));
+    }
+}
