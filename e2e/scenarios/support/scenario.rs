@@ -43,7 +43,7 @@ impl Scenario {
     pub(crate) async fn end(self) {
         self.kubectl(&["delete", "bucketdatabases", "--all", "--timeout=60s"]).await;
         Release::of(&self).uninstall().await;
-        self.kubectl(&["delete", "namespace", "--wait=false", self.name, &self.operator_namespace()]).await;
+        self.kubectl(&["delete", "namespace", "--wait=false", "--ignore-not-found", self.name, &self.operator_namespace()]).await;
         // Past the test harness, which keeps what a passing test prints: the time comes between a test's name and its `ok`.
         let took = format!("{:.1} s ... ", self.record.elapsed().as_secs_f32());
         std::io::stdout().write_all(took.as_bytes()).unwrap();
