@@ -1,5 +1,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "tests read better when their helpers take what they are given")]
 
+mod converge;
+
 use std::sync::Arc;
 
 use engine::{Etag, Previous, Uploads, bucket};
