@@ -49,13 +49,19 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Crd => crd::run(),
         Command::Dev(arguments) => on_runtime(dev::run(arguments)),
         Command::Operator(arguments) => on_runtime(operator::run(arguments)),
-        Command::Gc(arguments) => match arguments.settings(|name| std::env::var(name).ok()) {
-            Ok(settings) => on_runtime(gc::run(settings)),
-            Err(problem) => {
-                logs::say_why(&anyhow::Error::new(problem));
-                return ExitCode::from(BAD_SETTINGS);
+        Command::Gc(arguments) => {
+            let termination_log = arguments.termination_log.clone();
+            match arguments.settings(|name| std::env::var(name).ok()) {
+                Ok(settings) => on_runtime(gc::run(settings)),
+                Err(problem) => {
+                    if let Some(path) = termination_log {
+                        gc::leave(&path, &engine::GcOutcome::stopped(problem.to_string()));
+                    }
+                    logs::say_why(&anyhow::Error::new(problem));
+                    return ExitCode::from(BAD_SETTINGS);
+                }
             }
-        },
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,9 @@
 //! `buckethead gc`: contents of files that no database uses any more.
 
+mod report;
+
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +11,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use engine::bucket::BucketSource as _;
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
-use engine::{BucketName, DatabaseKey, FileKey, FilesPrefix, GcOptions, GcReport, GcStage, OwnerKey, SqlPool, SystemClock};
-use serde::Serialize;
+use engine::{BucketName, DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SqlPool, SystemClock};
 use url::Url;
 
 use super::logs;
@@ -47,14 +49,26 @@ pub(super) struct Arguments {
     /// Delete unused contents that buckethead did not write, too. A database that this run does not know may use them.
     #[arg(long)]
     include_unowned: bool,
+    /// If keys of both families are set, take those of `AWS_*`, as the operator does with a Secret; by default those of `R2_*`.
+    #[arg(long)]
+    prefer_aws: bool,
+    /// Certificates (PEM) of a private authority that the store's certificate is from; trusted besides the public ones.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The KMS key that the list of marks is encrypted with.
+    #[arg(long, value_name = "ID")]
+    kms_key_id: Option<String>,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Write the counts, or why it stopped, into this file, too: at most 4 KiB of JSON, without names.
+    #[arg(long, value_name = "FILE")]
+    pub(super) termination_log: Option<PathBuf>,
 }
 
 const HELP: &str = "\
 Environment: R2_BUCKET, R2_ENDPOINT_URL or R2_ACCOUNT_ID, R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, BUCKETHEAD_KEY, or AWS_ACCESS_KEY_ID, \
-AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL, AWS_REGION. The names of what was deleted go to standard error.
+AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL, AWS_REGION. The names of what was marked and deleted go to standard error.
 
 Exit codes: 0 done, also where marked contents have to wait; 1 stopped, standard error says why; 2 settings are missing or wrong.
 
@@ -76,8 +90,10 @@ enum Output {
 pub(super) struct Settings {
     bucket: BucketName,
     store: StoreConfig,
+    ca_file: Option<PathBuf>,
     options: Options,
     output: Output,
+    termination_log: Option<PathBuf>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -100,15 +116,14 @@ pub(super) enum SettingsError {
     Wrong(String),
 }
 
-/// One database is in memory at a time.
-const LARGEST_DATABASE: u64 = 8 << 30;
-
 impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
-        let env = |name: &str| env(name).filter(|value| !value.is_empty());
+        // The line break that `echo` leaves in a Secret is no part of the value.
+        let env = |name: &str| env(name).map(|value| value.trim_end_matches(['\r', '\n']).to_owned()).filter(|value| !value.is_empty());
         let mut missing = Vec::new();
-        let is_r2 = env("R2_ACCESS_KEY_ID").or(env("R2_SECRET_ACCESS_KEY")).is_some() || env("AWS_ACCESS_KEY_ID").is_none();
+        let has = |family: &str| env(&format!("{family}_ACCESS_KEY_ID")).or(env(&format!("{family}_SECRET_ACCESS_KEY"))).is_some();
+        let is_r2 = if self.prefer_aws { !has("AWS") } else { has("R2") || env("AWS_ACCESS_KEY_ID").is_none() };
         let (id, secret) =
             if is_r2 { ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY") } else { ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") };
         let account = || env("R2_ACCOUNT_ID").map(|account| format!("https://{account}.r2.cloudflarestorage.com"));
@@ -137,7 +152,7 @@ impl Arguments {
             region: self.region.clone().or_else(|| env("AWS_REGION")).unwrap_or_else(|| "auto".to_owned()),
             credentials,
             ca_bundle: None,
-            kms_key_id: None,
+            kms_key_id: self.kms_key_id.clone(),
         };
         let key = self.key.clone().or_else(|| env("BUCKETHEAD_KEY"));
         let options = Options {
@@ -147,7 +162,9 @@ impl Arguments {
             dry_run: self.dry_run,
             include_unowned: self.include_unowned,
         };
-        Ok(Settings { bucket: BucketName::parse(&bucket).map_err(wrong)?, store, options, output: self.output })
+        let bucket = BucketName::parse(&bucket).map_err(wrong)?;
+        let Self { ca_file, output, termination_log, .. } = self;
+        Ok(Settings { bucket, store, ca_file, options, output, termination_log })
     }
 }
 
@@ -167,100 +184,49 @@ fn parse_endpoint(text: &str) -> Result<Url, SettingsError> {
 /// Runs gc once.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "info");
-    let Settings { bucket, store, options, output } = settings;
-    // Whoever runs the command names the endpoint, and lends nobody's identity but its own.
-    let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
-    let bucket = stores.bucket(&store, &bucket).context("the store cannot be reached")?;
-    let Options { prefix, key, grace, dry_run, include_unowned } = options;
-    let options = GcOptions { prefix: prefix.clone(), key, grace, dry_run, include_unowned, largest_database: LARGEST_DATABASE };
-    let pool = SqlPool::new(super::sql_threads());
-    let report = engine::collect_garbage(bucket, options, pool, Arc::new(SystemClock)).await.context("gc stopped")?;
-    log_names(&prefix, &report, dry_run);
+    let Settings { bucket, mut store, ca_file, options, output, termination_log } = settings;
+    let (prefix, dry_run) = (options.prefix.clone(), options.dry_run);
+    let collected = async {
+        store.ca_bundle = ca_file.as_deref().map(read_certificates).transpose()?;
+        collect(&bucket, &store, options).await
+    };
+    let collected = collected.await;
+    if let Some(path) = &termination_log {
+        let outcome = match &collected {
+            Ok(report) => GcOutcome::Report(report.summary(dry_run)),
+            Err(error) => GcOutcome::stopped(format!("{error:#}")),
+        };
+        leave(path, &outcome);
+    }
+    let found = collected?;
+    report::log_names(&prefix, &found, dry_run);
     let text = match output {
-        Output::Text => in_words(&report, dry_run),
-        Output::Json => serde_json::to_string(&Reply::of(&report, dry_run)).context("the report cannot be written down")? + "\n",
+        Output::Text => report::in_words(&found, dry_run),
+        Output::Json => serde_json::to_string(&found.summary(dry_run)).context("the report cannot be written down")? + "\n",
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 
-fn log_names(prefix: &FilesPrefix, report: &GcReport, dry_run: bool) {
-    let tell = |names: &std::collections::BTreeSet<FileKey>, what: &str| {
-        for key in names {
-            tracing::info!(object = %prefix.blob(key), "{what}");
-        }
-    };
-    tell(&report.deleted, if dry_run { "would be deleted" } else { "deleted" });
-    tell(&report.dangling, "a file has no content");
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the certificates of --ca-file {}", path.display()))
 }
 
-/// The report for machines.
-#[derive(Serialize)]
-struct Reply {
-    stage: &'static str,
-    dry_run: bool,
-    wait_until: Option<String>,
-    owners: usize,
-    branches: usize,
-    blobs: usize,
-    marked: usize,
-    deleted: usize,
-    skipped: usize,
-    dangling: usize,
-    unowned: usize,
-    freed: u64,
+async fn collect(bucket: &BucketName, store: &StoreConfig, options: Options) -> anyhow::Result<GcReport> {
+    // Whoever runs the command names the endpoint, and lends nobody's identity but its own.
+    let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
+    let bucket = stores.bucket(store, bucket).context("the store cannot be reached")?;
+    let Options { prefix, key, grace, dry_run, include_unowned } = options;
+    let options = GcOptions { prefix, key, grace, dry_run, include_unowned, largest_database: GcOptions::LARGEST_DATABASE };
+    let pool = SqlPool::new(super::sql_threads());
+    engine::collect_garbage(bucket, options, pool, Arc::new(SystemClock)).await.context("gc stopped")
 }
 
-impl Reply {
-    fn of(report: &GcReport, dry_run: bool) -> Self {
-        Self {
-            stage: word(report.stage),
-            dry_run,
-            wait_until: report.wait_until.map(|time| time.to_string()),
-            owners: report.owners,
-            branches: report.branches,
-            blobs: report.blobs,
-            marked: report.marked.len(),
-            deleted: report.deleted.len(),
-            skipped: report.skipped.len(),
-            dangling: report.dangling.len(),
-            unowned: report.unowned.len(),
-            freed: report.freed,
-        }
+/// Leaves word of how it ended. Whoever waits for it finds nothing if that fails, and the log says why.
+pub(super) fn leave(path: &Path, outcome: &GcOutcome) {
+    if let Err(error) = std::fs::write(path, outcome.to_message()) {
+        tracing::error!(path = %path.display(), %error, "the termination log was not written");
     }
-}
-
-fn word(stage: GcStage) -> &'static str {
-    match stage {
-        GcStage::Clean => "clean",
-        GcStage::Marked => "marked",
-        GcStage::Waiting => "waiting",
-        GcStage::Busy => "busy",
-        GcStage::Deleted => "deleted",
-    }
-}
-
-fn in_words(report: &GcReport, dry_run: bool) -> String {
-    let mut lines = vec![format!("{} blobs, {} databases with {} branches", report.blobs, report.owners, report.branches)];
-    let would = if dry_run { " (nothing was changed: --dry-run)" } else { "" };
-    let rows = [
-        ("deleted", report.deleted.len(), format!("{} bytes{would}", report.freed)),
-        ("marked", report.marked.len(), format!("unused; a later run deletes those that stay so{would}")),
-        ("skipped", report.skipped.len(), "unused, but younger than the grace".to_owned()),
-        ("unowned", report.unowned.len(), "unused, and not written by buckethead".to_owned()),
-        ("dangling", report.dangling.len(), "files without their content; put it again to repair them".to_owned()),
-    ];
-    for (name, count, meaning) in rows {
-        lines.push(format!("  {name:<9} {count:>8}  {meaning}"));
-    }
-    let until = report.wait_until.map(|time| time.to_string()).unwrap_or_default();
-    match report.stage {
-        GcStage::Waiting if until.is_empty() => lines.push("the store's clock says that it is too early; run it again later".to_owned()),
-        GcStage::Waiting => lines.push(format!("too early for what is marked; run it again after {until}")),
-        GcStage::Busy => lines.push(format!("another run is deleting; if it died, a run after {until} goes on")),
-        GcStage::Clean | GcStage::Marked | GcStage::Deleted => {}
-    }
-    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -317,6 +283,16 @@ mod tests {
     }
 
     #[test]
+    fn of_two_families_that_of_the_package_comes_first_unless_somebody_says_otherwise() {
+        let aws = [("AWS_ACCESS_KEY_ID", "aws\n"), ("AWS_SECRET_ACCESS_KEY", "secret\r\n")];
+        let both = [&R2[..], &aws[..]].concat();
+        let id = |arguments: &[&str], env| settings(arguments, env).unwrap().store.credentials.access_key_id;
+        assert_eq!((id(&[], &both), id(&["--prefer-aws"], &both), id(&["--prefer-aws"], &R2)), ("id".into(), "aws".into(), "id".into()));
+        let half = [&R2[..], &aws[1..]].concat();
+        assert_eq!(settings(&["--prefer-aws"], &half), Err(SettingsError::Missing(vec!["AWS_ACCESS_KEY_ID"])));
+    }
+
+    #[test]
     fn arguments_win_and_wrong_ones_are_told() {
         let arguments =
             ["--bucket", "other-data", "--key", "b.db", "--prefix", "blobs", "--grace-seconds", "7", "--dry-run", "--include-unowned"];
@@ -329,26 +305,5 @@ mod tests {
         {
             assert!(matches!(settings(&wrong, &R2), Err(SettingsError::Wrong(_))), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn a_report_is_one_json_object_or_a_few_lines() {
-        let key = FileKey::parse(&"ab".repeat(32)).unwrap();
-        let report = GcReport {
-            stage: GcStage::Deleted,
-            wait_until: None,
-            owners: 1,
-            branches: 2,
-            blobs: 9,
-            marked: [key].into(),
-            deleted: [key].into(),
-            skipped: [].into(),
-            dangling: [].into(),
-            unowned: [].into(),
-            freed: 5,
-        };
-        let json = r#"{"stage":"deleted","dry_run":false,"wait_until":null,"owners":1,"branches":2,"blobs":9,"marked":1,"deleted":1,"skipped":0,"dangling":0,"unowned":0,"freed":5}"#;
-        assert_eq!(serde_json::to_string(&Reply::of(&report, false)).unwrap(), json);
-        assert!(in_words(&report, false).contains("deleted          1  5 bytes\n"), "{}", in_words(&report, false));
     }
 }

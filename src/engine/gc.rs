@@ -18,6 +18,7 @@
 
 mod count;
 mod run;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::files::{FileKey, Marks, Needs, Phase};
 #[cfg(test)]
 pub(crate) use run::{Broken, Run};
 pub use run::{GcError, GcOptions, GcReport, GcStage, OwnerKey, collect_garbage};
+pub use summary::{GcOutcome, GcSummary};
 
 /// How long a run deletes after it has sent its seal. What is left then is marked again.
 const DELETING: Duration = Duration::from_mins(2);
@@ -66,19 +68,23 @@ enum Next {
 
 fn next(seen: &Seen<'_>) -> Next {
     let Some((list, written)) = seen.list else { return Next::Mark };
-    let ripe = |after: Duration| written.saturating_add(jiff::SignedDuration::try_from(after).unwrap_or(jiff::SignedDuration::MAX));
     let still_unused = || list.hashes.intersection(seen.unused).copied().collect();
     match list.phase {
-        Phase::Sealed => match ripe(ABANDONED) {
-            Ok(until) if seen.counted < until => Next::Busy(until),
+        Phase::Sealed => match ripe(written, ABANDONED) {
+            Some(until) if seen.counted < until => Next::Busy(until),
             _ => Next::Seal(still_unused()),
         },
         Phase::Marked if list.hashes.is_empty() => Next::Mark,
-        Phase::Marked => match ripe(seen.wait) {
-            Ok(until) if seen.counted < until => Next::Wait(until),
+        Phase::Marked => match ripe(written, seen.wait) {
+            Some(until) if seen.counted < until => Next::Wait(until),
             _ => Next::Seal(still_unused()),
         },
     }
+}
+
+/// When a list that was written at a moment has stood for so long.
+fn ripe(written: WallTime, after: Duration) -> Option<WallTime> {
+    written.saturating_add(jiff::SignedDuration::try_from(after).unwrap_or(jiff::SignedDuration::MAX)).ok()
 }
 
 /// What the next list holds: everything unused that is still there.

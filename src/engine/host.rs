@@ -2,9 +2,10 @@
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
 //! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
-//! database is suspended (`host/suspension.rs`) and deleted (`host/removal.rs`).
+//! database is suspended (`host/suspension.rs`) and deleted (`host/removal.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
+mod gc;
 mod removal;
 mod suspension;
 

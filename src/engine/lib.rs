@@ -45,7 +45,7 @@ pub use error::{Error, FileLoss, NotServed, Previous};
 pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
 pub use flusher::Overwritten;
-pub use gc::{GcError, GcOptions, GcReport, GcStage, OwnerKey, collect_garbage};
+pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
 pub use head::{Epoch, Holder};
 pub use host::{Handle, Host, HostOptions, OverwriteRequest};
 pub use memory::{

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{ABANDONED, DELETING, Next, Seen, count};
@@ -52,8 +53,14 @@ pub struct GcOptions {
     pub largest_database: u64,
 }
 
+impl GcOptions {
+    /// The largest database that a run reads, unless somebody says otherwise: 8 GiB.
+    pub const LARGEST_DATABASE: u64 = 8 << 30;
+}
+
 /// How far a run came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum GcStage {
     /// Nothing is unused.
     Clean,
@@ -67,12 +74,25 @@ pub enum GcStage {
     Deleted,
 }
 
+impl GcStage {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Marked => "marked",
+            Self::Waiting => "waiting",
+            Self::Busy => "busy",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 /// What a run found and did. In a dry run, what it would have done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcReport {
     /// How far it came.
     pub stage: GcStage,
-    /// When the next run can delete what is marked, or go on after one that died.
+    /// When the next run can delete what is marked, or go on after one that died. Of a dry run only what earlier runs marked counts.
     pub wait_until: Option<WallTime>,
     /// Databases that keep files here, and their newest states.
     pub owners: usize,
@@ -237,6 +257,10 @@ impl Run {
             }
         }
         report.freed = report.deleted.iter().filter_map(|key| unused.deletable.get(key)).sum();
+        if report.wait_until.is_none() && !report.marked.is_empty() && !self.options.dry_run {
+            // The list was written just now.
+            report.wait_until = super::ripe(self.clock.wall(), wait);
+        }
         Ok(report)
     }
 

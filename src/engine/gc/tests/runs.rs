@@ -65,8 +65,10 @@ async fn an_unused_blob_is_marked_then_deleted_and_all_others_stay() {
     let report = gc(&bench).await;
     assert_eq!((report.stage, report.marked.clone()), (GcStage::Marked, [hash(b"orphan")].into()));
     assert_eq!((report.owners, report.branches, report.blobs), (1, 1, 2));
+    let told = report.wait_until.expect("what is marked waits");
     bench.clock.advance(GRACE.saturating_sub(Duration::from_secs(1)));
-    assert_eq!(gc(&bench).await.stage, GcStage::Waiting);
+    let early = gc(&bench).await;
+    assert_eq!((early.stage, early.wait_until), (GcStage::Waiting, Some(told)), "it said so from the beginning");
     bench.clock.advance(Duration::from_secs(1));
     put(&bench, &database, b"young").await;
     database.files().delete(hash(b"young")).await.unwrap();
