@@ -27,7 +27,7 @@ rendered() { # arguments of `helm template`…
 install_yaml() {
   cat <<'YAML'
 # The operator with the default values of charts/buckethead, for those who do without Helm. Written by `make install-yaml`; do not edit.
-# Set the image to where your nodes find it, then: kubectl apply --server-side -f install.yaml
+# Set the image, which is named twice because gc runs it as well, to where your nodes find it, then: kubectl apply --server-side -f install.yaml
 ---
 apiVersion: v1
 kind: Namespace
@@ -112,6 +112,8 @@ check() {
   refuses "'/terminationGracePeriodSeconds'" --set terminationGracePeriodSeconds=5
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
+  refuses "'/gcJob/backoffLimit'" --set gcJob.backoffLimit=often
+  refuses "at '/gcJob': additional properties 'image' not allowed" --set gcJob.image=other
   refuses "'/extraEnv/0'" --set 'extraEnv[0].value=x'
   refuses '>=1.33' --kube-version 1.32.9
 }

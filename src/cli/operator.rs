@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, Metrics, OperatorOptions};
+use controller::{AfterStep, GcJobOptions, Metrics, OperatorOptions};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{Host, HostOptions, SqlPool, SystemClock};
 use prometheus_client::registry::Registry;
@@ -48,6 +48,10 @@ pub(super) struct Arguments {
     /// Facts that move with commits are written into a status at most this often.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     status_seconds: u64,
+    /// How Jobs of gc are made, as JSON: `image` (this operator's own), and if need be `imagePullPolicy`, `imagePullSecrets`, `resources`,
+    /// `nodeSelector`, `tolerations`, `activeDeadlineSeconds`, `ttlSecondsAfterFinished`, `backoffLimit`. Without it gc does not run by itself.
+    #[arg(long, value_name = "JSON", env = "BUCKETHEAD_GC_JOB", value_parser = gc_job)]
+    gc_job: Option<GcJobOptions>,
     /// Write here where the API is, once the watches are synced.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -99,6 +103,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         instance: pod,
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
+        gc: arguments.gc_job.clone(),
         clock: Arc::new(SystemClock),
         metrics,
         after_step: AfterStep::default(),
@@ -132,6 +137,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
     };
     tell_saved(saved).and(result).and(served)
+}
+
+fn gc_job(json: &str) -> Result<GcJobOptions, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
 async fn control(client: kube::Client, host: Arc<Host>, options: OperatorOptions, stop: CancellationToken) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! Carries out the steps of a plan, one after the other. I/O only; decides nothing.
 
+pub(crate) mod gc;
+
 use std::sync::Arc;
 
 use engine::{Epoch, Flush, Host};
@@ -11,6 +13,7 @@ use crate::context::{Cluster, Context};
 use crate::crd::BucketDatabase;
 use crate::error::Error;
 use crate::events;
+use crate::gc::News;
 use crate::memory::Memory;
 use crate::objects::{self, FIELD_MANAGER, Token};
 use crate::plan::{Step, StepKind, name_of};
@@ -20,6 +23,8 @@ use crate::plan::{Step, StepKind, name_of};
 pub(crate) struct Outcome {
     /// The request of the flush annotation that was carried out.
     pub(crate) flushed: Option<String>,
+    /// What came of gc.
+    pub(crate) gc: Option<News>,
     /// The resource was let go: there is nobody to tell anything any more.
     pub(crate) let_go: bool,
     /// What ended the steps, if not all were done.
@@ -28,11 +33,15 @@ pub(crate) struct Outcome {
 
 /// Does the steps in order, and stops at the first that fails.
 pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]) -> Outcome {
-    let mut outcome = Outcome { flushed: None, let_go: false, result: Ok(()) };
+    let mut outcome = Outcome { flushed: None, gc: None, let_go: false, result: Ok(()) };
     for step in steps {
         let done = match step {
             Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) => {
                 on_cluster(&ctx.cluster, resource, step).await
+            }
+            Step::Gc(work) => {
+                outcome.gc = gc::run(ctx, resource, work).await;
+                Ok(())
             }
             step => on_host(&ctx.host, &ctx.cluster.memory, resource, step).await,
         };
@@ -95,7 +104,7 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
         Step::Forget => host.forget(&name),
         Step::DeleteBranch { config, name } => host.delete_own_branch(config, name).await.map_err(Error::Deletion)?,
         Step::DeleteRest(config) => host.delete_rest(config).await.map_err(Error::Deletion)?,
-        Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) => {}
+        Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) | Step::Gc(_) => {}
     }
     Ok(())
 }
@@ -115,6 +124,7 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
         | Step::Open(_)
         | Step::Reconfigure(_)
         | Step::Flush { .. }
+        | Step::Gc(_)
         | Step::Close
         | Step::Suspend(_)
         | Step::Abandon

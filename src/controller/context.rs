@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use engine::{Clock, DatabaseName, Host};
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
@@ -17,7 +18,8 @@ use crate::crd::{BucketDatabase, BucketDatabaseSpec};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::objects::FIELD_MANAGER;
-use crate::watch::waiting_for;
+use crate::objects::gc_job::GcJobOptions;
+use crate::watch::{Jobs, waiting_for};
 
 /// A resource as it arrives: one that does not parse must not end the watch of the others.
 pub(crate) type Guarded = DeserializeGuard<BucketDatabase>;
@@ -35,6 +37,8 @@ pub struct OperatorOptions {
     pub status_interval: Duration,
     /// How many resources of one watch are looked at at once.
     pub concurrency: u16,
+    /// How Jobs of gc are made; without it gc does not run by itself.
+    pub gc: Option<GcJobOptions>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where is counted.
@@ -91,6 +95,8 @@ pub(crate) struct Context {
     pub(crate) freed: broadcast::Sender<DatabaseName>,
     /// What each watch has seen.
     pub(crate) stores: Vec<Store<Guarded>>,
+    /// The Jobs of gc.
+    pub(crate) jobs: Jobs,
 }
 
 impl Context {
@@ -126,6 +132,21 @@ impl Cluster {
 
     /// To patch resources. What comes back is never relied upon, and may fail to parse.
     pub(crate) fn resources(&self, resource: &BucketDatabase) -> Api<Guarded> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    /// The Jobs beside a resource.
+    pub(crate) fn jobs(&self, resource: &BucketDatabase) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    /// The Pods beside a resource.
+    pub(crate) fn pods(&self, resource: &BucketDatabase) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    /// The service accounts beside a resource.
+    pub(crate) fn service_accounts(&self, resource: &BucketDatabase) -> Api<ServiceAccount> {
         Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
     }
 

@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
 
-use crate::crd::BucketDatabaseStatus;
+use crate::crd::{BucketDatabaseStatus, FilesStatus, GcStatus};
 use crate::reason::Reason;
-use crate::status::condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED};
+use crate::status::condition::{DURABLE, GARBAGE_COLLECTED, READY, RECONCILING, RESTORED, STALLED};
 use crate::status::find;
 
 /// Something that happened.
@@ -34,10 +34,8 @@ impl Notice {
 
 /// What happened between two statuses.
 pub(crate) fn between(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Vec<Notice> {
-    [restored(previous, next), uploads(previous, next), trouble(previous, next), final_flush(previous, next), suspended(previous, next)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let told = [restored, uploads, trouble, final_flush, suspended, gc, dangling];
+    told.iter().filter_map(|told| told(previous, next)).collect()
 }
 
 fn restored(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
@@ -90,6 +88,34 @@ fn suspended(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Op
     let rests = |status| find(status, READY).filter(|ready| ready.reason == Reason::Suspended.as_str());
     let now = rests(next)?;
     rests(previous).is_none().then(|| Notice::normal(&now.reason, &now.message))
+}
+
+/// What a run of gc did, and each time what kept one from its end, told once for each reason.
+fn gc(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let now = find(next, GARBAGE_COLLECTED)?;
+    let has_ended = files(next).gc_job != files(previous).gc_job || last_gc(next) != last_gc(previous);
+    let is_told = find(previous, GARBAGE_COLLECTED).is_some_and(|before| before.reason == now.reason);
+    match now.status.as_str() {
+        "False" if has_ended || !is_told => Some(Notice::warning(&now.reason, &now.message)),
+        _ if has_ended && last_gc(next).is_some() => Some(Notice::normal(&now.reason, &now.message)),
+        _ => None,
+    }
+}
+
+fn dangling(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let now = last_gc(next).filter(|now| now.dangling > 0)?;
+    let is_news = last_gc(previous).is_none_or(|before| before.time != now.time);
+    let note = format!("rows of files whose content is gone: {}; put each content again, the log of gc has the names", now.dangling);
+    is_news.then(|| Notice::warning("FilesDangling", &note))
+}
+
+fn files(status: &BucketDatabaseStatus) -> FilesStatus {
+    status.files.clone().unwrap_or_default()
+}
+
+/// Of the runs alone, not whether one goes on after them.
+fn last_gc(status: &BucketDatabaseStatus) -> Option<GcStatus> {
+    files(status).last_gc.map(|last| GcStatus { wait_until: None, ..last })
 }
 
 /// `Ready` of a resource that is being deleted and could not be saved so far.

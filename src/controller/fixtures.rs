@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Error, Etag, Facts, FilesPolicy, FilesPrefix, Limits,
-    Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads, WallTime, bucket,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Error, Etag, Facts, FilesPolicy, FilesPrefix,
+    GcStage, GcSummary, Limits, Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads,
+    WallTime, bucket,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use crate::crd::BucketDatabase;
-use crate::plan::{Connection, FINALIZER, Observed};
+use crate::crd::{BucketDatabase, ByteSize, GcStatus};
+use crate::gc::Run;
+use crate::objects::gc_job::{GcJobOptions, Job, JobState};
+use crate::plan::{Connection, FINALIZER, Observed, gc};
 
 pub(crate) const UID: &str = "6e1c2c5e-0000-4000-8000-000000000001";
 
@@ -96,6 +100,7 @@ pub(crate) fn seen() -> Observed {
         said: None,
         troubled_since: None,
         flush_handled: None,
+        gc: gc::Seen { jobs: gc::Jobs::NONE, ..gc::Seen::default() },
     }
 }
 
@@ -151,4 +156,57 @@ pub(crate) fn corrupt(previous: Previous) -> Error {
 
 pub(crate) fn failing() -> Uploads {
     Uploads::Failing { error: Arc::new(unreachable()), since: second(-30), attempts: 2 }
+}
+
+/// A run that came this far and did nothing.
+pub(crate) fn gc_summary(stage: GcStage, wait_until: Option<WallTime>) -> GcSummary {
+    GcSummary {
+        stage,
+        dry_run: false,
+        wait_until,
+        owners: 1,
+        branches: 1,
+        blobs: 9,
+        marked: 0,
+        deleted: 0,
+        skipped: 0,
+        dangling: 0,
+        unowned: 0,
+        freed: 0,
+    }
+}
+
+/// The same in the status.
+pub(crate) fn gc_status(stage: GcStage, run: u32, wait_until: Option<WallTime>) -> GcStatus {
+    GcStatus {
+        time: Time(second(-60)),
+        stage: stage.as_str().to_owned(),
+        dry_run: false,
+        run,
+        wait_until: wait_until.map(Time),
+        marked: 0,
+        deleted: 0,
+        skipped: 0,
+        dangling: 0,
+        unowned: 0,
+        freed: ByteSize::from(0),
+    }
+}
+
+/// A Job that was made just now.
+pub(crate) fn gc_job() -> Job {
+    Job {
+        name: "orders-gc".to_owned(),
+        namespace: "apps".to_owned(),
+        uid: "job-1".to_owned(),
+        created: second(0),
+        run: Run::first(None),
+        state: JobState::Starting,
+    }
+}
+
+/// As the chart gives them.
+pub(crate) fn gc_options() -> GcJobOptions {
+    let options = json!({"image": "registry.example/buckethead:1", "imagePullPolicy": "IfNotPresent"});
+    serde_json::from_value(options).unwrap()
 }

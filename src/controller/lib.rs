@@ -18,6 +18,7 @@ mod error;
 mod events;
 #[cfg(test)]
 mod fixtures;
+mod gc;
 pub mod local;
 mod memory;
 mod metrics;
@@ -30,6 +31,7 @@ mod reason;
 mod reconcile;
 mod resolve;
 mod rival;
+mod schedule;
 #[cfg(test)]
 mod scripted;
 mod status;
@@ -39,6 +41,7 @@ pub use client::client;
 pub use context::{AfterStep, OperatorOptions};
 pub use error::Error;
 pub use metrics::Metrics;
+pub use objects::gc_job::GcJobOptions;
 pub use operator::run;
 pub use plan::step_names;
 pub use resolve::Defaults;

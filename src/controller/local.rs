@@ -6,6 +6,7 @@
 
 mod desired;
 mod folder;
+mod gc;
 mod look;
 mod manifest;
 
@@ -267,7 +268,8 @@ impl Local {
             token: named(spec.api.token_secret_ref.as_ref().map(|token| &*token.name)),
         };
         let rival = rival(&resource, self.desired.resources().values());
-        Subject { resource, secrets, rival }
+        let sharers = crate::gc::sharers(&resource, self.desired.resources().values());
+        Subject { resource, secrets, rival, sharers }
     }
 
     /// Takes over what came of a look.

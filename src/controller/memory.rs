@@ -26,6 +26,10 @@ pub(crate) struct Remembered {
     pub(crate) status: Option<BucketDatabaseStatus>,
     /// When that was.
     pub(crate) written: Option<WallTime>,
+    /// When something last kept gc from running.
+    pub(crate) gc_hindered: Option<WallTime>,
+    /// When the Pods of gc were last asked why none starts.
+    pub(crate) gc_inspected: Option<WallTime>,
     /// How many reconciliations failed in a row.
     pub(crate) failures: u32,
 }
@@ -39,6 +43,11 @@ impl Memory {
     pub(crate) fn of(&self, resource: &BucketDatabase) -> Remembered {
         let known = self.lock();
         known.get(&name_of(resource)).filter(|known| known.uid == resource.metadata.uid).cloned().unwrap_or_default()
+    }
+
+    /// The newest status: the last one written, or that which the watch shows if this process has written none.
+    pub(crate) fn status(&self, resource: &BucketDatabase) -> BucketDatabaseStatus {
+        self.of(resource).status.or_else(|| resource.status.clone()).unwrap_or_default()
     }
 
     /// Changes what is remembered of a resource.

@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::Error;
+use crate::gc::{Ended, News};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
@@ -26,6 +27,11 @@ struct StepLabels {
     step: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GcLabels {
+    outcome: &'static str,
+}
+
 /// Clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -34,6 +40,7 @@ pub struct Metrics {
     duration: Histogram,
     requests: Family<RequestLabels, Counter>,
     steps: Family<StepLabels, Counter>,
+    gc_runs: Family<GcLabels, Counter>,
 }
 
 impl Metrics {
@@ -45,12 +52,14 @@ impl Metrics {
             duration: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
             requests: Family::default(),
             steps: Family::default(),
+            gc_runs: Family::default(),
         };
         registry.register("buckethead_reconciles", "Reconciliations of BucketDatabases", metrics.reconciles.clone());
         registry.register("buckethead_reconcile_failures", "Reconciliations that failed, by kind", metrics.failures.clone());
         registry.register_with_unit("buckethead_reconcile_duration", "How long they took", Unit::Seconds, metrics.duration.clone());
         registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included", metrics.requests.clone());
         registry.register("buckethead_controller_steps", "Steps that were carried out, by name", metrics.steps.clone());
+        registry.register("buckethead_gc_runs", "Runs of gc that ended, by outcome", metrics.gc_runs.clone());
         metrics
     }
 
@@ -60,6 +69,16 @@ impl Metrics {
 
     pub(crate) fn count_step(&self, step: &'static str) {
         self.steps.get_or_create(&StepLabels { step }).inc();
+    }
+
+    /// Counts a run that ended: by how far it came, or as one that failed.
+    pub(crate) fn count_gc(&self, news: &News) {
+        let outcome = match news {
+            News::Ended(Ended { result: Ok(found), .. }) => found.stage.as_str(),
+            News::Ended(Ended { result: Err(_), .. }) => "failed",
+            News::Started(_) | News::Hindered(_) => return,
+        };
+        self.gc_runs.get_or_create(&GcLabels { outcome }).inc();
     }
 
     pub(crate) fn count<T>(&self, took: Duration, result: &Result<T, Error>) {

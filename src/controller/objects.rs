@@ -1,4 +1,7 @@
-//! Objects of the cluster as values made from a resource: the connection Secret, the list of finalizers, the status patch. Pure.
+//! Objects of the cluster as values made from a resource: the connection Secret, the list of finalizers, the status patch, and gc's Job
+//! (`objects/gc_job.rs`). Pure.
+
+pub(crate) mod gc_job;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,7 +104,7 @@ pub(crate) fn compare(
     given: Option<Token>,
 ) -> Result<Connection, NotOurs> {
     let Some(secret) = found else { return Ok(Connection::Stale { token: given }) };
-    if !secret.owner_references().iter().any(|owner| Some(&owner.uid) == resource.metadata.uid.as_ref()) {
+    if !is_owned_by(secret, resource) {
         return Err(NotOurs);
     }
     let Some(token) = given.or_else(|| token_of(secret)) else { return Ok(Connection::Stale { token: None }) };
@@ -109,6 +112,11 @@ pub(crate) fn compare(
     let found = secret.data.as_ref();
     let is_current = wanted.iter().all(|(key, value)| found.and_then(|data| data.get(key)) == Some(value));
     Ok(if is_current { Connection::Current } else { Connection::Stale { token: Some(token) } })
+}
+
+/// Whether an object belongs to this very resource.
+pub(crate) fn is_owned_by(object: &impl ResourceExt, resource: &BucketDatabase) -> bool {
+    object.owner_references().iter().any(|owner| Some(&owner.uid) == resource.metadata.uid.as_ref())
 }
 
 /// The token that a Secret holds, if it holds a usable one.

@@ -3,13 +3,16 @@
 //! Secrets are read by name at each look and never listed or watched, so the operator needs no right to see others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use engine::WallTime;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::context::{Cluster, Context};
-use crate::crd::{BucketDatabase, unsupported};
+use crate::context::{Cluster, Context, Guarded};
+use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::memory::Remembered;
 use crate::objects::{self, Token};
-use crate::plan::{Connection, Observed, name_of, wants_survey};
+use crate::plan::{self, Connection, Observed, name_of, wants_survey};
 use crate::problem::Problem;
 use crate::reason::Reason;
 use crate::resolve::{Defaults, SecretData, Secrets, resolve};
@@ -24,8 +27,9 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         Some(problem) => (Err(problem), Connection::Unknown),
         None => wanted(&ctx.cluster, resource).await,
     };
+    let status = remembered.status.clone().or_else(|| resource.status.clone()).unwrap_or_default();
+    let now = ctx.cluster.options.clock.wall();
     let known = ctx.known();
-    let status = remembered.status.or_else(|| resource.status.clone()).unwrap_or_default();
     let others = || known.iter().filter_map(|other| other.0.as_ref().ok());
     let hosted = ctx.host.state(&name);
     let reaching = config.as_ref().ok().or(remembered.applied.as_ref()).filter(|_| wants_survey(resource, &hosted));
@@ -33,8 +37,9 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         Some(config) => Some(ctx.host.survey(config).await),
         None => None,
     };
+    let gc = gc(ctx, resource, &status, &known, &remembered, now);
     Observed {
-        now: ctx.cluster.options.clock.wall(),
+        now,
         config,
         applied: remembered.applied,
         made: remembered.made,
@@ -43,9 +48,29 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         neighbours: neighbours(resource, others()),
         remains,
         connection,
+        gc,
         said: remembered.said,
         troubled_since: status::troubled_since(&status),
         flush_handled: status.last_handled.and_then(|handled| handled.flush),
+    }
+}
+
+fn gc(
+    ctx: &Context,
+    resource: &BucketDatabase,
+    status: &BucketDatabaseStatus,
+    known: &[Arc<Guarded>],
+    remembered: &Remembered,
+    now: WallTime,
+) -> plan::gc::Seen {
+    let files = status.files.clone().unwrap_or_default();
+    plan::gc::Seen {
+        jobs: ctx.jobs.seen(resource, files.gc_job.as_deref(), now),
+        handled: status.last_handled.as_ref().and_then(|handled| handled.gc.clone()),
+        sharers: crate::gc::sharers(resource, known.iter().filter_map(|other| other.0.as_ref().ok())),
+        files,
+        hindered: remembered.gc_hindered,
+        inspected: remembered.gc_inspected,
     }
 }
 

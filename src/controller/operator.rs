@@ -28,16 +28,22 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
         return Ok(());
     }
     let (watches, gone) = watch::watches(&client, &options.namespaces);
+    let (jobs, job_events) = watch::jobs::watches(&client, &options.namespaces);
     let stores = watches.iter().map(|watch| watch.store.clone()).collect();
     let freed = broadcast::Sender::new(FREED_KEPT);
-    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores });
+    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores, jobs });
     let stop = shutdown.child_token();
     let controllers: Vec<_> = watches.into_iter().map(|watch| control(Arc::clone(&ctx), watch, stop.clone())).collect();
     let looks = async {
         join_all(controllers).await;
         stop.cancel();
     };
-    tokio::join!(looks, announce(&ctx, &stop), watch::follow_gone(Arc::clone(&ctx), gone, stop.clone()));
+    tokio::join!(
+        looks,
+        announce(&ctx, &stop),
+        watch::follow_gone(Arc::clone(&ctx), gone, stop.clone()),
+        watch::jobs::follow(Arc::clone(&ctx), job_events, stop.clone())
+    );
     if shutdown.is_cancelled() { Ok(()) } else { Err(Error::WatchEnded) }
 }
 

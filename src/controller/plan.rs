@@ -8,6 +8,8 @@
 mod deletion;
 mod suspension;
 
+pub(crate) mod gc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +65,8 @@ pub(crate) struct Observed {
     pub(crate) troubled_since: Option<WallTime>,
     /// The value of the flush annotation that was dealt with last.
     pub(crate) flush_handled: Option<String>,
+    /// What there is to know about gc.
+    pub(crate) gc: gc::Seen,
 }
 
 /// The connection Secret as it is beside what it should be.
@@ -115,6 +119,8 @@ pub(crate) enum Step {
         /// The annotation's value.
         request: String,
     },
+    /// Something about gc of files.
+    Gc(gc::Work),
     /// Flush, then drop.
     Close,
     /// Flush, release, and keep as suspended.
@@ -271,7 +277,10 @@ fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> 
         },
         State::Opening => Plan::wait(LOOK_AGAIN, restoring(seen)),
         State::Open(facts) => {
-            Plan { steps: adjust(resource, seen, config, facts), look_again: LOOK_AGAIN, verdict: Verdict::Serving { but: None } }
+            let gc = gc::decide(resource, config, seen.now, &seen.gc);
+            let mut steps = adjust(resource, seen, config, facts);
+            steps.extend(gc.work.map(Step::Gc));
+            Plan { steps, look_again: gc.look_again, verdict: Verdict::Serving { but: None } }
         }
         // A resource of the same name was deleted a moment ago.
         State::Closing => Plan::wait(SOON, Verdict::Restoring),

@@ -101,6 +101,34 @@ reasons! {
     ConnectionSecretTaken,
     /// The Secret that `api.tokenSecretRef` names, or its key, is not there.
     TokenMissing,
+    /// What was unused when somebody asked is gone.
+    GcSucceeded,
+    /// gc told what it would do, and changed nothing.
+    GcDryRun,
+    /// A run of gc is under way.
+    GcRunning,
+    /// gc goes on later: what is marked must wait, or another run comes first.
+    GcWaiting,
+    /// A run of gc stopped, because it could not be sure.
+    GcStopped,
+    /// A run of gc took too long.
+    GcDeadlineExceeded,
+    /// A run of gc ended without a report.
+    GcFailed,
+    /// What a run of gc did is not known.
+    GcReportMissing,
+    /// The node cannot get the image of gc.
+    GcImageMissing,
+    /// The cluster makes no Pod for gc.
+    GcPodRefused,
+    /// The Pod of gc does not start.
+    GcPodPending,
+    /// The API server refused gc's Job, or what it needs.
+    GcJobRefused,
+    /// A database that keeps files under the prefix could not be flushed.
+    GcFlushFailed,
+    /// The operator was not told which image runs gc.
+    GcNotConfigured,
     /// The API server refused or failed a request of the operator.
     ClusterRequestFailed,
     /// Something failed that should not; the operator's log has more.

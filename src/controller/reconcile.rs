@@ -27,16 +27,21 @@ async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let told = status::publish(&ctx.cluster, &resource, &seen, &verdict, &outcome).await;
     outcome.result?;
     let asked = plan.look_again.min(told?);
-    Ok(Action::requeue(if verdict == (Verdict::Serving { but: None }) { rest(asked, ctx.known().len()) } else { asked }))
+    // By the newest status: the steps may have set the time of the next run just now.
+    let next_run = plan::gc::next_run(&ctx.cluster.memory.status(&resource), seen.now);
+    let resources = if verdict == (Verdict::Serving { but: None }) { ctx.known().len() } else { 0 };
+    Ok(Action::requeue(rest(asked, next_run, resources)))
 }
 
 /// How many Secrets a look reads that finds nothing to do: the store's credentials and the connection Secret.
 const READS: u64 = 2;
 
 /// When to look again at a database that lacks nothing. Looks that only read Secrets again come less often the more resources there are, so
-/// that all of them together ask the API server about once a second. A store that refuses the credentials is reported by the host at once.
-fn rest(asked: Duration, resources: usize) -> Duration {
-    if asked < LOOK_AGAIN { asked } else { asked.max(Duration::from_secs(READS * resources as u64)) }
+/// that all of them together ask the API server about once a second. A store that refuses the credentials is reported by the host at once; that
+/// gc is due nobody reports.
+fn rest(asked: Duration, next_run: Duration, resources: usize) -> Duration {
+    let put_off = if asked < LOOK_AGAIN { asked } else { asked.max(Duration::from_secs(READS * resources as u64)) };
+    put_off.min(next_run)
 }
 
 /// The resource, or what is left of one that does not parse: its metadata are enough to say so, and to let it go.
@@ -82,7 +87,14 @@ mod tests {
     #[test]
     fn secrets_of_many_resources_are_read_less_often_and_nothing_else_waits_longer() {
         for (asked, resources, pauses) in [(300, 0, 300), (300, 150, 300), (300, 1000, 2000), (299, 1000, 299), (2, 1_000_000, 2)] {
-            assert_eq!(rest(Duration::from_secs(asked), resources), Duration::from_secs(pauses), "{asked} {resources}");
+            assert_eq!(rest(Duration::from_secs(asked), Duration::MAX, resources), Duration::from_secs(pauses), "{asked} {resources}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_gc_is_looked_at_in_time_among_a_thousand_resources() {
+        for (next_run, pauses) in [(1200, 1200), (7, 7), (86_400, 2000)] {
+            assert_eq!(rest(LOOK_AGAIN, Duration::from_secs(next_run), 1000), Duration::from_secs(pauses), "{next_run}");
         }
     }
 }

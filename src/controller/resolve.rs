@@ -17,6 +17,7 @@ use kube::ResourceExt;
 use url::Url;
 
 use crate::crd::{Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, Jurisdiction, R2, SecretKeyRef, SecretRef};
+use crate::schedule::Schedule;
 
 /// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
 pub(crate) const ACCEPT_SNAPSHOT: &str = "buckethead.dev/accept-snapshot";
@@ -150,6 +151,7 @@ fn credentials_missing(secret: &str, key: &str, gap: Gap) -> String {
 /// All that it takes to open the database, if the resource and its Secrets say all of it.
 pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &Defaults) -> Result<DatabaseConfig, ResolveError> {
     let spec = &resource.spec;
+    check_schedule(resource)?;
     Ok(DatabaseConfig {
         name: DatabaseName::new(resource.namespace().unwrap_or_default(), resource.name_any()),
         location: location(spec)?,
@@ -195,6 +197,16 @@ fn files(spec: &BucketDatabaseSpec) -> Result<FilesPolicy, ResolveError> {
     let refuse = |error: NameError| ResolveError::Spec { field: "files.prefix", problem: error.to_string() };
     let prefix = FilesPrefix::parse(&spec.files.prefix).map_err(refuse)?;
     Ok(FilesPolicy { prefix, grace: Duration::from_secs(spec.files.gc.grace_seconds.into()) })
+}
+
+/// What the rule of the schema cannot tell: whether the expression ever comes.
+fn check_schedule(resource: &BucketDatabase) -> Result<(), ResolveError> {
+    let expression = &resource.spec.files.gc.schedule;
+    if expression.is_empty() {
+        return Ok(());
+    }
+    let schedule = Schedule::parse(expression, resource.metadata.uid.as_deref().unwrap_or_default());
+    schedule.map(drop).map_err(|error| ResolveError::Spec { field: "files.gc.schedule", problem: error.to_string() })
 }
 
 fn limits(spec: &BucketDatabaseSpec) -> Limits {

@@ -30,6 +30,7 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         instance: "pod-0".to_owned(),
         status_interval: OperatorOptions::STATUS_INTERVAL,
         concurrency: OperatorOptions::CONCURRENCY,
+        gc: Some(crate::fixtures::gc_options()),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),
         after_step: AfterStep::default(),

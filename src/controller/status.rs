@@ -4,6 +4,7 @@
 //! write. Pure but for [`publish()`], the one place that writes a status.
 //! Invariant: a `lastTransitionTime` moves only when its condition's status does, and two looks at the same state make the same status.
 
+mod gc;
 mod publish;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use engine::{DatabaseName, Facts, Origin, SnapshotFacts, State, Uploads, WallTim
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::crd::{BindingStatus, BucketDatabase, BucketDatabaseStatus, LastHandled, Period, SnapshotStatus};
+use crate::gc::News;
 use crate::plan::{self, Observed, Verdict};
 use crate::problem::Problem;
 use crate::reason::Reason;
@@ -32,6 +34,8 @@ pub(crate) mod condition {
     pub(crate) const DURABLE: &str = "Durable";
     /// It takes writes.
     pub(crate) const WRITABLE: &str = "Writable";
+    /// What was unused when somebody asked is gone. Only once somebody did.
+    pub(crate) const GARBAGE_COLLECTED: &str = "GarbageCollected";
 }
 use condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED, WRITABLE};
 
@@ -72,6 +76,8 @@ pub(crate) struct Said<'a> {
     pub(crate) verdict: &'a Verdict,
     /// The request of the flush annotation that was carried out just now.
     pub(crate) flushed: Option<&'a str>,
+    /// What came of gc just now.
+    pub(crate) gc: Option<&'a News>,
     /// Where the database is reached.
     pub(crate) url: &'a str,
     /// The process that has it.
@@ -109,6 +115,7 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
     if let Some(request) = said.flushed {
         status.last_handled = Some(LastHandled { flush: Some(request.to_owned()), ..status.last_handled.unwrap_or_default() });
     }
+    gc::tell(&mut status, previous, resource, seen, said.gc);
     status
 }
 

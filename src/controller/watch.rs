@@ -1,7 +1,9 @@
 //! The watches of an operator: what makes it look at which resource.
 //!
 //! Owns: the watch of each namespace, the pokes besides it, and what happens when a resource is gone. Does not own: what is done then.
-//! Secrets are not among the watches.
+//! Secrets are not among the watches; Jobs of gc are (`watch/jobs.rs`).
+
+pub(crate) mod jobs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +12,16 @@ use engine::{DatabaseName, Host, State};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use kube::api::ListParams;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, reflector, watcher};
-use kube::{Api, Client, CustomResourceExt as _};
+use kube::{Api, Client, CustomResourceExt as _, Resource};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::jobs::Jobs;
 use crate::context::{Context, Guarded};
 use crate::crd::{BucketDatabase, BucketDatabaseSpec};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, doubled};
@@ -38,12 +42,16 @@ pub(crate) struct Watch {
 /// The watches of all namespaces, and the resources that were seen to go.
 pub(crate) fn watches(client: &Client, namespaces: &[String]) -> (Vec<Watch>, mpsc::UnboundedReceiver<Guarded>) {
     let (gone, gone_receiver) = mpsc::unbounded_channel();
-    let apis: Vec<Api<Guarded>> = if namespaces.is_empty() {
+    (apis(client, namespaces).into_iter().map(|api| watch(api, gone.clone())).collect(), gone_receiver)
+}
+
+/// One for each namespace, or one for all.
+fn apis<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(client: &Client, namespaces: &[String]) -> Vec<Api<K>> {
+    if namespaces.is_empty() {
         vec![Api::all(client.clone())]
     } else {
         namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
-    };
-    (apis.into_iter().map(|api| watch(api, gone.clone())).collect(), gone_receiver)
+    }
 }
 
 fn watch(api: Api<Guarded>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {

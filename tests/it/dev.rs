@@ -122,3 +122,21 @@ async fn a_foreign_host_and_a_foreign_page_are_refused() {
     assert_eq!(database.read_with_header("host", "rebound.example").await, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(database.read_with_header("origin", "https://elsewhere.example").await, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn gc_runs_in_the_process_when_the_manifest_asks_and_ends_with_what_nobody_uses_gone() {
+    let quick = notes().with("/spec/interval", "1s").with("/spec/minInterval", "1s");
+    let quick = quick.with("/spec/files", json!({"gc": {"graceSeconds": 0}}));
+    let folders = Folders::with(&quick);
+    let dev = folders.start("standard").await;
+    let (database, place) = (dev.database("notes"), Place::of(dev.s3.clone(), "notes-data"));
+    let mut objects = Vec::new();
+    for content in ["used", "unused"] {
+        objects.push(format!("files/{}", database.put_file(content, content).await["bh_key"].as_str().unwrap()));
+    }
+    database.ask("DELETE", &objects[1], "").await;
+    folders.declare("first.yaml", &quick.with("/metadata/annotations", json!({"buckethead.dev/gc-requested-at": "now"})));
+    until("the end of the unused content", async || place.find(&objects[1]).await.is_none().then_some(())).await;
+    assert!(place.find(&objects[0]).await.is_some());
+    until("the condition", async || dev.program.output().contains("deleted: 1 (6 bytes)").then_some(())).await;
+}

@@ -7,6 +7,7 @@
 mod crashes;
 mod dev;
 mod ending;
+mod gc;
 mod idle;
 mod interop;
 mod life;

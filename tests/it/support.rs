@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod database;
+mod kubelet;
 mod manifest;
 mod process;
 mod snapshot;

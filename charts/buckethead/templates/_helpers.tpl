@@ -36,6 +36,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default (printf "http://%s.%s.svc%s" (include "buckethead.fullname" .) .Release.Namespace (ternary "" (printf ":%d" $port) (eq $port 80))) .Values.publicUrl -}}
 {{- end -}}
 
+{{- /* What a run of gc is made of: our own image, and what gcJob says. */ -}}
+{{- define "buckethead.gcJob" -}}
+{{- $image := dict "image" (include "buckethead.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets -}}
+{{- mergeOverwrite (deepCopy .Values.gcJob) $image | toJson -}}
+{{- end -}}
+
 {{- /* What the operator asks of the API server, and no more. It reads Secrets by name, so it may neither list nor watch them. */ -}}
 {{- define "buckethead.rules" -}}
 - apiGroups: [buckethead.dev]
@@ -50,4 +56,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# gc: a Job beside the database, with an account that has no rights, and the report of its Pods.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, delete]
+- apiGroups: ['']
+  resources: [serviceaccounts]
+  verbs: [get, create, patch]
+- apiGroups: ['']
+  resources: [pods]
+  verbs: [list]
 {{- end -}}

@@ -93,8 +93,8 @@ pub struct Files {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gc {
-    /// A cron expression in UTC, for example `0 3 * * *` for each day at three, or `@daily`. Empty: only when asked by the annotation
-    /// `buckethead.dev/gc-requested-at`.
+    /// A cron expression in UTC, for example `0 3 * * *` for each day at three, or `@daily`. Each resource runs up to five minutes later, at
+    /// the same moment each time. Empty: only when asked by the annotation `buckethead.dev/gc-requested-at`.
     #[serde(default)]
     #[schemars(length(max = 100))]
     #[x_kube(validation = rules::schedule())]

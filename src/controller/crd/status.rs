@@ -174,9 +174,15 @@ pub struct FilesStatus {
     /// How large they are together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// The newest run that deleted unused contents.
+    /// The newest run of gc that came to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_gc: Option<GcStatus>,
+    /// When the next run by `spec.files.gc.schedule` is due. One that lies behind is made up for, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_gc: Option<Time>,
+    /// The newest Job of gc whose end is told here, by its UID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gc_job: Option<String>,
 }
 
 /// What a run that deletes unused contents found and did.
@@ -185,6 +191,17 @@ pub struct FilesStatus {
 pub struct GcStatus {
     /// When it ended.
     pub time: Time,
+    /// How far it came. `clean`: nothing is unused. `marked`: what is unused was marked. `waiting`: what is marked must wait. `busy`: another
+    /// run was deleting. `deleted`: what was marked, and still unused, was deleted.
+    pub stage: String,
+    /// Whether it only told what it would have done.
+    pub dry_run: bool,
+    /// Which run it was since somebody asked, from 1.
+    #[schemars(schema_with = "rules::small_count")]
+    pub run: u32,
+    /// When the run that goes on after it is due; absent if none is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_until: Option<Time>,
     /// Contents that nobody used, to be looked at again by the next run.
     #[schemars(schema_with = "rules::count")]
     pub marked: u64,

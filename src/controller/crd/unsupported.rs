@@ -3,7 +3,7 @@
 //! Owns: the list of such parts. Whoever builds one removes its lines here.
 //! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default.
 
-use super::{Auth, BranchSpec, BucketDatabaseSpec, DeletionPolicy, Durability, DurabilityMode, Gc};
+use super::{Auth, BranchSpec, BucketDatabaseSpec, DeletionPolicy, Durability, DurabilityMode};
 
 /// A field that is set to what this build cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,6 @@ impl std::fmt::Display for Unsupported {
 const PROMOTION: &str = "this version overwrites branches by its API alone: remove the field";
 const NEWEST: &str = "this version makes branches from the newest state alone: remove the field";
 const DELTAS: &str = "this version writes whole snapshots each `interval` (durability.mode: snapshot): remove the field";
-const GC: &str = "this version runs no gc by itself: remove the field, and run `buckethead gc`, which has flags for it";
 
 /// What the spec asks for and this build cannot do, in the order of the schema; empty if nothing.
 pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
@@ -39,7 +38,6 @@ pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     );
     found.check(spec.promotion.is_some(), "spec.promotion", PROMOTION);
     found.durability(&spec.durability);
-    found.gc(&spec.files.gc);
     found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
     found.check(spec.api.service, "spec.api.service", "this version makes no Service for each database: use the URL in status.url");
     found.0
@@ -68,13 +66,6 @@ impl Found {
             "this version needs a store that honours conditions on writes: remove the field",
         );
     }
-
-    fn gc(&mut self, asked: &Gc) {
-        let known = Gc::default();
-        self.check(asked.schedule != known.schedule, "spec.files.gc.schedule", GC);
-        self.check(asked.dry_run, "spec.files.gc.dryRun", GC);
-        self.check(asked.include_unowned, "spec.files.gc.includeUnowned", GC);
-    }
 }
 
 #[cfg(test)]
@@ -94,7 +85,7 @@ mod tests {
         let spec = json!({
             "bucket": "b-1", "key": "k", "endpoint": "https://minio.storage:9000", "region": "us-east-1", "interval": "5s", "minInterval": "1s",
             "keepPrevious": false, "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "k"},
-            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"graceSeconds": 1}},
+            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"schedule": "@daily", "graceSeconds": 1, "dryRun": true, "includeUnowned": true}},
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
             "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write"},
             "branch": "next", "branches": [{"name": "next"}, {"name": "later", "from": "next"}], "suspend": true, "deletionPolicy": "Delete",
@@ -118,9 +109,6 @@ mod tests {
             (json!({"durability": {"onMaxLag": "Continue"}}), "spec.durability.onMaxLag"),
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
             (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
-            (json!({"files": {"gc": {"schedule": "@daily"}}}), "spec.files.gc.schedule"),
-            (json!({"files": {"gc": {"dryRun": true}}}), "spec.files.gc.dryRun"),
-            (json!({"files": {"gc": {"includeUnowned": true}}}), "spec.files.gc.includeUnowned"),
             (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),
             (json!({"api": {"service": true}}), "spec.api.service"),
         ];

@@ -10,7 +10,7 @@ use crate::status::{Said, next};
 const SERVING: Verdict = Verdict::Serving { but: None };
 
 fn status(seen: &Observed, verdict: &Verdict) -> BucketDatabaseStatus {
-    let said = Said { verdict, flushed: None, url: "u", host: "h", binding: None };
+    let said = Said { verdict, flushed: None, gc: None, url: "u", host: "h", binding: None };
     next(&resource(json!({})), &BucketDatabaseStatus::default(), seen, &said)
 }
 

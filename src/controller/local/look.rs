@@ -7,9 +7,11 @@ use engine::bucket::s3::StoreConfig;
 use engine::{BucketName, DatabaseConfig, DatabaseName, Host};
 use url::Url;
 
+use super::gc;
 use crate::act;
 use crate::crd::{BucketDatabase, BucketDatabaseStatus, DeletionPolicy, unsupported};
 use crate::error::Error;
+use crate::gc::News;
 use crate::memory::Memory;
 use crate::plan::{self, Connection, Observed, Step, Verdict};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
@@ -36,6 +38,8 @@ pub(super) struct Subject {
     pub(super) resource: BucketDatabase,
     pub(super) secrets: Secrets,
     pub(super) rival: Option<DatabaseName>,
+    /// Other databases that keep files at the same place.
+    pub(super) sharers: Vec<DatabaseName>,
 }
 
 /// What came of a look.
@@ -60,9 +64,10 @@ impl Looks {
         let plan = plan::plan(resource, &seen);
         let (done, result) = self.act(resource, &plan.steps).await;
         let failures = self.memory.count_failure(&name, result.is_err());
-        let look_again = if result.is_ok() { plan.look_again } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
+        let asked = if result.is_ok() { plan.look_again } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
         let verdict = plan.verdict.after(resource, &result);
-        let (status, mut notices) = self.tell(resource, &seen, verdict, done.flushed.as_deref());
+        let (status, mut notices) = self.tell(resource, &seen, verdict, &done);
+        let look_again = asked.min(plan::gc::next_run(&status, seen.now));
         notices.extend(done.told);
         if done.let_go {
             self.memory.forget(&name);
@@ -89,6 +94,7 @@ impl Looks {
             connection: Connection::NotNeeded,
             said: remembered.said,
             troubled_since: status::troubled_since(&status),
+            gc: gc::seen(subject, &status, remembered.gc_hindered),
             flush_handled: status.last_handled.and_then(|handled| handled.flush),
         }
     }
@@ -120,6 +126,7 @@ impl Looks {
             }
             match step {
                 Step::Flush { request } => done.flushed = Some(request.clone()),
+                Step::Gc(work) => done.gc = gc::run(self, resource, work).await,
                 Step::RemoveFinalizer => done.let_go = true,
                 Step::Suspend(_) => done.freed = true,
                 Step::Tell(notice) => done.told.push(notice.clone()),
@@ -134,11 +141,12 @@ impl Looks {
         resource: &BucketDatabase,
         seen: &Observed,
         verdict: Verdict,
-        flushed: Option<&str>,
+        done: &Done,
     ) -> (BucketDatabaseStatus, Vec<events::Notice>) {
         let previous = self.memory.of(resource).status.unwrap_or_default();
         let url = objects::url(resource, &self.base_url);
-        let said = Said { verdict: &verdict, flushed, url: &url, host: "dev", binding: None };
+        let said =
+            Said { verdict: &verdict, flushed: done.flushed.as_deref(), gc: done.gc.as_ref(), url: &url, host: "dev", binding: None };
         let status = status::next(resource, &previous, seen, &said);
         let notices = events::between(&previous, &status);
         self.memory.update(resource, |known| {
@@ -153,6 +161,7 @@ impl Looks {
 #[derive(Default)]
 struct Done {
     flushed: Option<String>,
+    gc: Option<News>,
     let_go: bool,
     freed: bool,
     told: Vec<events::Notice>,

@@ -31,6 +31,7 @@ pub(crate) async fn publish(
     let said = Said {
         verdict,
         flushed: outcome.flushed.as_deref(),
+        gc: outcome.gc.as_ref(),
         url: &objects::url(resource, &cluster.options.public_url),
         host: &cluster.options.instance,
         binding: (seen.connection == Connection::Current).then(|| objects::connection_secret_name(resource)),

@@ -5,7 +5,7 @@ use super::*;
 use crate::fixtures::*;
 
 fn said(verdict: &Verdict) -> Said<'_> {
-    Said { verdict, flushed: None, url: "http://host/apps/orders/", host: "pod-0", binding: None }
+    Said { verdict, flushed: None, gc: None, url: "http://host/apps/orders/", host: "pod-0", binding: None }
 }
 
 fn status_of(seen: &Observed, verdict: &Verdict) -> BucketDatabaseStatus {

@@ -64,6 +64,11 @@ impl Namespace {
         kubectl(self.name, &["apply", "--filename", "-"], &resource.yaml()).await.map(drop)
     }
 
+    /// Makes an object that is no resource of ours.
+    pub(super) async fn make(&self, object: &Value) {
+        kubectl(self.name, &["create", "--filename", "-"], &object.to_string()).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    }
+
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Value {
         serde_json::from_str(&self.kubectl(&["get", kind, name, "--output=json"]).await).unwrap()
     }

@@ -123,6 +123,8 @@ impl Operator {
             Self::PUBLIC_URL,
             "--status-seconds",
             "1",
+            "--gc-job",
+            r#"{"image": "buckethead.test/buckethead:test"}"#,
         ];
         let mut program = Program::start(&arguments.map(OsStr::new));
         let ready: Ready = program.ready().await;
@@ -131,9 +133,14 @@ impl Operator {
 
     /// How many requests it has sent to the API server so far, watches included.
     pub(crate) async fn requests(&self) -> u64 {
-        let metrics = client().get(format!("{}/metrics", self.api)).send().await.unwrap().text().await.unwrap();
+        let metrics = self.metrics().await;
         let counts = metrics.lines().filter(|line| line.starts_with("buckethead_kubernetes_requests_total{"));
         counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
+    /// What it counts, as Prometheus reads it.
+    pub(crate) async fn metrics(&self) -> String {
+        client().get(format!("{}/metrics", self.api)).send().await.unwrap().text().await.unwrap()
     }
 
     /// Ends it as Kubernetes does; it must say that everything was saved.

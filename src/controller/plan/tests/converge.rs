@@ -2,12 +2,15 @@
 //!
 //! The world around the plan is a model: each step does what it says, what the host reports comes about, time passes between looks.
 
-use engine::{BranchRemains, MadeBy, Remains};
+use engine::{BranchRemains, GcStage, GcSummary, MadeBy, Remains};
 
 use super::*;
+use crate::crd::{BucketDatabaseStatus, FilesStatus};
+use crate::gc::Run;
+use crate::objects::gc_job::{Job, JobEnd, JobState};
 
 /// As many looks as any way to rest takes, and some more.
-const LOOKS: usize = 20;
+const LOOKS: usize = 30;
 
 /// What the plan sees, and what it cannot see: whether there are commits that are nowhere else.
 #[derive(Debug, Clone)]
@@ -26,18 +29,40 @@ impl World {
 
     /// Looks, does what the plan says, and lets the time pass that it asks for. `true` if there was nothing to do.
     fn look(&mut self) -> bool {
-        self.seen.remains = deletion::wants_survey(&self.resource, &self.seen.hosted).then(|| Ok(self.remains()));
+        self.seen.remains = wants_survey(&self.resource, &self.seen.hosted).then(|| Ok(remains()));
         let plan = plan(&self.resource, &self.seen);
         for step in &plan.steps {
             self.carry_out(step);
         }
         self.seen.said = Some(plan.verdict);
-        self.seen.now += plan.look_again;
-        plan.steps.is_empty() && !self.come_about()
+        let is_idle = plan.steps.is_empty() && !self.come_about();
+        let next_run = gc::next_run(&self.status(), self.seen.now);
+        // Looks between now and the next run would find the same.
+        self.seen.now += if is_idle && next_run < Duration::MAX { next_run } else { plan.look_again };
+        is_idle && next_run == Duration::MAX
     }
 
-    /// What the host does by itself. `true` if anything changed.
+    fn status(&self) -> BucketDatabaseStatus {
+        BucketDatabaseStatus { files: Some(self.seen.gc.files.clone()), ..BucketDatabaseStatus::default() }
+    }
+
+    /// What the host and the cluster do by themselves. `true` if anything changed.
     fn come_about(&mut self) -> bool {
+        let (has_moved, has_run) = (self.host_moves(), self.job_runs());
+        has_moved || has_run
+    }
+
+    fn job_runs(&mut self) -> bool {
+        match &mut self.seen.gc.jobs {
+            gc::Jobs::Known { mine: Some(Job { state, .. }), .. } if *state == JobState::Starting => {
+                *state = JobState::Ended { end: JobEnd::Succeeded, at: self.seen.now };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn host_moves(&mut self) -> bool {
         let next = match (&self.seen.hosted, &self.seen.applied) {
             (State::Opening, Some(config)) => {
                 self.is_unsaved = true;
@@ -53,20 +78,6 @@ impl World {
         };
         self.seen.hosted = next;
         true
-    }
-
-    fn remains(&self) -> Remains {
-        let main = BranchRemains {
-            name: BranchName::main(),
-            is_deleted: false,
-            has_objects: true,
-            made_by: MadeBy::Us,
-            held_by: None,
-            served_by: None,
-            takes_from: None,
-            done: Vec::new(),
-        };
-        Remains { branches: vec![main], has_rest: true }
     }
 
     fn carry_out(&mut self, step: &Step) {
@@ -87,6 +98,7 @@ impl World {
             }
             Step::Reconfigure(config) => self.seen.applied = Some((**config).clone()),
             Step::Flush { request } => self.seen.flush_handled = Some(request.clone()),
+            Step::Gc(work) => self.collect(work),
             Step::Close => self.rest(State::Absent),
             Step::Suspend(config) => {
                 self.seen.applied = Some((**config).clone());
@@ -97,12 +109,18 @@ impl World {
                 self.rest(State::Absent);
             }
             Step::Forget => {
-                assert!(matches!(self.seen.hosted, State::Failed { .. } | State::Suspended { .. } | State::Absent), "{:?}", self.seen.hosted);
+                assert!(
+                    matches!(self.seen.hosted, State::Failed { .. } | State::Suspended { .. } | State::Absent),
+                    "{:?}",
+                    self.seen.hosted
+                );
                 self.seen.hosted = State::Absent;
             }
             Step::DeleteBranch { .. } | Step::DeleteRest(_) => {
                 let resource = &self.resource;
-                assert!(resource.spec.deletion_policy == crate::crd::DeletionPolicy::Delete && resource.metadata.deletion_timestamp.is_some());
+                assert!(
+                    resource.spec.deletion_policy == crate::crd::DeletionPolicy::Delete && resource.metadata.deletion_timestamp.is_some()
+                );
                 assert!(!self.is_unsaved, "deleted while it is served");
             }
             Step::Tell(_) => {}
@@ -113,6 +131,32 @@ impl World {
         }
     }
 
+    /// The first run of a chain marks something, the one after it deletes that.
+    fn collect(&mut self, work: &gc::Work) {
+        let (now, gc) = (self.seen.now, &mut self.seen.gc);
+        match work {
+            gc::Work::Start(start) => {
+                let is_told = |job: &Job| gc.files.gc_job.as_ref() == Some(&job.uid);
+                assert!(
+                    matches!(&gc.jobs, gc::Jobs::Known { mine, .. } if mine.as_ref().is_none_or(is_told)),
+                    "one at a time: {:?}",
+                    gc.jobs
+                );
+                gc.handled = start.run.request.clone().or(gc.handled.take());
+                gc.jobs = running(start.run.clone(), now);
+                gc.files.last_gc = None;
+            }
+            gc::Work::Take(job) => {
+                let is_first = job.run.number == 1;
+                let stage = if is_first { GcStage::Marked } else { GcStage::Deleted };
+                let found = GcSummary { marked: is_first.into(), ..gc_summary(stage, Some(now + Duration::from_hours(1))) };
+                gc.files.gc_job = Some(job.uid.clone());
+                gc.files.last_gc = Some(gc_status(stage, job.run.number, job.run.next(&found)));
+            }
+            gc::Work::Inspect(_) => gc.inspected = Some(now),
+        }
+    }
+
     /// Nothing is in memory any more.
     fn rest(&mut self, hosted: State) {
         self.seen.hosted = hosted;
@@ -120,10 +164,39 @@ impl World {
     }
 }
 
+fn running(run: Run, created: WallTime) -> gc::Jobs {
+    let job = Job { uid: format!("job-{}-{created}", run.number), run, created, ..gc_job() };
+    gc::Jobs::Known { mine: Some(job), begun: false, elsewhere: None }
+}
+
+/// The database's own branch, saved.
+fn remains() -> Remains {
+    let main = BranchRemains {
+        name: BranchName::main(),
+        is_deleted: false,
+        has_objects: true,
+        made_by: MadeBy::Us,
+        held_by: None,
+        served_by: None,
+        takes_from: None,
+        done: Vec::new(),
+    };
+    Remains { branches: vec![main], has_rest: true }
+}
+
+/// Somebody asks for a run, one goes on after another, one was begun and its end is not told.
+fn any_gc() -> impl Strategy<Value = (Option<&'static str>, gc::Seen)> {
+    (prop_oneof![Just(None), Just(Some("noon"))], any::<bool>(), any::<bool>()).prop_map(|(asked, is_running, goes_on)| {
+        let last_gc = goes_on.then(|| gc_status(GcStage::Marked, 1, Some(second(600))));
+        let jobs = if is_running { running(Run::first(asked.map(str::to_owned)), second(0)) } else { gc::Jobs::NONE };
+        (asked, gc::Seen { jobs, files: FilesStatus { last_gc, ..FilesStatus::default() }, ..gc::Seen::default() })
+    })
+}
+
 prop_compose! {
     fn any_world()(
         resource in any_resource(), seen in any_seen(), suspend in any::<bool>(), deletes in any::<bool>(), flush in any::<bool>(),
-        switches in any::<bool>(), released in any::<bool>(), is_suspended in any::<bool>(),
+        switches in any::<bool>(), released in any::<bool>(), is_suspended in any::<bool>(), (collect, gc) in any_gc(),
     ) -> World {
         let (mut resource, mut seen) = (resource, seen);
         resource.spec.suspend = suspend;
@@ -133,6 +206,10 @@ prop_compose! {
         if flush {
             resource.annotations_mut().insert(FLUSH_REQUESTED_AT.to_owned(), "noon".to_owned());
         }
+        if let Some(collect) = collect {
+            resource.annotations_mut().insert(gc::GC_REQUESTED_AT.to_owned(), collect.to_owned());
+        }
+        seen.gc = gc;
         if switches {
             let branch = |name: &str, from: &str| serde_json::from_value(json!({"name": name, "from": from})).unwrap();
             resource.spec.branches = vec![branch("later", "next"), branch("next", "main")];

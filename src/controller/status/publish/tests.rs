@@ -10,7 +10,7 @@ const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/apps/events?";
 const SERVING: Verdict = Verdict::Serving { but: None };
 
 fn done() -> Outcome {
-    Outcome { flushed: None, let_go: false, result: Ok(()) }
+    Outcome { flushed: None, gc: None, let_go: false, result: Ok(()) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,7 +42,8 @@ async fn a_status_is_applied_by_one_manager_and_its_news_are_told_once() {
 async fn a_snapshot_more_waits_for_its_turn() {
     let (cluster, server) = scripted::cluster();
     let mut resource = resource(json!({}));
-    let said = Said { verdict: &SERVING, flushed: None, url: "http://buckethead.system.svc/apps/orders/", host: "pod-0", binding: None };
+    let said =
+        Said { verdict: &SERVING, flushed: None, gc: None, url: "http://buckethead.system.svc/apps/orders/", host: "pod-0", binding: None };
     let status = next(&resource, &BucketDatabaseStatus::default(), &served(), &said);
     cluster.memory.update(&resource, |known| known.written = Some(second(-10)));
     resource.status = Some(BucketDatabaseStatus { txid: Some(3), ..status });
