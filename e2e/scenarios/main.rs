@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
 
 mod deletion;
+mod garbage;
 mod install;
 mod kill;
 mod outage;

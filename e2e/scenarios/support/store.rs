@@ -46,6 +46,15 @@ impl<'a> Store<'a> {
         }
     }
 
+    /// Whether an object is there. It must not be a large one.
+    pub(crate) async fn has(&self, key: &str) -> bool {
+        match self.curl(&[], key).await {
+            Ok(_) => true,
+            Err(said) if said.contains("<Code>NoSuchKey</Code>") => false,
+            Err(said) => panic!("GET {key}: {said}"),
+        }
+    }
+
     /// Ends the store, and waits until it is gone. What it stored stays.
     pub(crate) async fn stop(&self) {
         self.scenario.kubectl_in(Self::NAMESPACE, &["scale", "deployment/minio", "--replicas=0"]).await;
