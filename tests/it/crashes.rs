@@ -19,6 +19,9 @@ trait Scenario: Copy {
     /// Short: namespaces and buckets are named after it.
     const NAME: &'static str;
 
+    /// Whether Jobs must be run.
+    const HAS_JOBS: bool = false;
+
     /// What stands before. The operator is not disturbed yet.
     fn before(self, stage: &Stage, operator: &InProcess) -> impl Future<Output = ()>;
 
@@ -65,6 +68,7 @@ impl Stage {
 async fn run<S: Scenario>(scenario: S, kill_after: Option<usize>) -> Vec<&'static str> {
     let stage = Stage::create(format!("crash-{}-{}", S::NAME, kill_after.unwrap_or_default())).await;
     let mut operator = InProcess::start(stage.namespace.name());
+    let _kubelet = S::HAS_JOBS.then(|| stage.namespace.kubelet());
     scenario.before(&stage, &operator).await;
     operator.count(kill_after);
     scenario.ask(&stage).await;
@@ -94,7 +98,7 @@ async fn survive<S: Scenario>(scenario: S) -> BTreeSet<&'static str> {
 
 #[tokio::test]
 async fn killed_after_any_step_of_anything_it_comes_to_the_right_end() {
-    let (one, two, three, four, five, six, seven, eight) = tokio::join!(
+    let (one, two, three, four, five, six, seven, eight, nine) = tokio::join!(
         survive(scenarios::Create),
         survive(scenarios::Change),
         survive(scenarios::Suspend),
@@ -103,8 +107,9 @@ async fn killed_after_any_step_of_anything_it_comes_to_the_right_end() {
         survive(scenarios::Delete),
         survive(scenarios::Force),
         survive(scenarios::DeleteFailed),
+        survive(scenarios::CollectGarbage),
     );
-    let covered: BTreeSet<&str> = [one, two, three, four, five, six, seven, eight].into_iter().flatten().collect();
+    let covered: BTreeSet<&str> = [one, two, three, four, five, six, seven, eight, nine].into_iter().flatten().collect();
     let missed: Vec<&str> = controller::step_names().filter(|step| !covered.contains(step)).collect();
     assert_eq!(missed, Vec::<&str>::new(), "steps that no scenario comes by: add one in crashes/scenarios.rs");
 }

@@ -29,7 +29,7 @@ const STARTING: Duration = Duration::from_secs(30);
 const AFTER_HINDRANCE: Duration = Duration::from_mins(1);
 /// While another resource runs. The end of its Job is reported; that it came to none is not. Less than what is put off at rest.
 const QUEUED: Duration = Duration::from_mins(4);
-/// While the watch of Jobs is not synced.
+/// While the watch of Jobs is not synced, and after something was done.
 const SOON: Duration = Duration::from_secs(2);
 
 /// What is the case.
@@ -141,6 +141,8 @@ pub(crate) fn decide(resource: &BucketDatabase, config: &DatabaseConfig, now: Wa
             },
         },
     };
+    // What comes of the work may ask for the next at once: a run is heard of late, and the one that goes on after it may be due by then.
+    let look_again = if work.is_some() { SOON } else { look_again };
     Decision { work, look_again, due, stands }
 }
 

@@ -145,6 +145,7 @@ fn options(namespace: &str, after_step: AfterStep) -> OperatorOptions {
         instance: "buckethead-0".to_owned(),
         status_interval: Duration::from_secs(1),
         concurrency: OperatorOptions::CONCURRENCY,
+        gc: Some(serde_json::from_value(serde_json::json!({"image": "buckethead.test/buckethead:test"})).unwrap()),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),
         after_step,

@@ -234,3 +234,41 @@ impl Scenario for DeleteFailed {
         assert_eq!(stage.place.find(KEY).await, Some(b"no database".repeat(100)));
     }
 }
+
+/// A request for gc: two Jobs, of which the first marks and the second deletes.
+#[derive(Clone, Copy)]
+pub(super) struct CollectGarbage;
+
+impl CollectGarbage {
+    /// A blob that nobody has a row for.
+    fn orphan() -> String {
+        format!("files/{}", "ab".repeat(32))
+    }
+}
+
+impl Scenario for CollectGarbage {
+    const NAME: &'static str = "gc";
+    const HAS_JOBS: bool = true;
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        let quick = stage.database().with("/spec/interval", "1s").with("/spec/minInterval", "1s");
+        let gc = json!({"gc": {"graceSeconds": 0, "includeUnowned": true}});
+        with_a_saved_row(stage, operator, quick.with("/spec/files", gc)).await;
+        stage.place.put(&Self::orphan(), b"nobody's".to_vec()).await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.namespace.kubectl(&["annotate", "bucketdatabase", DATABASE, "buckethead.dev/gc-requested-at=noon"]).await;
+    }
+
+    async fn end(self, stage: &Stage, _: &InProcess) {
+        stage.namespace.wait_condition(DATABASE, "GarbageCollected", "True", "GcSucceeded").await;
+        assert_eq!(stage.place.find(&Self::orphan()).await, None);
+        let status = stage.namespace.get("bucketdatabase", DATABASE).await["status"].take();
+        let last = &status["files"]["lastGc"];
+        assert_eq!((&status["lastHandled"]["gc"], &last["run"], &last["deleted"]), (&json!("noon"), &json!(2), &json!(1)));
+        // Each run has a Pod, which nobody deletes here.
+        let pods = stage.namespace.kubectl(&["get", "pods", "--output=name"]).await;
+        assert_eq!(pods.lines().count(), 2, "no run is begun twice: {pods}");
+    }
+}

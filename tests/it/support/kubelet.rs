@@ -4,20 +4,43 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
 use super::cluster::Namespace;
-use super::wait::until;
+use super::wait::{PAUSE, until};
 
 /// Where a container of ours leaves its last words, by the arguments of its Job.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Namespace {
+    /// Runs each Job that is made, until it is dropped. A Job that it ran once it does not run again.
+    pub(crate) fn kubelet(&self) -> JoinSet<()> {
+        let namespace = Self { name: self.name };
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut pauses = tokio::time::interval(PAUSE);
+            loop {
+                pauses.tick().await;
+                for job in namespace.jobs("").await {
+                    if job["status"]["conditions"].is_null() {
+                        namespace.run_job(&job).await;
+                    }
+                }
+            }
+        });
+        task
+    }
+
+    async fn jobs(&self, selector: &str) -> Vec<Value> {
+        let found = self.kubectl(&["get", "jobs", "--selector", selector, "--output=json"]).await;
+        serde_json::from_str::<Value>(&found).unwrap()["items"].as_array().unwrap().clone()
+    }
+
     /// Waits for the only Job of a database that is not the one of this UID.
     pub(crate) async fn job_after(&self, database: &str, before: Option<&str>) -> Value {
         let selector = format!("buckethead.dev/database={database}");
         until(&format!("the next Job of {database}"), async || {
-            let found = self.kubectl(&["get", "jobs", "--selector", &selector, "--output=json"]).await;
-            let mut jobs: Vec<Value> = serde_json::from_str::<Value>(&found).unwrap()["items"].as_array().unwrap().clone();
+            let mut jobs = self.jobs(&selector).await;
             assert!(jobs.len() < 2, "one at a time: {jobs:?}");
             jobs.pop().filter(|job| job["metadata"]["uid"].as_str() != before)
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Long enough for a machine under load; a test that needs it has failed.
 pub(super) const LIMIT: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Looks until there is something to see, and fails the test if that takes too long.
 pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {

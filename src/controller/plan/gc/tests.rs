@@ -134,7 +134,8 @@ fn a_job_of_ours_is_followed_until_its_end_is_told_and_nothing_begins_meanwhile(
     assert_eq!(look(gc_job(), second(30)).work, Some(Work::Inspect(gc_job())));
     let up = look(Job { state: JobState::Running, ..gc_job() }, second(400));
     assert_eq!((up.work, up.stands), (None, Stands::Running { is_up: true }));
-    assert_eq!(look(ended(gc_job()), second(60)).work, Some(Work::Take(ended(gc_job()))));
+    let end = look(ended(gc_job()), second(60));
+    assert_eq!((end.work, end.look_again), (Some(Work::Take(ended(gc_job()))), SOON), "the run that goes on after it may be due already");
 
     let told = FilesStatus { gc_job: Some(gc_job().uid), ..FilesStatus::default() };
     let seen = Seen { jobs: known(Some(ended(gc_job()))), files: told, ..idle() };
