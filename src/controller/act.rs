@@ -152,9 +152,14 @@ fn draw() -> Token {
 
 /// A resource that is gone already is let go.
 async fn let_go(cluster: &Cluster, resource: &BucketDatabase) -> Result<(), Error> {
+    // Remembered first, or it could come after the news that the resource is gone, and nobody would forget it.
+    cluster.memory.update(resource, |known| known.let_go = true);
     match patch(cluster, resource, &objects::remove_finalizer(resource), "removing the finalizer").await {
         Err(Error::Cluster { source, .. }) if is_gone(&source) => Ok(()),
-        done => done,
+        done => {
+            cluster.memory.update(resource, |known| known.let_go = done.is_ok());
+            done
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Remembered {
     pub(crate) gc_hindered: Option<WallTime>,
     /// When the Pods of gc were last asked why none starts.
     pub(crate) gc_inspected: Option<WallTime>,
+    /// Its finalizer was removed. The watch may still show it as it was, and what is done in the end is not to be done twice.
+    pub(crate) let_go: bool,
     /// How many reconciliations failed in a row.
     pub(crate) failures: u32,
 }

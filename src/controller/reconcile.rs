@@ -19,6 +19,9 @@ use crate::{act, observe, plan, status};
 /// Brings one database closer to what its resource asks for.
 async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let (resource, broken) = readable(resource);
+    if ctx.cluster.memory.of(&resource).let_go {
+        return Ok(Action::await_change());
+    }
     let seen = observe::observe(ctx, &resource, broken).await;
     let plan = plan::plan(&resource, &seen);
     let outcome = act::run(ctx, &resource, &plan.steps).await;
@@ -82,7 +85,44 @@ pub(crate) fn name_of(resource: &Guarded) -> DatabaseName {
 
 #[cfg(test)]
 mod tests {
+    use engine::bucket::s3::{EndpointPolicy, Stores};
+    use engine::{Host, HostOptions, Spool, SqlPool, SystemClock};
+    use kube::core::DeserializeGuard;
+    use tokio::sync::broadcast;
+
     use super::*;
+    use crate::context::Cluster;
+    use crate::fixtures::resource;
+    use crate::gc::claims::Claims;
+    use crate::scripted;
+    use crate::watch::jobs::Jobs;
+
+    /// What looks share, around a cluster of a script.
+    fn context(cluster: Cluster) -> Context {
+        let host = Host::new(HostOptions {
+            parallel_restores: 1,
+            stores: Arc::new(Stores::new(EndpointPolicy::default())),
+            sql_pool: SqlPool::new(1.try_into().unwrap()),
+            spool: Spool::new(std::env::temp_dir(), 0),
+            clock: Arc::new(SystemClock),
+            pod: "pod-0".to_owned(),
+            release_wait: Duration::ZERO,
+        });
+        let jobs = Jobs { stores: Vec::new(), begun: Claims::default() };
+        Context { host, cluster, freed: broadcast::Sender::new(1), stores: Vec::new(), jobs }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resource_that_was_let_go_and_is_still_shown_is_left_alone() {
+        let gone = resource(serde_json::json!({"metadata": {"deletionTimestamp": "2026-11-25T08:00:00Z"}}));
+        let (cluster, server) = scripted::cluster();
+        cluster.memory.update(&gone, |known| known.let_go = true);
+        let ctx = context(cluster);
+        let looked = Box::pin(scripted::within(reconcile(&DeserializeGuard(Ok(gone)), &ctx))).await;
+        assert_eq!(looked.unwrap(), Action::await_change());
+        drop(ctx);
+        server.finish().await;
+    }
 
     #[test]
     fn secrets_of_many_resources_are_read_less_often_and_nothing_else_waits_longer() {
