@@ -6,6 +6,8 @@
 # Prints one line of JSON once all of it answers:
 #   {"dir": …, "kubeconfig": …, "kubectl": …, "s3": {"endpoint": …, "accessKeyId": …, "secretAccessKey": …, "region": …}}
 # With minio-tls the store has a certificate of an authority of its own, which lies at `dir`/ca.crt.
+# Then it takes orders, a line each, and answers each with `done`: `stop-apiserver`, `start-apiserver` (at the port it had), and `wipe`, after which
+# the API server knows nothing any more.
 # At the end of its standard input, or at SIGTERM, SIGINT or SIGHUP, it stops what it started and removes `dir`. So a test that holds the
 # other end of a pipe leaves nothing behind, however it ends. The programs die with this one even if it is killed (parent-death signal).
 set -euo pipefail
@@ -101,6 +103,33 @@ run_apiserver() {
 # The namespace `default` is made by the server itself, a moment after it calls itself ready.
 probe_apiserver() { "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get --raw /readyz && "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get namespace default; }
 
+halt() { # name
+  kill -KILL "${pid[$1]}"
+  wait "${pid[$1]}" 2>/dev/null || true
+}
+
+# Starts a program at the port that it had.
+again() { # name
+  "run_$1" "${port[$1]}"
+  answers "$1" "probe_$1" || fail "$1 ended" "$1"
+}
+
+obey() { # order
+  case $1 in
+    stop-apiserver) halt apiserver ;;
+    start-apiserver) again apiserver ;;
+    wipe)
+      halt apiserver
+      halt etcd
+      rm -rf "$dir/etcd"
+      again etcd
+      again apiserver
+      ;;
+    *) fail "unknown order: $1" ;;
+  esac
+  echo done
+}
+
 run_minio() {
   MINIO_ROOT_USER=$access_key MINIO_ROOT_PASSWORD=$secret_key MINIO_UPDATE=off MINIO_BROWSER=off \
     spawn minio "$minio/minio" server --quiet --address "127.0.0.1:$1" --certs-dir "$dir/minio-certs" "$dir/minio"
@@ -163,4 +192,4 @@ fi
 echo "{$facts}"
 
 # `read` gives way to a signal, which a program in the foreground would not.
-while read -r _; do :; done
+while read -r order; do obey "$order"; done

@@ -56,10 +56,11 @@ fn apis<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(client: &
 
 fn watch(api: Api<Guarded>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
     let (store, writer) = reflector::store();
+    let mut missing = Missing { store: store.clone(), before: Vec::new() };
     let tell_gone = move |event: &watcher::Result<watcher::Event<Guarded>>| {
-        if let Ok(watcher::Event::Delete(resource)) = event {
+        for resource in missing.after(event) {
             // Nobody listens any more only when the operator ends.
-            let _ = gone.send(resource.clone());
+            let _ = gone.send(resource);
         }
     };
     // Our own writes of the status are no news. Finalizers and annotations are, and they do not move the generation.
@@ -72,6 +73,31 @@ fn watch(api: Api<Guarded>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
         .predicate_filter(news, PredicateConfig::default())
         .boxed();
     Watch { store, touched }
+}
+
+/// Tells which resources went. After an interruption the watch begins with a new list, and says nothing of what is not on it.
+struct Missing {
+    /// It holds the old list until the new one is whole.
+    store: Store<Guarded>,
+    before: Vec<Arc<Guarded>>,
+}
+
+impl Missing {
+    fn after(&mut self, event: &watcher::Result<watcher::Event<Guarded>>) -> Vec<Guarded> {
+        match event {
+            Ok(watcher::Event::Delete(resource)) => vec![resource.clone()],
+            Ok(watcher::Event::Init) => {
+                self.before = self.store.state();
+                Vec::new()
+            }
+            Ok(watcher::Event::InitDone) => {
+                let before = std::mem::take(&mut self.before).into_iter();
+                let went = before.filter(|resource| self.store.get(&ObjectRef::from_obj(&**resource)).is_none());
+                went.map(Arc::unwrap_or_clone).collect()
+            }
+            Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) | Err(_) => Vec::new(),
+        }
+    }
 }
 
 /// Resources to look at that no watch told of: the host reports them, or the one that held their place is gone.
@@ -155,3 +181,46 @@ pub(crate) async fn until_established(client: &Client, namespaces: &[String]) {
 
 /// Between two looks for the `CustomResourceDefinition`.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use kube::core::DeserializeGuard;
+
+    use super::*;
+    use crate::fixtures::resource;
+
+    fn named(name: &str) -> Guarded {
+        DeserializeGuard(Ok(resource(serde_json::json!({"metadata": {"name": name}}))))
+    }
+
+    /// The names of those that went, event by event.
+    fn went(events: Vec<watcher::Event<Guarded>>) -> Vec<Vec<String>> {
+        let (store, mut writer) = reflector::store();
+        let mut missing = Missing { store, before: Vec::new() };
+        let mut after = |event: watcher::Event<Guarded>| {
+            writer.apply_watcher_event(&event);
+            missing.after(&Ok(event)).iter().map(|resource| name_of(resource).name().to_owned()).collect()
+        };
+        events.into_iter().map(&mut after).collect()
+    }
+
+    #[test]
+    fn what_was_deleted_is_gone_and_so_is_what_a_new_list_does_not_have() {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let first = vec![Init, InitApply(named("a")), InitApply(named("b")), InitDone, Apply(named("c")), Delete(named("a"))];
+        let again = vec![
+            Init,
+            InitApply(named("c")),
+            InitApply(named("d")),
+            InitDone,
+            Init,
+            InitApply(named("c")),
+            InitApply(named("d")),
+            InitDone,
+        ];
+        let went = went(first.into_iter().chain(again).collect());
+        let told: Vec<(usize, &str)> =
+            went.iter().enumerate().flat_map(|(at, names)| names.iter().map(move |name| (at, &**name))).collect();
+        assert_eq!(told, [(5, "a"), (9, "b")]);
+    }
+}

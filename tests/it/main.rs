@@ -11,6 +11,7 @@ mod gc;
 mod idle;
 mod interop;
 mod life;
+mod outages;
 mod refusals;
 mod support;
 mod tls;

@@ -1,32 +1,53 @@
 //! Bad input, and what it gets: a word and a sentence for the user, and nothing lost in the bucket.
 
 use reqwest::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::support::{Account, DATABASE, Namespace, Operator, Place, Resource, ServedBy, Snapshot};
 
 const KEY: &str = "apps/orders.db";
 
+/// What a rule of the schema refuses; the unit tests of the rules read the same file.
+#[derive(Deserialize)]
+struct Refused {
+    field: String,
+    before: Option<Value>,
+    spec: Value,
+    message: String,
+    /// What the API server says where it comes before the rule.
+    server: Option<String>,
+}
+
+/// A manifest with these fields in its spec. An endpoint makes most specs whole, so it is there unless it is null.
+fn manifest(name: &str, fields: &Value) -> Resource {
+    let spec = json!({"bucket": "orders-data", "endpoint": "https://minio"});
+    let fields = fields.as_object().unwrap();
+    let resource = Resource::empty(name).with("/spec", spec);
+    fields.iter().fold(resource, |resource, (field, value)| match value {
+        Value::Null => resource.without(&format!("/spec/{field}")),
+        value => resource.with(&format!("/spec/{field}"), value.clone()),
+    })
+}
+
 #[tokio::test]
 async fn the_api_server_refuses_in_our_words_what_the_rules_forbid() {
-    let (namespace, place) = Namespace::with_place("rules", ServedBy::Minio).await;
-    let database = || Resource::database(DATABASE, &place, KEY);
-    namespace.apply(&database()).await;
-
-    for (pointer, value, words) in [
-        ("/spec/bucket", "Orders", "3 to 63 lower-case letters"),
-        ("/spec/key", "orders.db.prev", "may not end in .prev"),
-        ("/spec/minInterval", "2h", "minInterval (default 5s) may not be longer than interval"),
-        ("/spec/branch", "a/b", "1 to 63 letters"),
-        ("/spec/interval", "soon", "spec.interval"),
-        ("/spec/key", "moved.db", "key is immutable"),
-        ("/spec/region", "eu-west-1", "region is immutable"),
-    ] {
-        let refusal = namespace.try_apply(&database().with(pointer, value)).await.expect_err(words);
-        assert!(refusal.contains(words), "{pointer}={value}: {refusal}");
+    let namespace = Namespace::create("rules").await;
+    let refused: Vec<Refused> = serde_json::from_str(include_str!("../../src/controller/crd/rules/refused.json")).unwrap();
+    for (number, Refused { field, before, spec, message, server }) in refused.iter().enumerate() {
+        let name = format!("orders-{number}");
+        if let Some(before) = before {
+            namespace.apply(&manifest(&name, before)).await;
+        }
+        let refusal = namespace.try_apply(&manifest(&name, spec)).await.expect_err(message);
+        let words = server.as_ref().unwrap_or(message);
+        let says_where = refusal.replace("[0]", "").replace("[1]", "").contains(field);
+        assert!(says_where && refusal.contains(words), "{field}: {spec}: {refusal}");
     }
-    let refusal = namespace.try_apply(&database().without("/spec/endpoint")).await.expect_err("endpoint is immutable");
-    assert!(refusal.contains("endpoint is immutable"), "{refusal}");
+    let refusal = namespace.try_apply(&manifest(&"a".repeat(64), &json!({}))).await.unwrap_err();
+    assert!(refusal.contains("at most 63 lower-case letters"), "{refusal}");
+    let refusal = namespace.try_apply(&manifest("orders", &json!({"interval": "soon"}))).await.unwrap_err();
+    assert!(refusal.contains("spec.interval"), "{refusal}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod control_plane;
 mod database;
 mod kubelet;
 mod manifest;
@@ -10,8 +11,9 @@ mod snapshot;
 mod store;
 mod wait;
 
-pub(crate) use bench::{kubeconfig, serve};
+pub(crate) use bench::{Pipe, kubeconfig, serve};
 pub(crate) use cluster::Namespace;
+pub(crate) use control_plane::ControlPlane;
 pub(crate) use database::Database;
 pub(crate) use manifest::{DATABASE, Resource};
 pub(crate) use process::{Dev, Operator, Signal};

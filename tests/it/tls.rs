@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 
 use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Dev, serve, until};
+use crate::support::{Dev, Pipe, serve, until};
 
 /// MinIO with TLS, for as long as the pipe to `testbench/serve.sh` is open.
 struct SecureStore {
     facts: Facts,
-    _pipe: Child,
+    _pipe: Pipe,
 }
 
 #[derive(Deserialize)]

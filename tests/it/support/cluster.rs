@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::bench::BENCH;
+use super::bench::{BENCH, Cluster};
 use super::database::Database;
 use super::manifest::Resource;
 use super::process::Operator;
@@ -15,8 +15,10 @@ use super::store::{Place, ServedBy};
 use super::wait::until;
 
 /// A namespace of one test. It is never deleted: the API server ends with the tests.
+#[derive(Clone, Copy)]
 pub(crate) struct Namespace {
     pub(super) name: &'static str,
+    pub(super) cluster: &'static Cluster,
 }
 
 /// A condition in the status of a resource.
@@ -33,7 +35,11 @@ pub(crate) struct Condition {
 
 impl Namespace {
     pub(crate) async fn create(name: &'static str) -> Self {
-        let namespace = Self { name };
+        Self::create_in(&BENCH.facts.cluster, name).await
+    }
+
+    pub(super) async fn create_in(cluster: &'static Cluster, name: &'static str) -> Self {
+        let namespace = Self { name, cluster };
         namespace.kubectl(&["create", "namespace", name]).await;
         namespace
     }
@@ -52,7 +58,7 @@ impl Namespace {
 
     /// Runs `kubectl` in this namespace.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
-        kubectl(self.name, arguments, "").await.unwrap_or_else(|refusal| panic!("kubectl {arguments:?}: {refusal}"))
+        self.cluster.run(self.name, arguments, "").await.unwrap_or_else(|refusal| panic!("kubectl {arguments:?}: {refusal}"))
     }
 
     pub(crate) async fn apply(&self, resource: &Resource) {
@@ -61,12 +67,15 @@ impl Namespace {
 
     /// `Err` holds the API server's words.
     pub(crate) async fn try_apply(&self, resource: &Resource) -> Result<(), String> {
-        kubectl(self.name, &["apply", "--filename", "-"], &resource.yaml()).await.map(drop)
+        self.cluster.run(self.name, &["apply", "--filename", "-"], &resource.yaml()).await.map(drop)
     }
 
     /// Makes an object that is no resource of ours.
     pub(super) async fn make(&self, object: &Value) {
-        kubectl(self.name, &["create", "--filename", "-"], &object.to_string()).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+        self.cluster
+            .run(self.name, &["create", "--filename", "-"], &object.to_string())
+            .await
+            .unwrap_or_else(|refusal| panic!("{refusal}"));
     }
 
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Value {
@@ -136,19 +145,22 @@ impl Namespace {
     }
 }
 
-async fn kubectl(namespace: &str, arguments: &[&str], input: &str) -> Result<String, String> {
-    let mut child = Command::new(&BENCH.facts.kubectl)
-        .args(["--namespace", namespace])
-        .args(arguments)
-        .env("KUBECONFIG", &BENCH.facts.kubeconfig)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-    let output = child.wait_with_output().await.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+impl Cluster {
+    /// Runs `kubectl`. `Err` holds what it printed about its failure.
+    pub(super) async fn run(&self, namespace: &str, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut child = Command::new(&self.kubectl)
+            .args(["--namespace", namespace])
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
 }

@@ -15,7 +15,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 impl Namespace {
     /// Runs each Job that is made, until it is dropped. A Job that it ran once it does not run again.
     pub(crate) fn kubelet(&self) -> JoinSet<()> {
-        let namespace = Self { name: self.name };
+        let namespace = *self;
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut pauses = tokio::time::interval(PAUSE);

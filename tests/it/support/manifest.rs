@@ -29,6 +29,11 @@ impl Resource {
         }))
     }
 
+    /// A resource whose spec is still to be given.
+    pub(crate) fn empty(name: &str) -> Self {
+        Self(json!({"apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase", "metadata": {"name": name}, "spec": {}}))
+    }
+
     /// A database as a folder of `dev` declares it: the store is the embedded one.
     pub(crate) fn local(name: &str, bucket: &str) -> Self {
         Self(json!({

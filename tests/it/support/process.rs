@@ -7,12 +7,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::bench::BENCH;
 use super::cluster::Namespace;
 use super::database::{Database, client};
 use super::store::Account;
@@ -36,14 +36,14 @@ pub(crate) struct Program {
 
 impl Program {
     /// Starts it with arguments of its own and those by which we learn where it listens.
-    fn start(arguments: &[&OsStr]) -> Self {
+    fn start(arguments: &[&OsStr], kubeconfig: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         let out = File::create(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_buckethead"))
             .args(arguments)
             .args(["--listen".as_ref(), "127.0.0.1:0".as_ref(), "--ready-file".as_ref(), folder.path().join("ready").as_os_str()])
-            .env("KUBECONFIG", if arguments[0] == "operator" { &BENCH.facts.kubeconfig } else { "/dev/null" })
+            .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
@@ -110,10 +110,11 @@ impl Operator {
     pub(crate) const PUBLIC_URL: &str = "http://buckethead.test";
 
     pub(crate) async fn start(namespace: &Namespace) -> Self {
-        #[derive(Deserialize)]
-        struct Ready {
-            api: String,
-        }
+        Self::once_ready(Self::spawn(namespace)).await
+    }
+
+    /// Starts it, and waits for nothing.
+    pub(crate) fn spawn(namespace: &Namespace) -> Program {
         let arguments = [
             "operator",
             "--namespace",
@@ -126,7 +127,14 @@ impl Operator {
             "--gc-job",
             r#"{"image": "buckethead.test/buckethead:test"}"#,
         ];
-        let mut program = Program::start(&arguments.map(OsStr::new));
+        Program::start(&arguments.map(OsStr::new), &namespace.cluster.kubeconfig)
+    }
+
+    pub(crate) async fn once_ready(mut program: Program) -> Self {
+        #[derive(Deserialize)]
+        struct Ready {
+            api: String,
+        }
         let ready: Ready = program.ready().await;
         Self { program, api: ready.api }
     }
@@ -141,6 +149,11 @@ impl Operator {
     /// What it counts, as Prometheus reads it.
     pub(crate) async fn metrics(&self) -> String {
         client().get(format!("{}/metrics", self.api)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// What the kubelet is told when it asks whether the Pod may get requests.
+    pub(crate) async fn readiness(&self) -> StatusCode {
+        client().get(format!("{}/readyz", self.api)).send().await.unwrap().status()
     }
 
     /// Ends it as Kubernetes does; it must say that everything was saved.
@@ -174,7 +187,7 @@ impl Dev {
 
     /// Starts it, for those who expect that it ends.
     pub(crate) fn spawn(manifests: &Path, data: &Path, dialect: &str) -> Program {
-        Program::start(&[
+        let arguments = [
             "dev".as_ref(),
             "--manifests".as_ref(),
             manifests.as_ref(),
@@ -184,7 +197,9 @@ impl Dev {
             "127.0.0.1:0".as_ref(),
             "--s3-dialect".as_ref(),
             dialect.as_ref(),
-        ])
+        ];
+        // No cluster is meant, whatever the machine knows of one.
+        Program::start(&arguments, "/dev/null")
     }
 
     /// A database of a manifest that names no namespace.

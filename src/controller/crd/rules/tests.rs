@@ -44,6 +44,62 @@ fn refuses_change(from: &Value, to: &Value, message: &str) {
     assert!(errors.contains(message), "{from} -> {to} is refused by another rule: {errors}");
 }
 
+/// What a rule refuses. The tests on a real API server read the same file.
+#[derive(serde::Deserialize)]
+struct Refused {
+    /// Where the rule stands.
+    field: String,
+    /// What was there before, if it is a rule about changes.
+    before: Option<Value>,
+    spec: Value,
+    /// A part of the rule's sentence.
+    message: String,
+}
+
+fn refused() -> Vec<Refused> {
+    serde_json::from_str(include_str!("refused.json")).unwrap()
+}
+
+/// An endpoint makes most specs whole, so it is there unless it is null.
+fn with_endpoint(spec: &Value) -> Value {
+    let mut whole = json!({"endpoint": "https://minio"});
+    merge(&mut whole, spec);
+    whole
+}
+
+#[test]
+fn each_rule_refuses_its_example_with_its_own_sentence() {
+    for Refused { before, spec, message, .. } in refused() {
+        match before {
+            Some(before) => refuses_change(&with_endpoint(&before), &with_endpoint(&spec), &message),
+            None => refuses(&with_endpoint(&spec), &message),
+        }
+    }
+}
+
+/// The sentences of all rules under a schema, each with its field.
+fn sentences(field: &str, schema: &Value, found: &mut Vec<(String, String)>) {
+    let rules = schema["x-kubernetes-validations"].as_array();
+    found.extend(rules.into_iter().flatten().map(|rule| (field.to_owned(), rule["message"].as_str().unwrap().to_owned())));
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        sentences(&format!("{field}.{name}"), schema, found);
+    }
+    if let Some(items) = schema.get("items") {
+        sentences(field, items, found);
+    }
+}
+
+#[test]
+fn every_rule_has_an_example_of_what_it_refuses() {
+    let schema = serde_json::to_value(super::super::crd().spec.versions.swap_remove(0).schema.unwrap()).unwrap();
+    let mut rules = Vec::new();
+    sentences("spec", &schema["openAPIV3Schema"]["properties"]["spec"], &mut rules);
+    assert!(rules.len() > 40, "{rules:?}");
+    let examples = refused();
+    rules.retain(|(field, sentence)| !examples.iter().any(|example| example.field == *field && sentence.contains(&example.message)));
+    assert_eq!(rules, [], "rules without an example in refused.json");
+}
+
 #[test]
 fn the_smallest_and_a_full_spec_are_accepted() {
     accepts(&json!({}));

@@ -1,0 +1,121 @@
+//! The API server away, or without its memory: the databases do not care, and what was asked for meanwhile is done afterwards.
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::support::{ControlPlane, DATABASE, Operator, Place, Resource, ServedBy, Snapshot, until};
+
+const KEY: &str = "apps/orders.db";
+
+/// Saved once a second.
+fn quick(place: &Place) -> Resource {
+    Resource::database(DATABASE, place, KEY).with("/spec/interval", "1s").with("/spec/minInterval", "1s")
+}
+
+/// How many rows the snapshot in the bucket has, once it has the table.
+async fn saved(place: &Place) -> Option<i64> {
+    let snapshot = Snapshot::open(&place.find(KEY).await?);
+    let has_table = snapshot.value::<bool>("select count(*) from sqlite_schema where name = 't'");
+    has_table.then(|| snapshot.value("select count(*) from t"))
+}
+
+async fn saved_soon(place: &Place, rows: i64) {
+    until(&format!("{rows} rows in the bucket"), async || (saved(place).await == Some(rows)).then_some(())).await;
+}
+
+/// Waits until the operator has failed to reach the API server so often that it pauses for long between two tries.
+async fn failed_often(operator: &Operator) {
+    until("the watch has failed five times", async || {
+        let log = operator.program.output();
+        (log.lines().filter(|line| line.contains("a watch failed")).count() >= 5).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_away_databases_are_served_and_saved_and_changes_are_made_up_for() {
+    let place = Place::create(ServedBy::Minio, "away").await;
+    let mut plane = ControlPlane::start();
+    let namespace = plane.namespace("away", &place).await;
+    namespace.apply(&quick(&place)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    database.sql("create table t (x); insert into t values (1)").await;
+    saved_soon(&place, 1).await;
+
+    plane.stop_server();
+    database.sql("insert into t values (2)").await;
+    saved_soon(&place, 2).await;
+    failed_often(&operator).await;
+    database.sql("insert into t values (3)").await;
+    assert_eq!(operator.readiness().await, StatusCode::OK, "or its Pod would get no requests any more");
+
+    plane.start_server();
+    namespace.apply(&quick(&place).with("/spec/suspend", true)).await;
+    namespace.apply(&Resource::database("second", &place, "apps/second.db")).await;
+    namespace.wait_not("Ready", DATABASE, "Suspended").await;
+    namespace.wait_ready("second").await;
+    assert_eq!(saved(&place).await, Some(3));
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_that_ends_without_the_api_server_saves_everything() {
+    let place = Place::create(ServedBy::Minio, "ends-alone").await;
+    let mut plane = ControlPlane::start();
+    let namespace = plane.namespace("ends-alone", &place).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    database.sql("create table t (x); insert into t values (1)").await;
+
+    plane.stop_server();
+    operator.end().await;
+    assert_eq!(saved(&place).await, Some(1));
+
+    // One that begins without it waits for it.
+    let program = Operator::spawn(&namespace);
+    until("the operator says what it waits for", async || program.output().contains("waiting for the API server").then_some(())).await;
+    plane.start_server();
+    let operator = Operator::once_ready(program).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(database.sql("select x from t").await, json!([[1]]));
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn the_same_manifests_on_an_api_server_without_its_memory_find_their_data() {
+    let place = Place::create(ServedBy::Minio, "wiped").await;
+    let mut plane = ControlPlane::start();
+    let namespace = plane.namespace("wiped", &place).await;
+    namespace.apply(&quick(&place)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    database.sql("create table t (x); insert into t values (1)").await;
+
+    // Once the operator ends after that, as it should.
+    plane.wipe();
+    operator.end().await;
+    let namespace = plane.namespace("wiped", &place).await;
+    namespace.apply(&quick(&place)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(database.sql("select x from t").await, json!([[1]]));
+    database.sql("insert into t values (2)").await;
+    saved_soon(&place, 2).await;
+
+    // Once it does not even come to that.
+    drop(operator);
+    plane.wipe();
+    let namespace = plane.namespace("wiped", &place).await;
+    namespace.apply(&quick(&place)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    assert_eq!(database.sql("select x from t order by x").await, json!([[1], [2]]));
+    operator.end().await;
+}
