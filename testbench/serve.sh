@@ -127,7 +127,7 @@ obey() { # order
       ;;
     *) fail "unknown order: $1" ;;
   esac
-  echo done
+  echo "done"
 }
 
 run_minio() {

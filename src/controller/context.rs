@@ -7,7 +7,6 @@ use engine::{Clock, DatabaseName, Host};
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
-use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
@@ -15,14 +14,12 @@ use tokio::sync::{broadcast, watch};
 use url::Url;
 
 use crate::crd::{BucketDatabase, BucketDatabaseSpec};
+use crate::guarded::Guarded;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::objects::FIELD_MANAGER;
 use crate::objects::gc_job::GcJobOptions;
 use crate::watch::{Jobs, waiting_for};
-
-/// A resource as it arrives: one that does not parse must not end the watch of the others.
-pub(crate) type Guarded = DeserializeGuard<BucketDatabase>;
 
 /// How the operator works.
 #[derive(Debug)]

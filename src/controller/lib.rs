@@ -19,6 +19,7 @@ mod events;
 #[cfg(test)]
 mod fixtures;
 mod gc;
+mod guarded;
 pub mod local;
 mod memory;
 mod metrics;

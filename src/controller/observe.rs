@@ -8,8 +8,9 @@ use std::sync::Arc;
 use engine::WallTime;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::context::{Cluster, Context, Guarded};
+use crate::context::{Cluster, Context};
 use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::guarded::Guarded;
 use crate::memory::Remembered;
 use crate::objects::{self, Token};
 use crate::plan::{self, Connection, Observed, name_of, wants_survey};

@@ -8,9 +8,10 @@ use engine::DatabaseName;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use crate::context::{Context, Guarded};
+use crate::context::Context;
 use crate::crd::BucketDatabase;
 use crate::error::Error;
+use crate::guarded::Guarded;
 use crate::plan::Verdict;
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
 use crate::reason::Reason;
@@ -87,7 +88,6 @@ pub(crate) fn name_of(resource: &Guarded) -> DatabaseName {
 mod tests {
     use engine::bucket::s3::{EndpointPolicy, Stores};
     use engine::{Host, HostOptions, Spool, SqlPool, SystemClock};
-    use kube::core::DeserializeGuard;
     use tokio::sync::broadcast;
 
     use super::*;
@@ -118,7 +118,7 @@ mod tests {
         let (cluster, server) = scripted::cluster();
         cluster.memory.update(&gone, |known| known.let_go = true);
         let ctx = context(cluster);
-        let looked = Box::pin(scripted::within(reconcile(&DeserializeGuard(Ok(gone)), &ctx))).await;
+        let looked = Box::pin(scripted::within(reconcile(&Guarded(Ok(gone)), &ctx))).await;
         assert_eq!(looked.unwrap(), Action::await_change());
         drop(ctx);
         server.finish().await;

@@ -22,8 +22,9 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::jobs::Jobs;
-use crate::context::{Context, Guarded};
+use crate::context::Context;
 use crate::crd::{BucketDatabase, BucketDatabaseSpec};
+use crate::guarded::Guarded;
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, doubled};
 use crate::reconcile::name_of;
 use crate::rival::same_database;
@@ -184,13 +185,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use kube::core::DeserializeGuard;
 
     use super::*;
     use crate::fixtures::resource;
 
     fn named(name: &str) -> Guarded {
-        DeserializeGuard(Ok(resource(serde_json::json!({"metadata": {"name": name}}))))
+        Guarded(Ok(resource(serde_json::json!({"metadata": {"name": name}}))))
     }
 
     /// The names of those that went, event by event.

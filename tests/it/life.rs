@@ -82,3 +82,36 @@ async fn clients_learn_where_the_database_is_and_no_other_token_opens_it() {
         assert_eq!(database.with_token(token).try_sql("select 1").await.status(), StatusCode::UNAUTHORIZED, "{token:?}");
     }
 }
+
+#[tokio::test]
+async fn edits_that_fight_each_other_end_with_the_last_and_what_is_ours_comes_back() {
+    let (namespace, place) = Namespace::with_place("edits", ServedBy::Minio).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    namespace.connect(&operator, DATABASE).await.sql("create table written (x); insert into written values (1)").await;
+
+    let edit = async |manager: &str, patch: serde_json::Value| {
+        let (manager, patch) = (format!("--field-manager={manager}"), patch.to_string());
+        namespace.kubectl(&["patch", "bucketdatabase", DATABASE, "--type=merge", &manager, "--patch", &patch]).await;
+    };
+    let annotate = async |round: u32| edit("one", json!({"metadata": {"annotations": {"example.com/round": round.to_string()}}})).await;
+    for round in 0..10 {
+        let suspends = edit("other", json!({"spec": {"suspend": round % 2 == 0, "limits": {"maxRows": 1000 + round}}}));
+        tokio::join!(suspends, annotate(round), edit("third", json!({"metadata": {"finalizers": null}})));
+    }
+    namespace.wait_ready(DATABASE).await;
+    until("the finalizer is back", async || {
+        namespace.get("bucketdatabase", DATABASE).await["metadata"]["finalizers"][0].is_string().then_some(())
+    })
+    .await;
+    assert_eq!(namespace.connect(&operator, DATABASE).await.sql("select x from written").await, json!([[1]]));
+
+    // Each field has the manager that owns it, and the status is ours alone.
+    let managers = namespace.kubectl(&["get", "bucketdatabase", DATABASE, "--output=json", "--show-managed-fields"]).await;
+    let managers: serde_json::Value = serde_json::from_str(&managers).unwrap();
+    let of_status = managers["metadata"]["managedFields"].as_array().unwrap().iter().filter(|entry| entry["subresource"] == "status");
+    let of_status: Vec<_> = of_status.map(|entry| (&entry["manager"], &entry["operation"])).collect();
+    assert_eq!(of_status, [(&json!("buckethead"), &json!("Apply"))]);
+    operator.end().await;
+}

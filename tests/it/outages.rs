@@ -35,8 +35,8 @@ async fn failed_often(operator: &Operator) {
 #[tokio::test]
 async fn while_the_api_server_is_away_databases_are_served_and_saved_and_changes_are_made_up_for() {
     let place = Place::create(ServedBy::Minio, "away").await;
-    let mut plane = ControlPlane::start();
-    let namespace = plane.namespace("away", &place).await;
+    let mut cluster = ControlPlane::start();
+    let namespace = cluster.namespace("away", &place).await;
     namespace.apply(&quick(&place)).await;
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
@@ -44,14 +44,14 @@ async fn while_the_api_server_is_away_databases_are_served_and_saved_and_changes
     database.sql("create table t (x); insert into t values (1)").await;
     saved_soon(&place, 1).await;
 
-    plane.stop_server();
+    cluster.stop_server();
     database.sql("insert into t values (2)").await;
     saved_soon(&place, 2).await;
     failed_often(&operator).await;
     database.sql("insert into t values (3)").await;
     assert_eq!(operator.readiness().await, StatusCode::OK, "or its Pod would get no requests any more");
 
-    plane.start_server();
+    cluster.start_server();
     namespace.apply(&quick(&place).with("/spec/suspend", true)).await;
     namespace.apply(&Resource::database("second", &place, "apps/second.db")).await;
     namespace.wait_not("Ready", DATABASE, "Suspended").await;
@@ -63,22 +63,22 @@ async fn while_the_api_server_is_away_databases_are_served_and_saved_and_changes
 #[tokio::test]
 async fn an_operator_that_ends_without_the_api_server_saves_everything() {
     let place = Place::create(ServedBy::Minio, "ends-alone").await;
-    let mut plane = ControlPlane::start();
-    let namespace = plane.namespace("ends-alone", &place).await;
+    let mut cluster = ControlPlane::start();
+    let namespace = cluster.namespace("ends-alone", &place).await;
     namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
     let database = namespace.connect(&operator, DATABASE).await;
     database.sql("create table t (x); insert into t values (1)").await;
 
-    plane.stop_server();
+    cluster.stop_server();
     operator.end().await;
     assert_eq!(saved(&place).await, Some(1));
 
     // One that begins without it waits for it.
     let program = Operator::spawn(&namespace);
     until("the operator says what it waits for", async || program.output().contains("waiting for the API server").then_some(())).await;
-    plane.start_server();
+    cluster.start_server();
     let operator = Operator::once_ready(program).await;
     let database = namespace.connect(&operator, DATABASE).await;
     assert_eq!(database.sql("select x from t").await, json!([[1]]));
@@ -88,8 +88,8 @@ async fn an_operator_that_ends_without_the_api_server_saves_everything() {
 #[tokio::test]
 async fn the_same_manifests_on_an_api_server_without_its_memory_find_their_data() {
     let place = Place::create(ServedBy::Minio, "wiped").await;
-    let mut plane = ControlPlane::start();
-    let namespace = plane.namespace("wiped", &place).await;
+    let mut cluster = ControlPlane::start();
+    let namespace = cluster.namespace("wiped", &place).await;
     namespace.apply(&quick(&place)).await;
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
@@ -97,9 +97,9 @@ async fn the_same_manifests_on_an_api_server_without_its_memory_find_their_data(
     database.sql("create table t (x); insert into t values (1)").await;
 
     // Once the operator ends after that, as it should.
-    plane.wipe();
+    cluster.wipe();
     operator.end().await;
-    let namespace = plane.namespace("wiped", &place).await;
+    let namespace = cluster.namespace("wiped", &place).await;
     namespace.apply(&quick(&place)).await;
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
@@ -110,12 +110,38 @@ async fn the_same_manifests_on_an_api_server_without_its_memory_find_their_data(
 
     // Once it does not even come to that.
     drop(operator);
-    plane.wipe();
-    let namespace = plane.namespace("wiped", &place).await;
+    cluster.wipe();
+    let namespace = cluster.namespace("wiped", &place).await;
     namespace.apply(&quick(&place)).await;
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
     let database = namespace.connect(&operator, DATABASE).await;
     assert_eq!(database.sql("select x from t order by x").await, json!([[1], [2]]));
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn a_resource_that_another_definition_let_in_is_named_and_its_neighbours_do_not_notice() {
+    let place = Place::create(ServedBy::Minio, "malformed").await;
+    let cluster = ControlPlane::start();
+    let namespace = cluster.namespace("malformed", &place).await;
+    cluster.let_anything_in().await;
+    let malformed = Resource::database("malformed", &place, "apps/malformed.db").with("/spec/interval", 60);
+    // A new definition takes effect a moment after it is taken.
+    until("a malformed resource is let in", async || namespace.try_apply(&malformed).await.ok()).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY)).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    let database = namespace.connect(&operator, DATABASE).await;
+    let told = namespace.wait_condition("malformed", "Stalled", "True", "InvalidSpec").await;
+    assert!(told.message.contains("spec.interval: "), "{}", told.message);
+
+    namespace.apply(&Resource::database("malformed", &place, "apps/malformed.db")).await;
+    namespace.wait_ready("malformed").await;
+    namespace.apply(&malformed).await;
+    namespace.wait_condition("malformed", "Stalled", "True", "InvalidSpec").await;
+    namespace.kubectl(&["delete", "bucketdatabase", "malformed", "--timeout=60s"]).await;
+    assert!(place.find("apps/malformed.db").await.is_some(), "it was saved, whatever its spec said by then");
+    database.sql("create table t (x)").await;
     operator.end().await;
 }

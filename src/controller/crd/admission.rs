@@ -21,7 +21,7 @@ pub fn admit(mut manifest: Value) -> Result<BucketDatabase, Refused> {
     if !faults.is_empty() {
         return Err(Refused(faults));
     }
-    let resource: BucketDatabase = serde_json::from_value(manifest).map_err(|error| Refused(vec![error.to_string()]))?;
+    let resource: BucketDatabase = crate::guarded::read(manifest).map_err(|error| Refused(vec![error]))?;
     match resource.validate_cel() {
         Ok(()) => Ok(resource),
         Err(faults) => Err(Refused(faults.as_slice().iter().map(ToString::to_string).collect())),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::WallTime;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource as _, ResourceExt};
 
@@ -11,8 +12,9 @@ use crate::context::Cluster;
 use crate::crd::{BucketDatabase, BucketDatabaseStatus};
 use crate::error::Error;
 use crate::events;
+use crate::memory::Remembered;
 use crate::objects::{self, FIELD_MANAGER};
-use crate::plan::{Connection, Observed, Verdict};
+use crate::plan::{Connection, Observed, Verdict, elapsed};
 use crate::problem::LOOK_AGAIN;
 
 /// Writes the status if it is due, and tells what changed. Returns when to look again at the latest so that nothing stays untold.
@@ -27,7 +29,7 @@ pub(crate) async fn publish(
         return Ok(LOOK_AGAIN);
     }
     let remembered = cluster.memory.of(resource);
-    let previous = remembered.status.or_else(|| resource.status.clone()).unwrap_or_default();
+    let previous = remembered.status.clone().or_else(|| resource.status.clone()).unwrap_or_default();
     let said = Said {
         verdict,
         flushed: outcome.flushed.as_deref(),
@@ -38,10 +40,11 @@ pub(crate) async fn publish(
     };
     let status = next(resource, &previous, seen, &said);
     cluster.memory.update(resource, |known| known.said = Some(verdict.clone()));
+    let is_lost = is_lost(resource, &remembered, seen.now);
     match due(&previous, &status, remembered.written, seen.now, cluster.options.status_interval) {
-        Due::Never => return Ok(LOOK_AGAIN),
-        Due::In(left) => return Ok(left),
-        Due::Now => write(cluster, resource, &status).await?,
+        Due::Never if !is_lost => return Ok(LOOK_AGAIN),
+        Due::In(left) if !is_lost => return Ok(left),
+        Due::Never | Due::In(_) | Due::Now => write(cluster, resource, &status).await?,
     }
     let notices = events::between(&previous, &status);
     cluster.memory.update(resource, |known| {
@@ -50,6 +53,15 @@ pub(crate) async fn publish(
     });
     events::publish(&cluster.recorder, &resource.object_ref(&()), notices).await;
     Ok(LOOK_AGAIN)
+}
+
+/// By then the watch shows what was written.
+const SHOWN: Duration = Duration::from_mins(1);
+
+/// Whether the status that was written last is not there any more: somebody edited it, or put an older one back.
+fn is_lost(resource: &BucketDatabase, remembered: &Remembered, now: WallTime) -> bool {
+    let is_old = remembered.written.is_some_and(|written| elapsed(written, now) > SHOWN);
+    is_old && remembered.status.is_some() && remembered.status != resource.status
 }
 
 async fn write(cluster: &Cluster, resource: &BucketDatabase, status: &BucketDatabaseStatus) -> Result<(), Error> {

@@ -26,6 +26,14 @@ impl ControlPlane {
         namespace
     }
 
+    /// Any spec is let in, as an older or newer definition may have done.
+    pub(crate) async fn let_anything_in(&self) {
+        let patch = r#"[{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
+                         "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]"#;
+        let arguments = ["patch", "crd", "bucketdatabases.buckethead.dev", "--type=json", "--patch", patch];
+        self.cluster.run("default", &arguments, "").await.unwrap();
+    }
+
     /// Nobody answers any more, and what was connected is cut off.
     pub(crate) fn stop_server(&mut self) {
         self.pipe.order("stop-apiserver");

@@ -55,6 +55,35 @@ async fn a_snapshot_more_waits_for_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_that_somebody_edited_is_written_again_once_the_watch_must_have_shown_ours() {
+    let (cluster, mut server) = scripted::cluster();
+    let mut resource = resource(json!({}));
+    let said =
+        Said { verdict: &SERVING, flushed: None, gc: None, url: "http://buckethead.system.svc/apps/orders/", host: "pod-0", binding: None };
+    let seen = Observed { connection: Connection::Unknown, ..served() };
+    let ours = next(&resource, &BucketDatabaseStatus::default(), &seen, &said);
+    let written = |at: i64| {
+        cluster.memory.update(&resource, |known| (known.status, known.written) = (Some(ours.clone()), Some(second(at))));
+    };
+
+    written(-50);
+    assert_eq!(scripted::within(publish(&cluster, &resource, &seen, &SERVING, &done())).await.unwrap(), LOOK_AGAIN, "the watch lags");
+    written(-70);
+    let answer = serde_json::to_value(&resource).unwrap();
+    let (outcome, script) = (done(), server.expect(Method::PATCH, STATUS, 200, answer));
+    let (told, applied) =
+        Box::pin(scripted::within(async { tokio::join!(publish(&cluster, &resource, &seen, &SERVING, &outcome), script) })).await;
+    assert_eq!((told.unwrap(), &applied["status"]), (LOOK_AGAIN, &serde_json::to_value(&ours).unwrap()));
+
+    // As the API server gives it back it is ours, and no news.
+    written(-70);
+    resource.status = Some(serde_json::from_value(applied["status"].clone()).unwrap());
+    assert_eq!(scripted::within(publish(&cluster, &resource, &seen, &SERVING, &done())).await.unwrap(), LOOK_AGAIN);
+    drop(cluster);
+    server.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_told_anything_about_a_resource_that_was_let_go() {
     let (cluster, server) = scripted::cluster();
     let outcome = Outcome { let_go: true, ..done() };
