@@ -66,6 +66,7 @@ impl Hosted {
             branches_by_api: false,
             cluster: "bench".to_owned(),
             take_over: None,
+            promotion: None,
             accept_snapshot: None,
         };
         self.host.open(config, None);

@@ -58,9 +58,12 @@ struct Parent<'a> {
 
 #[derive(Serialize)]
 struct Overwrote<'a> {
+    /// The state that it made.
     txid: u64,
-    size: u64,
-    etag: &'a str,
+    time: String,
+    /// Of the snapshot that it made; not known of one that was done before.
+    size: Option<u64>,
+    etag: Option<&'a str>,
     /// The txid of the content before.
     replaced: u64,
     /// It was done under this id before, and nothing was done now.
@@ -89,7 +92,7 @@ impl<'a> Branch<'a> {
 /// All branches that are there.
 pub(crate) async fn list(State(app): State<App>, admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
-    let branches = app.host.branches(&admitted.name).await.map_err(|error| Problem::from(&*error))?;
+    let branches = app.host.branches(&admitted.name).await.map_err(|error| Problem::from(&*error))?.branches;
     let current = admitted.handle.database.facts().branch;
     Ok(reply::document(&List { current: current.as_str(), branches: branches.iter().map(Branch::of).collect() }))
 }
@@ -136,15 +139,17 @@ pub(crate) async fn overwrite(
         txid: asked.txid,
         expected: asked.expected_txid,
         keep_as: asked.keep_previous_as.as_deref().map(|name| branch("keepPreviousAs", name)).transpose()?,
+        meant_for: None,
     };
     let done = app.host.overwrite_branch(&admitted.name, &to, overwrite).await.map_err(|error| Problem::from(&*error))?;
-    let Overwritten { snapshot, before, was_done } = &done;
+    let Overwritten { txid, time, before, snapshot, from: _ } = &done;
     Ok(reply::document(&Overwrote {
-        txid: snapshot.txid,
-        size: snapshot.size,
-        etag: snapshot.etag.as_str(),
+        txid: *txid,
+        time: time.to_string(),
+        size: snapshot.as_ref().map(|snapshot| snapshot.size),
+        etag: snapshot.as_ref().map(|snapshot| snapshot.etag.as_str()),
         replaced: *before,
-        done_before: *was_done,
+        done_before: done.was_done(),
     }))
 }
 

@@ -263,8 +263,8 @@ impl From<&Error> for Problem {
             Error::BranchNotFound { .. } => Kind::NoSuchBranch,
             Error::BranchExists { .. } => Kind::BranchExists,
             Error::BranchDeleted { .. } => Kind::BranchDeleted,
-            Error::BranchRefused { .. } => Kind::BranchRefused,
-            Error::HeldByOther { .. } | Error::HeldElsewhere { .. } => Kind::BranchHeldElsewhere,
+            Error::BranchRefused { .. } | Error::NotNewest { .. } | Error::HistoryLost { .. } => Kind::BranchRefused,
+            Error::HeldByOther { .. } | Error::HeldElsewhere { .. } | Error::ServedElsewhere { .. } => Kind::BranchHeldElsewhere,
             Error::ContentChanged { .. } => Kind::ContentChanged,
             Error::PromotionIdUsed { .. } => Kind::OverwriteIdUsed,
             // These end an opening, and requests see `NotServed::Failed`.

@@ -110,6 +110,7 @@ impl Server {
             branches_by_api: false,
             cluster: "cluster".to_owned(),
             take_over: None,
+            promotion: None,
             accept_snapshot: None,
         };
         host.open(config, None);

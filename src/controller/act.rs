@@ -4,7 +4,7 @@ pub(crate) mod gc;
 
 use std::sync::Arc;
 
-use engine::{Epoch, Flush, Host};
+use engine::{Epoch, Flush, Host, NewBranch, OnLeave};
 use kube::api::{Patch, PatchParams};
 use kube::{Resource as _, ResourceExt};
 use rand::RngCore as _;
@@ -76,7 +76,8 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
             memory.update(resource, |known| known.applied = Some((**config).clone()));
         }
         Step::CreateBranch { config, name: branch, from } => {
-            match host.create_branch(config, branch, from, None).await {
+            let new = NewBranch { name: branch.clone(), from: from.clone(), txid: None, policy: OnLeave::Retain };
+            match host.create_branch(config, &new).await {
                 Ok(_) => {}
                 Err(error) if matches!(*error, engine::Error::BranchExists { .. }) => {}
                 Err(error) => return Err(Error::Branch(error)),

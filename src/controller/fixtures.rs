@@ -81,6 +81,7 @@ pub(crate) fn config() -> DatabaseConfig {
         branches_by_api: false,
         cluster: UID.to_owned(),
         take_over: None,
+        promotion: None,
         accept_snapshot: None,
     }
 }

@@ -105,9 +105,14 @@ impl Problem {
                 reason,
                 format!("branch {branch} was deleted, and its name cannot be used again: remove it from spec.branches and spec.branch"),
             ),
-            Error::BranchExists { .. } | Error::BranchRefused { .. } | Error::ContentChanged { .. } | Error::PromotionIdUsed { .. } => {
-                Self::stuck(reason, format!("{error}; correct the spec"))
-            }
+            Error::BranchExists { .. }
+            | Error::BranchRefused { .. }
+            | Error::ContentChanged { .. }
+            | Error::ServedElsewhere { .. }
+            | Error::HistoryLost { .. }
+            | Error::PromotionIdUsed { .. } => Self::stuck(reason, format!("{error}; correct the spec")),
+            Error::NotNewest { asked, newest, .. } if asked > newest => Self::passing(reason, format!("{error}; it is looked for again")),
+            Error::NotNewest { .. } => Self::stuck(reason, format!("{error}: remove txid, or declare another branch")),
             Error::PromotionUnknown { branch, id, .. } => Self::stuck(
                 reason,
                 format!(
@@ -245,6 +250,7 @@ fn retry(error: &Error) -> Retry {
         | Error::HeldElsewhere { .. }
         | Error::Fenced { .. }
         | Error::BranchNotFound { .. }
+        | Error::NotNewest { .. }
         | Error::Sql(_)
         | Error::NotServed { .. }
         | Error::FileNotFound { .. }
@@ -255,7 +261,7 @@ fn retry(error: &Error) -> Retry {
         | Error::OutOfTime { .. }
         | Error::Internal { .. } => Retry::Soon,
         // One request a try; the other may be gone.
-        Error::HeldByOther { .. } => Retry::Later,
+        Error::HeldByOther { .. } | Error::ServedElsewhere { .. } => Retry::Later,
         Error::SnapshotCorrupt { .. }
         | Error::SnapshotMissing { .. }
         | Error::SnapshotTooLarge { .. }
@@ -265,6 +271,7 @@ fn retry(error: &Error) -> Retry {
         | Error::ContentChanged { .. }
         | Error::PromotionIdUsed { .. }
         | Error::PromotionUnknown { .. }
+        | Error::HistoryLost { .. }
         | Error::NewerFormat { .. }
         | Error::HeadDamaged { .. }
         | Error::ConditionsIgnored { .. } => Retry::Rarely,

@@ -89,8 +89,14 @@ reasons! {
     BranchRefused,
     /// The branch is not at the state that was named.
     ContentChanged,
-    /// Whether an overwrite was carried out cannot be told, or its id was used for another one.
+    /// Whether an overwrite was carried out cannot be told.
     HistoryUnknown,
+    /// The id of the promotion was used for another one.
+    PromotionIdUsed,
+    /// The branch that is to be overwritten is served by another resource.
+    TargetServedElsewhere,
+    /// The state of a branch that is named is not its newest.
+    TxidNotAvailable,
     /// A newer build wrote the head record.
     NewerFormat,
     /// The head record of the branch is none.
@@ -154,7 +160,10 @@ impl From<&engine::Error> for Reason {
             engine::Error::BranchDeleted { .. } => Self::BranchDeleted,
             engine::Error::BranchExists { .. } | engine::Error::BranchRefused { .. } => Self::BranchRefused,
             engine::Error::ContentChanged { .. } => Self::ContentChanged,
-            engine::Error::PromotionIdUsed { .. } | engine::Error::PromotionUnknown { .. } => Self::HistoryUnknown,
+            engine::Error::PromotionUnknown { .. } | engine::Error::HistoryLost { .. } => Self::HistoryUnknown,
+            engine::Error::PromotionIdUsed { .. } => Self::PromotionIdUsed,
+            engine::Error::ServedElsewhere { .. } => Self::TargetServedElsewhere,
+            engine::Error::NotNewest { .. } => Self::TxidNotAvailable,
             engine::Error::NewerFormat { .. } => Self::NewerFormat,
             engine::Error::HeadDamaged { .. } => Self::HeadRecordDamaged,
             engine::Error::ConditionsIgnored { .. } => Self::ConditionsIgnored,

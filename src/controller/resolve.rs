@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Etag, FilesPolicy, FilesPrefix, Limits, Location,
-    NameError, QueryLimits, SnapshotPolicy, TokenDigest,
+    Access, AskedPromotion, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Etag, FilesPolicy, FilesPrefix,
+    Limits, Location, NameError, QueryLimits, SnapshotPolicy, TokenDigest,
 };
 use kube::ResourceExt;
 use url::Url;
@@ -171,8 +171,15 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
         branches_by_api: spec.api.branches == BranchControl::Write,
         cluster: defaults.cluster.clone().or_else(|| resource.metadata.uid.clone()).unwrap_or_default(),
         take_over: take_over(resource)?,
+        promotion: promotion(spec)?,
         accept_snapshot: resource.annotations().get(ACCEPT_SNAPSHOT).map(|etag| Etag::new(etag.trim())),
     })
+}
+
+fn promotion(spec: &BucketDatabaseSpec) -> Result<Option<AskedPromotion>, ResolveError> {
+    let refuse = |error: NameError| ResolveError::Spec { field: "promotion.to", problem: error.to_string() };
+    let asked = spec.promotion.as_ref();
+    asked.map(|asked| Ok(AskedPromotion { to: BranchName::parse(&asked.to).map_err(refuse)?, id: asked.id.clone() })).transpose()
 }
 
 fn take_over(resource: &BucketDatabase) -> Result<Option<Epoch>, ResolveError> {

@@ -5,6 +5,9 @@
 //! Invariants: a name is reserved before its object is put, and the object is put only where none is; a branch shares no object with the
 //! one that it was made from.
 
+mod kept;
+mod leaving;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt as _;
@@ -13,18 +16,23 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use crate::bucket::{self, Condition, Content, Listed, Put};
 use crate::clock::WallTime;
 use crate::error::Error;
-use crate::head::{Epoch, HeadRecord, HeadState, Holder, Parent, maker, parent};
+use crate::head::{Birth, Epoch, Fate, HeadRecord, HeadState, Holder, Parent, maker, parent};
 use crate::heads::{Heads, Stored, Written};
 use crate::memory::Pin;
 use crate::names::{BranchName, Etag, ObjectKey};
 use crate::restore::{epoch_of, txid_of};
 use crate::snapshot::{Attempt, CONTENT_TYPE, Known, Mark, Outcome, Place, content_of, metadata, upload};
 
+pub(crate) use kept::keep;
+pub(crate) use leaving::{delete_leaving, note_fate};
+
 /// What a branch is made of, or overwritten with: a state that is in the bucket.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) branch: BranchName,
     pub(crate) txid: u64,
+    /// The lowest txid since when the content is this one.
+    pub(crate) same_since: u64,
     pub(crate) pin: Pin,
 }
 
@@ -45,6 +53,19 @@ pub struct BranchFacts {
     pub parent: Option<(String, u64)>,
     /// Who holds it, as its record says; nobody if it was released.
     pub holder: Option<Holder>,
+    /// The resource that asks made it.
+    pub made_here: bool,
+    /// What its maker has said of the time when it is declared no more.
+    pub fate: Fate,
+}
+
+/// The branches of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that are there, `main` first, the others in the order of their names.
+    pub branches: Vec<BranchFacts>,
+    /// Those that the resource that asks began to delete because they had been declared no more since this moment.
+    pub half_deleted: Vec<(BranchName, WallTime)>,
 }
 
 /// How often a step is tried again because somebody else was faster.
@@ -53,11 +74,8 @@ const TRIES: u32 = 4;
 const NAMES: u32 = 100;
 
 /// Makes a branch, or finishes one that somebody began.
-pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, me: &Holder) -> Result<BranchFacts, Error> {
-    if name.is_main() {
-        return Err(refused(heads, name, "always exists: choose another name"));
-    }
-    let reserved = reserve(heads, name, parent(&source.branch, source.txid), Some(maker(me))).await?;
+pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
+    let reserved = reserve(heads, name, parent(&source.branch, source.txid), birth).await?;
     let place = Place::of(&heads.key, name);
     let attempt = Attempt {
         pin: source.pin.clone(),
@@ -85,10 +103,12 @@ pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, me
                 last_modified: None,
                 parent: Some((source.branch.as_str().to_owned(), source.txid)),
                 holder: None,
+                made_here: true,
+                fate: Fate { policy: birth.policy, leaving: None },
             })
         }
         // Somebody who reserved the name before us put it, and came no further, or the seed was faster. It is whole, so it is the branch.
-        Outcome::Conflict { theirs: Some(_) } => adopt(heads, &place, reserved, source).await,
+        Outcome::Conflict { theirs: Some(_) } => adopt(heads, &place, reserved, source, birth).await,
         Outcome::Conflict { theirs: None } => {
             let source = bucket::Error::Unavailable { message: "the branch's object came and went".to_owned() };
             Err(heads.failed(doing, source))
@@ -98,25 +118,15 @@ pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, me
 }
 
 /// Reserves a name that nobody uses.
-async fn reserve(heads: &Heads, name: &BranchName, parent: Parent, maker: Option<String>) -> Result<Stored, Error> {
-    let (database, branch) = (heads.database.clone(), name.clone());
+async fn reserve(heads: &Heads, name: &BranchName, parent: Parent, birth: &Birth) -> Result<Stored, Error> {
     let mut found = heads.read(name).await?;
     for _ in 0..TRIES {
-        let next = if let Some(stored) = &found {
-            match stored.record.state {
-                HeadState::Ready => return Err(Error::BranchExists { database, branch }),
-                HeadState::Tombstone => return Err(Error::BranchDeleted { database, branch }),
-                // Made of what the source is now, since what it was then may be gone.
-                HeadState::Creating if stored.record.parent.as_ref() == Some(&parent) => return Ok(stored.clone()),
-                HeadState::Creating => stored.record.made_of(parent.clone()),
-            }
-        } else {
-            let object = heads.bucket.head(&heads.key.snapshot(name)).await;
-            if object.map_err(|error| heads.failed("looking for the branch", error))?.is_some() {
-                // The seed made it.
-                return Err(Error::BranchExists { database, branch });
-            }
-            HeadRecord::reserved(parent.clone(), maker.clone())
+        is_free(heads, name, found.as_ref()).await?;
+        let next = match &found {
+            // Made of what the source is now, since what it was then may be gone.
+            Some(stored) if stored.record.parent.as_ref() == Some(&parent) => return Ok(stored.clone()),
+            Some(stored) => stored.record.made_of(parent.clone()),
+            None => HeadRecord::reserved(parent.clone(), birth),
         };
         match heads.write(name, found.as_ref(), next).await? {
             Written::Ours(stored) => return Ok(stored),
@@ -124,6 +134,32 @@ async fn reserve(heads: &Heads, name: &BranchName, parent: Parent, maker: Option
         }
     }
     Err(heads.failed("reserving the branch", bucket::Error::Unavailable { message: "others reserve the same name".to_owned() }))
+}
+
+/// Whether a branch of this name can be made: there is none, or one that was begun.
+pub(crate) async fn can_be_made(heads: &Heads, name: &BranchName) -> Result<(), Error> {
+    let found = heads.read(name).await?;
+    is_free(heads, name, found.as_ref()).await
+}
+
+async fn is_free(heads: &Heads, name: &BranchName, found: Option<&Stored>) -> Result<(), Error> {
+    if name.is_main() {
+        return Err(refused(heads, name, "always exists: choose another name"));
+    }
+    let (database, branch) = (heads.database.clone(), name.clone());
+    match found.map(|stored| stored.record.state) {
+        Some(HeadState::Creating) => Ok(()),
+        Some(HeadState::Ready) => Err(Error::BranchExists { database, branch }),
+        Some(HeadState::Tombstone) => Err(Error::BranchDeleted { database, branch }),
+        None => {
+            let object = heads.bucket.head(&heads.key.snapshot(name)).await;
+            match object.map_err(|error| heads.failed("looking for the branch", error))? {
+                // The seed made it.
+                Some(_) => Err(Error::BranchExists { database, branch }),
+                None => Ok(()),
+            }
+        }
+    }
 }
 
 /// Says that a reserved branch is there. It may have been finished, or deleted, by somebody else meanwhile.
@@ -151,7 +187,7 @@ async fn finish(heads: &Heads, place: &Place, mut stored: Stored, ready: impl Fn
 
 /// An object that stands where a reserved branch is to be is that branch. Its content is not compared: without it in the record, whoever
 /// opens the branch makes it their own first.
-async fn adopt(heads: &Heads, place: &Place, reserved: Stored, source: &Source) -> Result<BranchFacts, Error> {
+async fn adopt(heads: &Heads, place: &Place, reserved: Stored, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
     let found = heads.bucket.head(&place.key).await.map_err(|error| heads.failed("looking for the branch", error))?;
     let Some(meta) = found else {
         return Err(heads.failed("looking for the branch", bucket::Error::Unavailable { message: "it came and went".to_owned() }));
@@ -159,6 +195,7 @@ async fn adopt(heads: &Heads, place: &Place, reserved: Stored, source: &Source) 
     let made_by_us = meta.metadata.get(metadata::BRANCH).map(String::as_str) == Some(place.branch.as_str());
     let txid = txid_of(&meta);
     let from = made_by_us.then(|| parent(&source.branch, txid));
+    let (made_here, fate) = (reserved.record.maker == birth.maker, reserved.record.fate());
     finish(heads, place, reserved, |record| record.adopted(txid, from.clone())).await?;
     if !made_by_us {
         return Err(Error::BranchExists { database: heads.database.clone(), branch: place.branch.clone() });
@@ -171,6 +208,8 @@ async fn adopt(heads: &Heads, place: &Place, reserved: Stored, source: &Source) 
         last_modified: meta.last_modified,
         parent: from.map(|from| (from.branch, from.txid)),
         holder: None,
+        made_here,
+        fate,
     })
 }
 
@@ -179,7 +218,7 @@ pub(crate) async fn keep_object(heads: &Heads, place: &Place, etag: &Etag, name:
     for number in 1..NAMES {
         let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
         let Ok(branch) = BranchName::parse(&name) else { break };
-        match reserve(heads, &branch, parent(&place.branch, 0), None).await {
+        match reserve(heads, &branch, parent(&place.branch, 0), &Birth::default()).await {
             Ok(reserved) => return copy_into(heads, place, etag, reserved, branch).await,
             Err(Error::BranchExists { .. } | Error::BranchDeleted { .. }) => {}
             Err(error) => return Err(error),
@@ -277,8 +316,8 @@ async fn remove(heads: &Heads, place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// All branches that are there, `main` first, the others in the order of their names.
-pub(crate) async fn list(heads: &Heads) -> Result<Vec<BranchFacts>, Error> {
+/// All branches that are there, and those of which only objects are left.
+pub(crate) async fn list(heads: &Heads, me: &Holder) -> Result<Listing, Error> {
     let (main, bucket) = (BranchName::main(), &heads.bucket);
     let listing = |source| heads.failed("listing the branches", source);
     let newest = bucket::listed(bucket, &heads.key.snapshot(&main)).await.map_err(listing)?;
@@ -287,19 +326,27 @@ pub(crate) async fn list(heads: &Heads) -> Result<Vec<BranchFacts>, Error> {
     objects.extend(others.into_iter().filter_map(|object| Some((heads.key.branch_of_snapshot(&object.key)?, object))));
     let records = bucket.list(&heads.key.heads(), None, usize::MAX).await.map_err(listing)?;
     let recorded: BTreeSet<BranchName> = records.iter().filter_map(|object| heads.key.branch_of_head(&object.key)).collect();
-    let mut facts = Vec::new();
+    let mut found = Listing::default();
     for (name, object) in objects {
         let record = if recorded.contains(&name) { heads.read(&name).await?.map(|stored| stored.record) } else { None };
-        if record.as_ref().is_none_or(|record| record.state == HeadState::Ready) {
-            facts.push(describe(name, &object, record));
+        match record.as_ref().map(|record| (record.state, record.fate().leaving)) {
+            None | Some((HeadState::Ready, _)) => found.branches.push(describe(name, &object, record, me)),
+            Some((HeadState::Tombstone, Some(since))) if is_made_by(record.as_ref(), me) => found.half_deleted.push((name, since)),
+            Some((HeadState::Tombstone | HeadState::Creating, _)) => {}
         }
     }
-    facts.sort_by(|one, other| (!one.name.is_main(), &one.name).cmp(&(!other.name.is_main(), &other.name)));
-    Ok(facts)
+    found.branches.sort_by(|one, other| (!one.name.is_main(), &one.name).cmp(&(!other.name.is_main(), &other.name)));
+    Ok(found)
 }
 
-fn describe(name: BranchName, object: &Listed, record: Option<HeadRecord>) -> BranchFacts {
+fn is_made_by(record: Option<&HeadRecord>, me: &Holder) -> bool {
+    record.and_then(|record| record.maker.as_ref()).is_some_and(|by| *by == maker(me))
+}
+
+fn describe(name: BranchName, object: &Listed, record: Option<HeadRecord>, me: &Holder) -> BranchFacts {
     BranchFacts {
+        made_here: is_made_by(record.as_ref(), me),
+        fate: record.as_ref().map(HeadRecord::fate).unwrap_or_default(),
         name,
         txid: record.as_ref().map_or(0, |record| record.txid),
         size: object.size,

@@ -61,6 +61,15 @@ pub enum Access {
     Tokens(Vec<TokenDigest>),
 }
 
+/// An overwrite that a resource asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedPromotion {
+    /// The branch that is to be overwritten.
+    pub to: BranchName,
+    /// It is done once for each id.
+    pub id: String,
+}
+
 /// Everything it takes to open one database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatabaseConfig {
@@ -84,6 +93,8 @@ pub struct DatabaseConfig {
     pub cluster: String,
     /// A branch that another cluster or resource holds by this epoch may be taken over: somebody said so.
     pub take_over: Option<Epoch>,
+    /// The overwrite that the resource asks for. A head record that is made anew in the place of a lost one remembers that it is in doubt.
+    pub promotion: Option<AskedPromotion>,
     /// If the snapshot is corrupt: accept `<key>.prev` in its place, if it still has this ETag.
     pub accept_snapshot: Option<Etag>,
 }

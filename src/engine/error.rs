@@ -147,6 +147,28 @@ pub enum Error {
         /// What is there.
         found: u64,
     },
+    /// Only the newest state of a branch can be used so far, and that is another one.
+    #[error("{database}: branch {branch} is at txid {newest}, not {asked}; only the newest state of a branch can be used so far")]
+    NotNewest {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// What was asked for.
+        asked: u64,
+        /// What is there.
+        newest: u64,
+    },
+    /// Another database of this process serves the branch, and it alone can overwrite it.
+    #[error("{database}: branch {branch} is served by {by}, which alone can overwrite it")]
+    ServedElsewhere {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// Who serves it.
+        by: DatabaseName,
+    },
     /// The id of an overwrite was used for another one.
     #[error("{database}: branch {branch} was overwritten under the id {id} with something else: choose another id")]
     PromotionIdUsed {
@@ -167,6 +189,16 @@ pub enum Error {
         /// The branch.
         branch: BranchName,
         /// The id.
+        id: String,
+    },
+    /// The head record that knew which overwrites were carried out is lost.
+    #[error("{database}: the head record of branch {branch} was lost, so it cannot be told whether the overwrite {id} was carried out")]
+    HistoryLost {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// The overwrite.
         id: String,
     },
     /// A newer build wrote the head record.
@@ -316,6 +348,9 @@ impl Error {
             Self::BranchDeleted { .. } => "branch-deleted",
             Self::BranchRefused { .. } => "branch-refused",
             Self::ContentChanged { .. } => "content-changed",
+            Self::NotNewest { .. } => "not-newest",
+            Self::ServedElsewhere { .. } => "served-elsewhere",
+            Self::HistoryLost { .. } => "history-lost",
             Self::PromotionIdUsed { .. } => "promotion-id-used",
             Self::PromotionUnknown { .. } => "promotion-unknown",
             Self::NewerFormat { .. } => "newer-format",

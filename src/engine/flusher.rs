@@ -33,7 +33,7 @@ use crate::snapshot::{self, Attempt, Known, Mark, Outcome, PutIds, content_of};
 use crate::tenure::{Ended, Failure, Tenure};
 
 pub use change::Overwritten;
-pub(crate) use change::{Overwrite, Switch};
+pub(crate) use change::{Overwrite, Remembered, Switch, remembered};
 
 /// What may change while the database is open.
 #[derive(Clone)]
@@ -217,7 +217,11 @@ impl Flusher {
             }
             Command::Pin(reply) => {
                 let branch = self.tenure.branch().clone();
-                let result = self.durable_pin().await.map(|(pin, txid)| Source { branch, txid, pin });
+                let result = self.durable_pin().await.map(|(pin, txid)| {
+                    // A snapshot that could not be noted is known by its own number alone.
+                    let noted = self.tenure.record().snapshot.as_ref().filter(|noted| noted.txid == txid);
+                    Source { branch, txid, same_since: noted.map_or(txid, |noted| noted.same_since), pin }
+                });
                 let end = result.as_ref().err().filter(|error| is_end(error)).cloned();
                 reply.send(result).ok();
                 end.map(End::Lost)

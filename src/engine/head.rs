@@ -5,6 +5,8 @@
 //! Invariants: the epoch only goes up; each record differs from every other one ever written at its place, so that no ETag returns; a
 //! record of a newer format is refused, never guessed at.
 
+mod promotions;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::WallTime;
 use crate::document::Document;
 use crate::names::{BranchName, Etag};
+
+pub(crate) use promotions::{Past, PromotionEntry, PromotionState};
 
 /// The number of a writer's tenure over a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -87,29 +91,24 @@ pub(crate) struct Parent {
     pub(crate) txid: u64,
 }
 
-/// How far an overwrite came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What happens to a branch that its maker declares no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum PromotionState {
-    /// The PUT that is its commit point may or may not have been made.
-    Begun,
-    /// It was made.
-    Done,
+pub enum OnLeave {
+    /// It stays.
+    #[default]
+    Retain,
+    /// Its objects go after a while.
+    Delete,
 }
 
-/// A branch that was overwritten with another, once per id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PromotionEntry {
-    pub(crate) id: String,
-    /// Of what was asked for, so that the same id with another wish is refused.
-    pub(crate) hash: String,
-    pub(crate) state: PromotionState,
-    pub(crate) from: Parent,
-    /// The ETag that it replaces.
-    pub(crate) replaces: String,
-    /// What the branch stood at before.
-    pub(crate) to_txid: u64,
-    pub(crate) time: WallTime,
+/// What its maker has said of the time when a branch is declared no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fate {
+    /// What happens then.
+    pub policy: OnLeave,
+    /// Since when it is declared no more, if it is to go.
+    pub leaving: Option<WallTime>,
 }
 
 /// What a branch stands at.
@@ -136,8 +135,20 @@ pub(crate) struct HeadRecord {
     /// Which resource made the branch.
     #[serde(default)]
     pub(crate) maker: Option<String>,
+    /// What its maker wants when it is declared no more.
+    #[serde(default)]
+    deletion_policy: OnLeave,
+    /// Since when it is declared no more.
+    #[serde(default)]
+    leaving: Option<WallTime>,
+    /// The overwrite for whose sake it was made: it holds what was overwritten.
+    #[serde(default)]
+    pub(crate) kept_for: Option<String>,
     #[serde(default)]
     pub(crate) promotions: Vec<PromotionEntry>,
+    /// Overwrites that were asked for when this record was made anew in the place of a lost one, which may have called them done.
+    #[serde(default)]
+    pub(crate) doubtful: Vec<String>,
 }
 
 impl Document for HeadRecord {
@@ -170,7 +181,11 @@ impl HeadRecord {
             snapshot: None,
             parent: None,
             maker: None,
+            deletion_policy: OnLeave::Retain,
+            leaving: None,
+            kept_for: None,
             promotions: Vec::new(),
+            doubtful: Vec::new(),
         }
     }
 
@@ -180,8 +195,27 @@ impl HeadRecord {
     }
 
     /// A name that is reserved for a new branch.
-    pub(crate) fn reserved(parent: Parent, maker: Option<String>) -> Self {
-        Self { state: HeadState::Creating, released: true, parent: Some(parent), maker, ..Self::found(Epoch::default(), 0) }
+    pub(crate) fn reserved(parent: Parent, birth: &Birth) -> Self {
+        let Birth { maker, policy, kept_for } = birth.clone();
+        Self {
+            state: HeadState::Creating,
+            released: true,
+            parent: Some(parent),
+            maker,
+            deletion_policy: policy,
+            kept_for,
+            ..Self::found(Epoch::default(), 0)
+        }
+    }
+
+    /// What its maker wants when it is declared no more.
+    pub(crate) fn fate(&self) -> Fate {
+        Fate { policy: self.deletion_policy, leaving: self.leaving }
+    }
+
+    /// Its maker wants something else, or declares it no more, or again.
+    pub(crate) fn with_fate(&self, Fate { policy, leaving }: Fate) -> Self {
+        Self { deletion_policy: policy, leaving, ..self.clone() }
     }
 
     /// The same as the successor of `before`, by an attempt of its own.
@@ -219,7 +253,7 @@ impl HeadRecord {
 
     /// Its object stands, and nobody compared what is in it: whoever opens it makes it their own first.
     pub(crate) fn adopted(&self, txid: u64, parent: Option<Parent>) -> Self {
-        Self { state: HeadState::Ready, released: false, txid, parent, ..self.clone() }
+        Self { state: HeadState::Ready, released: false, txid, snapshot: None, parent, ..self.clone() }
     }
 
     /// It is deleted, and whoever holds it finds out by the epoch.
@@ -227,28 +261,18 @@ impl HeadRecord {
         Self { state: HeadState::Tombstone, epoch: self.epoch.next(), holder: None, released: true, snapshot: None, ..self.clone() }
     }
 
-    /// An overwrite begins, or ends.
-    pub(crate) fn with_promotion(&self, entry: PromotionEntry) -> Self {
-        let mut promotions: Vec<_> = self.promotions.iter().filter(|known| known.id != entry.id).cloned().collect();
-        promotions.push(entry);
-        Self { promotions, ..self.clone() }
-    }
-
-    /// An overwrite was never made.
-    pub(crate) fn without_promotion(&self, id: &str) -> Self {
-        let promotions = self.promotions.iter().filter(|known| known.id != id).cloned().collect();
-        Self { promotions, ..self.clone() }
-    }
-
-    /// The overwrite of which nobody has noted yet how it ended.
-    pub(crate) fn begun(&self) -> Option<&PromotionEntry> {
-        self.promotions.iter().find(|entry| entry.state == PromotionState::Begun)
-    }
-
     /// Whether the branch still has the content that it had at `txid`.
     pub(crate) fn is_as_at(&self, txid: u64) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| (snapshot.same_since..=snapshot.txid).contains(&txid))
     }
+}
+
+/// What a new branch's record says from its beginning.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Birth {
+    pub(crate) maker: Option<String>,
+    pub(crate) policy: OnLeave,
+    pub(crate) kept_for: Option<String>,
 }
 
 /// Who makes a branch, as its record tells.
@@ -310,23 +334,5 @@ mod tests {
         let deleted = record.tombstone();
         assert!(deleted.epoch > record.epoch && deleted.holder.is_none());
         assert_eq!(deleted.txid, 9);
-    }
-
-    #[test]
-    fn an_overwrite_is_remembered_by_its_id() {
-        let entry = |state| PromotionEntry {
-            id: "r-7".to_owned(),
-            hash: "h".to_owned(),
-            state,
-            from: Parent { branch: "next".to_owned(), txid: 3 },
-            replaces: "e".to_owned(),
-            to_txid: 2,
-            time: WallTime::UNIX_EPOCH,
-        };
-        let begun = HeadRecord::found(Epoch(1), 2).with_promotion(entry(PromotionState::Begun));
-        assert_eq!(begun.begun().map(|entry| &*entry.id), Some("r-7"));
-        let done = begun.with_promotion(entry(PromotionState::Done));
-        assert_eq!((done.begun(), done.promotions.len()), (None, 1));
-        assert!(begun.without_promotion("r-7").promotions.is_empty());
     }
 }

@@ -600,7 +600,7 @@ fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) 
         .map(|(name, _)| name.clone())
 }
 
-pub use branches::OverwriteRequest;
+pub use branches::{NewBranch, OverwriteRequest};
 
 #[cfg(test)]
 mod tests;

@@ -37,17 +37,17 @@ pub mod bucket;
 pub mod docs;
 pub mod kv;
 
-pub use branches::BranchFacts;
+pub use branches::{BranchFacts, Listing};
 pub use clock::{Clock, SystemClock, WallTime};
-pub use config::{Access, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy, TokenDigest};
+pub use config::{Access, AskedPromotion, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy, TokenDigest};
 pub use database::{Database, Flush, Flushed};
 pub use error::{Error, FileLoss, NotServed, Previous};
 pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
 pub use flusher::Overwritten;
 pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
-pub use head::{Epoch, Holder};
-pub use host::{Handle, Host, HostOptions, OverwriteRequest};
+pub use head::{Epoch, Fate, Holder, OnLeave};
+pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest};
 pub use memory::{
     Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, OpenTransaction, PageCount, PageNo, PageSize, Pin, SqlPool,
     SwitchError, TransactionLimits, TransactionMode,

@@ -5,6 +5,8 @@
 //! Invariant: nothing is served before, unless the last tenure ended by itself, the object that was read is replaced by one of this
 //! tenure. Whoever wrote it, and however long they slept: their next conditional write fails.
 
+mod rebuilt;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,18 +125,6 @@ impl Opener {
             }
             Written::Theirs(_) => None,
         })
-    }
-
-    /// What the object of a branch without head record tells: it was written by the seed or an earlier build, or the record was lost.
-    /// `None` if there is no object, which only `main` may begin with.
-    async fn unrecorded(&self, config: &DatabaseConfig, place: &Place) -> Result<Option<HeadRecord>, Error> {
-        let found = self.bucket.head(&place.key).await;
-        let found = found.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "looking for the snapshot", source })?;
-        match found {
-            Some(meta) => Ok(Some(HeadRecord::found(epoch_of(&meta), restore::txid_of(&meta)))),
-            None if place.branch.is_main() => Ok(None),
-            None => Err(Error::BranchNotFound { database: config.name.clone(), branch: place.branch.clone() }),
-        }
     }
 
     /// The record of a `main` that has none and no object. Only where nothing came before is it made by whoever opens it.

@@ -48,6 +48,7 @@ fn every_field_reaches_the_engine() {
         "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "kms"},
         "files": {"prefix": "blobs/", "gc": {"graceSeconds": 7}},
         "limits": {"maxSize": "1Mi", "statementTimeout": "3s", "maxRows": 7, "maxResultSize": "2Ki"},
+        "promotion": {"id": "release-7", "from": {"branch": "release-7"}},
     }));
     let pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
     let secrets = Secrets { ca: Some(data(&[("ca.crt", pem)])), ..secrets(Some(aws())) };
@@ -75,6 +76,7 @@ fn every_field_reaches_the_engine() {
         branches_by_api: false,
         cluster: String::new(),
         take_over: None,
+        promotion: Some(AskedPromotion { to: BranchName::main(), id: "release-7".to_owned() }),
         accept_snapshot: Some(Etag::new("abc")),
     };
     assert_eq!(resolve(&resource(&spec), &secrets, &Defaults::default()), Ok(expected));

@@ -9,13 +9,14 @@ use tokio::sync::oneshot;
 
 use super::{Flusher, PAUSE};
 use crate::branches::{self, Source};
+use crate::clock::WallTime;
 use crate::database::Flush;
 use crate::error::Error;
 use crate::facts::{SnapshotFacts, Uploads};
 use crate::flush::Progress;
-use crate::head::{PromotionEntry, PromotionState, parent};
+use crate::head::{HeadRecord, Parent, Past, PromotionEntry, PromotionState, parent};
 use crate::memory::PausedWriters;
-use crate::names::BranchName;
+use crate::names::{BranchName, DatabaseName};
 use crate::opening::Opened;
 use crate::snapshot::{Attempt, Known, Mark, Outcome, content_of, upload};
 use crate::tenure::Failure;
@@ -42,12 +43,58 @@ pub(crate) struct Overwrite {
 /// What an overwrite did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overwritten {
-    /// What the branch stands at now.
-    pub snapshot: SnapshotFacts,
+    /// The state that it made.
+    pub txid: u64,
+    /// When that was in the bucket.
+    pub time: WallTime,
+    /// The branch and the state of it that the content was taken from; unknown where only the object tells that it was done.
+    pub from: Option<(String, u64)>,
     /// What it stood at before.
     pub before: u64,
+    /// The snapshot that it made; `None` if it was done under this id before, and nothing was done now.
+    pub snapshot: Option<SnapshotFacts>,
+}
+
+impl Overwritten {
+    /// As the head record remembers it.
+    fn of(entry: &PromotionEntry) -> Self {
+        let Parent { branch, txid } = &entry.from;
+        let from = (!branch.is_empty()).then(|| (branch.clone(), *txid));
+        Self { txid: entry.txid(), time: entry.time, from, before: entry.to_txid, snapshot: None }
+    }
+
     /// It was done under this id before, and nothing was done now.
-    pub was_done: bool,
+    pub fn was_done(&self) -> bool {
+        self.snapshot.is_none()
+    }
+}
+
+/// What a branch's record says of an overwrite that is asked for.
+pub(crate) enum Remembered {
+    /// It was not carried out.
+    NotDone,
+    /// Whoever opens the branch finds out.
+    Begun,
+    /// It was.
+    Done(Overwritten),
+}
+
+/// What a branch's record remembers of an overwrite, or why it can never be carried out under this id.
+pub(crate) fn remembered(
+    database: &DatabaseName,
+    branch: &BranchName,
+    record: &HeadRecord,
+    id: &str,
+    hash: &str,
+) -> Result<Remembered, Error> {
+    let (database, branch, id_again) = (database.clone(), branch.clone(), id.to_owned());
+    match record.past(id, hash) {
+        Past::Never => Ok(Remembered::NotDone),
+        Past::Begun => Ok(Remembered::Begun),
+        Past::Done(entry) => Ok(Remembered::Done(Overwritten::of(entry))),
+        Past::OtherWish => Err(Error::PromotionIdUsed { database, branch, id: id_again }),
+        Past::Doubtful => Err(Error::HistoryLost { database, branch, id: id_again }),
+    }
 }
 
 impl Flusher {
@@ -123,8 +170,10 @@ impl Flusher {
 
     async fn overwritten(&mut self, asked: &Overwrite) -> Result<Overwritten, Failed> {
         let branch = self.tenure.branch().clone();
-        if let Some(known) = self.tenure.record().promotions.iter().find(|known| known.id == asked.id) {
-            return self.done_before(known, asked);
+        match remembered(&self.name, &branch, self.tenure.record(), &asked.id, &asked.hash).map_err(Failed::refused)? {
+            Remembered::Done(done) => return Ok(done),
+            // One that this tenure began and found not to be made, which the record could not be told.
+            Remembered::Begun | Remembered::NotDone => {}
         }
         if self.memory.page_size() != asked.from.pin.page_size() {
             let why = format!("has pages of {} bytes, not {}", self.memory.page_size().get(), asked.from.pin.page_size().get());
@@ -132,12 +181,13 @@ impl Flusher {
         }
         let paused = self.memory.pause_writers("the branch was overwritten").await;
         self.flush(Flush::Forced).await?;
+        self.note_newest().await?;
         let before = self.ledger.lock().txid;
         if let Some(expected) = asked.expected.filter(|expected| !self.tenure.record().is_as_at(*expected)) {
             return Err(Failed::refused(Error::ContentChanged { database: self.name.clone(), branch, expected, found: before }));
         }
         if let Some(name) = &asked.keep_as {
-            self.keep_before(name, &branch, before).await?;
+            self.keep_before(name, &branch, before, &asked.id).await?;
         }
         let entry = PromotionEntry {
             id: asked.id.clone(),
@@ -152,39 +202,34 @@ impl Flusher {
         self.not_done = Some(asked.id.clone());
         self.change(|record| record.with_promotion(entry.clone())).await?;
         let snapshot = self.commit(asked, &entry).await?;
-        self.take_over(paused, asked, snapshot.clone(), entry).await?;
-        Ok(Overwritten { snapshot, before, was_done: false })
+        let done = PromotionEntry { state: PromotionState::Done, time: snapshot.time, ..entry };
+        self.take_over(paused, asked, snapshot.clone(), &done).await?;
+        Ok(Overwritten { snapshot: Some(snapshot), ..Overwritten::of(&done) })
     }
 
-    fn done_before(&self, known: &PromotionEntry, asked: &Overwrite) -> Result<Overwritten, Failed> {
-        if known.hash != asked.hash {
-            let (database, branch) = (self.name.clone(), self.tenure.branch().clone());
-            return Err(Failed::refused(Error::PromotionIdUsed { database, branch, id: asked.id.clone() }));
+    /// Noting a snapshot in the head record may fail without harm for the data, but not for what is compared with the record next.
+    async fn note_newest(&mut self) -> Result<(), Failed> {
+        let Some(facts) = self.ledger.lock().last_snapshot.clone() else { return Ok(()) };
+        if self.tenure.record().snapshot.as_ref().is_some_and(|noted| noted.etag() == facts.etag) {
+            return Ok(());
         }
-        let Some(snapshot) = self.ledger.lock().last_snapshot.clone() else {
-            return Err(Failed::refused(Error::Internal {
-                database: self.name.clone(),
-                detail: "an overwritten branch has no snapshot".to_owned(),
-            }));
+        let content = content_of(&self.memory.pin()).await.map_err(|error| self.fault(&error))?;
+        self.change(|record| record.noted(&facts.etag, facts.txid, facts.size, content.clone())).await
+    }
+
+    fn fault(&self, error: &std::io::Error) -> Failed {
+        Failed::refused(Error::Internal { database: self.name.clone(), detail: error.to_string() })
+    }
+
+    /// The content before becomes a branch of its own.
+    async fn keep_before(&mut self, name: &BranchName, branch: &BranchName, txid: u64, id: &str) -> Result<(), Failed> {
+        let source = Source { branch: branch.clone(), txid, same_since: txid, pin: self.memory.pin() };
+        let noted = self.tenure.record().snapshot.as_ref().map(|snapshot| snapshot.content.clone());
+        let content = match noted {
+            Some(content) => content,
+            None => content_of(&source.pin).await.map_err(|error| self.fault(&error))?,
         };
-        Ok(Overwritten { snapshot, before: known.to_txid, was_done: true })
-    }
-
-    /// The content before becomes a branch of its own. One of that name that an earlier try made is as good if it has the same content.
-    async fn keep_before(&mut self, name: &BranchName, branch: &BranchName, txid: u64) -> Result<(), Failed> {
-        let source = Source { branch: branch.clone(), txid, pin: self.memory.pin() };
-        let made = branches::create(self.tenure.heads(), name, &source, self.tenure.me()).await;
-        match made {
-            Ok(_) => Ok(()),
-            Err(Error::BranchExists { .. }) if self.is_kept(name).await => Ok(()),
-            Err(error) => Err(Failed::refused(error)),
-        }
-    }
-
-    async fn is_kept(&self, name: &BranchName) -> bool {
-        let ours = self.tenure.record().snapshot.as_ref().map(|snapshot| &snapshot.content);
-        let found = self.tenure.heads().read(name).await;
-        found.ok().flatten().is_some_and(|stored| stored.record.snapshot.as_ref().map(|snapshot| &snapshot.content) == ours)
+        branches::keep(self.tenure.heads(), name, &source, &content, id, self.tenure.me()).await.map_err(Failed::refused)
     }
 
     /// The PUT that is the commit point, again and again until its answer is clear. Writers wait; nothing else could be right for them.
@@ -236,7 +281,7 @@ impl Flusher {
         paused: PausedWriters,
         asked: &Overwrite,
         snapshot: SnapshotFacts,
-        entry: PromotionEntry,
+        done: &PromotionEntry,
     ) -> Result<(), Failed> {
         let diverged = |database, detail| Failed::Diverged(Arc::new(Error::Internal { database, detail }));
         paused.switch(&asked.from.pin).await.map_err(|error| diverged(self.name.clone(), error.to_string()))?;
@@ -253,7 +298,6 @@ impl Flusher {
             ledger.uploads = Uploads::Fine;
         }
         let content = content_of(&asked.from.pin).await.map_err(|error| diverged(self.name.clone(), error.to_string()))?;
-        let done = PromotionEntry { state: PromotionState::Done, ..entry };
         let noted = self
             .tenure
             .change(|record| record.noted(&snapshot.etag, snapshot.txid, snapshot.size, content.clone()).with_promotion(done.clone()));
@@ -265,7 +309,7 @@ impl Flusher {
         }
     }
 
-    async fn change(&mut self, change: impl Fn(&crate::head::HeadRecord) -> crate::head::HeadRecord) -> Result<(), Failed> {
+    async fn change(&mut self, change: impl Fn(&HeadRecord) -> HeadRecord) -> Result<(), Failed> {
         match self.tenure.change(change).await {
             Ok(()) => Ok(()),
             Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),

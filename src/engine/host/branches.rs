@@ -9,17 +9,31 @@ use sha2::Digest as _;
 use tokio::sync::{oneshot, watch};
 
 use super::{Held, Host, Serving, Slot, Status, holder};
-use crate::branches::{self, BranchFacts, Source};
+use crate::branches::{self, BranchFacts, Listing, Source};
+use crate::clock::WallTime;
 use crate::config::{DatabaseConfig, Location};
 use crate::database::Database;
 use crate::error::{Error, NotServed};
-use crate::flusher::{Overwrite, Overwritten, Settings};
-use crate::head::HeadState;
+use crate::flusher::{Overwrite, Overwritten, Remembered, Settings, remembered};
+use crate::head::{Birth, Fate, HeadState, OnLeave, maker};
 use crate::names::{BranchName, DatabaseName};
 use crate::opening::Opener;
 use crate::restore;
 use crate::seed;
 use crate::snapshot::Place;
+
+/// A branch that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBranch {
+    /// Its name.
+    pub name: BranchName,
+    /// The branch that it begins as a copy of, at its newest state.
+    pub from: BranchName,
+    /// Only if that is the content of this txid.
+    pub txid: Option<u64>,
+    /// What happens to it when it is declared no more.
+    pub policy: OnLeave,
+}
 
 /// What a branch is to be overwritten with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,42 +42,41 @@ pub struct OverwriteRequest {
     pub id: Option<String>,
     /// The branch whose content is taken.
     pub from: BranchName,
-    /// Only if `from` is at this txid.
+    /// Only if `from` still has the content of this txid.
     pub txid: Option<u64>,
     /// Only if the branch still has the content that it had at this txid.
     pub expected: Option<u64>,
     /// The content before stays as a branch of this name.
     pub keep_as: Option<BranchName>,
+    /// Another database that is meant to serve the branch, whether or not it is open now. It alone can overwrite it then.
+    pub meant_for: Option<DatabaseName>,
 }
 
 impl OverwriteRequest {
     /// Tells one wish from another under the same id.
     fn hash(&self, to: &BranchName) -> String {
-        let Self { id: _, from, txid, expected, keep_as } = self;
+        let Self { id: _, from, txid, expected, keep_as, meant_for: _ } = self;
         hex::encode(sha2::Sha256::digest(format!("{:?}", (from, txid, expected, keep_as, to))))
     }
 }
 
 impl Host {
     /// The branches of a database that are there.
-    pub async fn branches(&self, name: &DatabaseName) -> Result<Vec<BranchFacts>, Arc<Error>> {
+    pub async fn branches(&self, name: &DatabaseName) -> Result<Listing, Arc<Error>> {
         let config = self.config_of(name)?;
         let opener = self.opener(&config).await?;
-        Ok(branches::list(&opener.heads(&config)).await?)
+        Ok(branches::list(&opener.heads(&config), &opener.me).await?)
     }
 
-    /// Makes a branch from the newest state of another, which is flushed first if it is served here. `txid` says which state that must be.
-    /// The database itself need not be open.
-    pub async fn create_branch(
-        &self,
-        config: &DatabaseConfig,
-        branch: &BranchName,
-        from: &BranchName,
-        txid: Option<u64>,
-    ) -> Result<BranchFacts, Arc<Error>> {
+    /// Makes a branch from the newest state of another, which is flushed first if it is served here. The database itself need not be open.
+    pub async fn create_branch(&self, config: &DatabaseConfig, new: &NewBranch) -> Result<BranchFacts, Arc<Error>> {
         let opener = self.opener(config).await?;
-        let source = self.source(config, &opener, from, txid).await?;
-        Ok(branches::create(&opener.heads(config), branch, &source, &opener.me).await?)
+        let heads = opener.heads(config);
+        // Before its source is looked for: what is there already needs none.
+        branches::can_be_made(&heads, &new.name).await?;
+        let source = self.source(config, &opener, &new.from, new.txid).await?;
+        let birth = Birth { maker: Some(maker(&opener.me)), policy: new.policy, kept_for: None };
+        Ok(branches::create(&heads, &new.name, &source, &birth).await?)
     }
 
     /// The same for a database that was opened here.
@@ -77,18 +90,36 @@ impl Host {
         let config = self.config_of(name)?;
         let current = self.serving_of(name).map(|serving| serving.database.facts().branch);
         let from = from.or(current.as_ref()).cloned().unwrap_or_else(BranchName::main);
-        self.create_branch(&config, branch, &from, txid).await
+        self.create_branch(&config, &NewBranch { name: branch.clone(), from, txid, policy: OnLeave::Retain }).await
+    }
+
+    /// Notes what the maker of a branch wants of it, or that it is declared no more.
+    pub async fn note_fate(&self, name: &DatabaseName, branch: &BranchName, fate: Fate) -> Result<(), Arc<Error>> {
+        let config = self.config_of(name)?;
+        let opener = self.opener(&config).await?;
+        Ok(branches::note_fate(&opener.heads(&config), branch, fate, &opener.me).await?)
+    }
+
+    /// Deletes a branch that its maker declares no more since this moment. One that was brought back meanwhile stays.
+    pub async fn delete_leaving_branch(&self, name: &DatabaseName, branch: &BranchName, since: WallTime) -> Result<(), Arc<Error>> {
+        let config = self.config_of(name)?;
+        self.refuse_served(&config, branch)?;
+        let opener = self.opener(&config).await?;
+        Ok(branches::delete_leaving(&opener.heads(&config), branch, since, &opener.me).await?)
     }
 
     /// Deletes a branch that nobody serves. One that is not there is fine.
     pub async fn delete_branch(&self, name: &DatabaseName, branch: &BranchName) -> Result<(), Arc<Error>> {
         let config = self.config_of(name)?;
-        if let Some((by, _)) = self.server_of(&config, branch) {
-            let why = format!("is served by {by}: switch to another branch first");
-            return Err(Arc::new(Error::BranchRefused { database: name.clone(), branch: branch.clone(), why }));
-        }
+        self.refuse_served(&config, branch)?;
         let opener = self.opener(&config).await?;
         Ok(branches::delete(&opener.heads(&config), branch, &opener.me).await?)
+    }
+
+    fn refuse_served(&self, config: &DatabaseConfig, branch: &BranchName) -> Result<(), Arc<Error>> {
+        let Some((by, _)) = self.server_of(config, branch) else { return Ok(()) };
+        let why = format!("is served by {by}: switch to another branch first");
+        Err(Arc::new(Error::BranchRefused { database: config.name.clone(), branch: branch.clone(), why }))
     }
 
     /// Overwrites a branch with another: the one that this database serves, or one that nobody does.
@@ -104,18 +135,69 @@ impl Host {
             return Err(Arc::new(Error::BranchRefused { database: name.clone(), branch: to.clone(), why }));
         }
         let opener = self.opener(&config).await?;
-        let from = self.source(&config, &opener, &asked.from, asked.txid).await?;
         let hash = asked.hash(to);
+        if let Some(done) = self.done_before(&config, &opener, to, &asked, &hash).await? {
+            return Ok(done);
+        }
+        let target = self.target(&config, to, asked.meant_for.as_ref())?;
+        let from = self.source(&config, &opener, &asked.from, asked.txid).await?;
         let id = asked.id.unwrap_or_else(|| self.put_ids.fresh().to_string());
         let overwrite = |reply| Overwrite { id, hash, from, expected: asked.expected, keep_as: asked.keep_as, reply };
-        match self.server_of(&config, to) {
-            Some((by, database)) if by == *name => database.overwrite(overwrite).await,
-            Some((by, _)) => {
-                let why = format!("is served by {by}, which alone can overwrite it");
-                Err(Arc::new(Error::BranchRefused { database: name.clone(), branch: to.clone(), why }))
-            }
+        match target {
+            Some(database) => database.overwrite(overwrite).await,
             None => self.overwrite_unserved(&config, &opener, to, overwrite).await,
         }
+    }
+
+    /// Whether an overwrite was carried out under this id before, as the head record of `to` tells. It is asked before the source is looked
+    /// for, which may be gone since, and whoever serves `to`.
+    async fn done_before(
+        &self,
+        config: &DatabaseConfig,
+        opener: &Opener,
+        to: &BranchName,
+        asked: &OverwriteRequest,
+        hash: &str,
+    ) -> Result<Option<Overwritten>, Arc<Error>> {
+        let Some(id) = asked.id.as_deref() else { return Ok(None) };
+        let Some(stored) = opener.heads(config).read(to).await? else { return Ok(None) };
+        match remembered(&config.name, to, &stored.record, id, hash)? {
+            Remembered::Done(done) => Ok(Some(done)),
+            Remembered::NotDone => Ok(None),
+            // Of a branch that is open this process knows that it was not, and goes on.
+            Remembered::Begun if self.target(config, to, asked.meant_for.as_ref())?.is_some() => Ok(None),
+            Remembered::Begun => {
+                let config = at_branch(config, to);
+                let mut ready = opener.open(&config).await?;
+                let found = remembered(&config.name, to, ready.tenure.record(), id, hash);
+                ready.tenure.release().await;
+                Ok(if let Remembered::Done(done) = found? { Some(done) } else { None })
+            }
+        }
+    }
+
+    /// The database that serves the branch that is to be overwritten, if it is the one that asks; `None` if nobody does or is meant to.
+    fn target(&self, config: &DatabaseConfig, to: &BranchName, meant_for: Option<&DatabaseName>) -> Result<Option<Database>, Error> {
+        let database = config.name.clone();
+        let place = place_of(config, to);
+        let slots = self.slots.lock();
+        if let Some(by) = holder(&slots, &place, &database) {
+            return Err(Error::ServedElsewhere { database, branch: to.clone(), by });
+        }
+        let why = match slots.get(&database).filter(|slot| slot.place == place).map(|slot| &slot.status) {
+            None => {
+                return match meant_for {
+                    Some(by) => Err(Error::ServedElsewhere { database, branch: to.clone(), by: by.clone() }),
+                    None => Ok(None),
+                };
+            }
+            Some(Status::Open(serving)) => return Ok(Some(serving.database.clone())),
+            Some(Status::Opening { .. }) => NotServed::Opening,
+            Some(Status::Failed { .. }) => NotServed::Failed,
+            Some(Status::Closing(..)) => NotServed::Closing,
+            Some(Status::Suspended { .. }) => NotServed::Suspended,
+        };
+        Err(Error::NotServed { database, why })
     }
 
     async fn overwrite_unserved(
@@ -125,7 +207,7 @@ impl Host {
         to: &BranchName,
         overwrite: impl FnOnce(oneshot::Sender<Result<Overwritten, Arc<Error>>>) -> Overwrite,
     ) -> Result<Overwritten, Arc<Error>> {
-        let config = DatabaseConfig { location: Location { branch: to.clone(), ..config.location.clone() }, ..config.clone() };
+        let config = at_branch(config, to);
         let ready = opener.open(&config).await?;
         let (_settings, settings_seen) = watch::channel(Settings { policy: config.snapshots, bucket: Arc::clone(&opener.bucket) });
         let mut flusher = self.flusher(&config, settings_seen, ready, Box::new(|| {}), Box::new(|_| {}));
@@ -208,9 +290,10 @@ impl Host {
             None => self.source_from_bucket(config, opener, branch).await?,
         };
         match txid {
-            Some(txid) if txid != source.txid => {
-                let why = format!("is at txid {}, not {txid}; only the newest state of a branch can be used so far", source.txid);
-                Err(Arc::new(Error::BranchRefused { database: config.name.clone(), branch: branch.clone(), why }))
+            // A fence gives the same content another number.
+            Some(asked) if !(source.same_since..=source.txid).contains(&asked) => {
+                let (database, branch) = (config.name.clone(), branch.clone());
+                Err(Arc::new(Error::NotNewest { database, branch, asked, newest: source.txid }))
             }
             Some(_) | None => Ok(source),
         }
@@ -219,19 +302,24 @@ impl Host {
     async fn source_from_bucket(&self, config: &DatabaseConfig, opener: &Opener, branch: &BranchName) -> Result<Source, Error> {
         let missing = || Error::BranchNotFound { database: config.name.clone(), branch: branch.clone() };
         let record = opener.heads(config).read(branch).await?.map(|stored| stored.record);
-        if record.as_ref().is_some_and(|record| record.state != HeadState::Ready) {
-            return Err(missing());
+        match record.as_ref().map(|record| record.state) {
+            None | Some(HeadState::Ready) => {}
+            Some(HeadState::Creating) => return Err(missing()),
+            Some(HeadState::Tombstone) => {
+                return Err(Error::BranchDeleted { database: config.name.clone(), branch: branch.clone() });
+            }
         }
         let place = Place::of(&config.location.key, branch);
         let found = restore::read(&config.name, &opener.bucket, &place, opener.options.clone()).await?;
         let (memory, meta) = found.ok_or_else(missing)?;
-        Ok(Source { branch: branch.clone(), txid: restore::txid_of(&meta), pin: memory.pin() })
+        let txid = restore::txid_of(&meta);
+        let noted = record.and_then(|record| record.snapshot).filter(|noted| noted.etag() == meta.etag);
+        Ok(Source { branch: branch.clone(), txid, same_since: noted.map_or(txid, |noted| noted.same_since), pin: memory.pin() })
     }
 
     /// Who serves a branch of this database here.
     fn server_of(&self, config: &DatabaseConfig, branch: &BranchName) -> Option<(DatabaseName, Database)> {
-        let place =
-            Held { endpoint: config.store.endpoint.clone(), location: Location { branch: branch.clone(), ..config.location.clone() } };
+        let place = place_of(config, branch);
         self.slots.lock().iter().find(|(_, slot)| slot.place == place).and_then(|(name, slot)| match &slot.status {
             Status::Open(serving) => Some((name.clone(), serving.database.clone())),
             Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
@@ -261,6 +349,15 @@ impl Host {
             Ok(_) => unknown(name),
         }
     }
+}
+
+fn place_of(config: &DatabaseConfig, branch: &BranchName) -> Held {
+    Held { endpoint: config.store.endpoint.clone(), location: Location { branch: branch.clone(), ..config.location.clone() } }
+}
+
+/// The same database at another branch.
+fn at_branch(config: &DatabaseConfig, branch: &BranchName) -> DatabaseConfig {
+    DatabaseConfig { location: Location { branch: branch.clone(), ..config.location.clone() }, ..config.clone() }
 }
 
 fn unknown(name: &DatabaseName) -> Arc<Error> {

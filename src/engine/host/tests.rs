@@ -3,7 +3,9 @@
 mod branches;
 mod ending;
 mod files;
+mod leaving;
 mod opening;
+mod promotions;
 mod removal;
 mod suspension;
 mod tenure;
@@ -70,6 +72,7 @@ impl Bench {
             branches_by_api: false,
             cluster: "cluster".to_owned(),
             take_over: None,
+            promotion: None,
             accept_snapshot: None,
         }
     }

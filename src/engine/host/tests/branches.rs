@@ -4,21 +4,21 @@ use super::*;
 use crate::branches::BranchFacts;
 use crate::host::OverwriteRequest;
 
-fn orders() -> DatabaseName {
+pub(super) fn orders() -> DatabaseName {
     DatabaseName::new("apps", "orders")
 }
 
-fn branch(name: &str) -> BranchName {
+pub(super) fn branch(name: &str) -> BranchName {
     BranchName::parse(name).unwrap()
 }
 
-fn wish(from: &str) -> OverwriteRequest {
-    OverwriteRequest { id: None, from: branch(from), txid: None, expected: None, keep_as: None }
+pub(super) fn wish(from: &str) -> OverwriteRequest {
+    OverwriteRequest { id: None, from: branch(from), txid: None, expected: None, keep_as: None, meant_for: None }
 }
 
 impl Bench {
     /// `main` with this many rows.
-    async fn with_rows(count: u32) -> (Self, Database) {
+    pub(super) async fn with_rows(count: u32) -> (Self, Database) {
         let bench = Self::start().await;
         let database = bench.open(bench.config("orders")).await;
         write(&database, "create table t(x)").await;
@@ -28,16 +28,16 @@ impl Bench {
         (bench, database)
     }
 
-    async fn create(&self, name: &str, from: Option<&str>) -> Result<BranchFacts, Arc<Error>> {
+    pub(super) async fn create(&self, name: &str, from: Option<&str>) -> Result<BranchFacts, Arc<Error>> {
         self.host.create_branch_of(&orders(), &branch(name), from.map(branch).as_ref(), None).await
     }
 
-    async fn switch(&self, to: &str) -> Result<(), Arc<Error>> {
+    pub(super) async fn switch(&self, to: &str) -> Result<(), Arc<Error>> {
         self.host.switch_branch(&orders(), &branch(to)).await
     }
 
-    async fn names(&self) -> Vec<String> {
-        self.host.branches(&orders()).await.unwrap().into_iter().map(|facts| facts.name.as_str().to_owned()).collect()
+    pub(super) async fn names(&self) -> Vec<String> {
+        self.host.branches(&orders()).await.unwrap().branches.into_iter().map(|facts| facts.name.as_str().to_owned()).collect()
     }
 }
 
@@ -75,7 +75,7 @@ async fn what_cannot_be_made_is_refused_by_its_reason() {
     assert!(matches!(&*bench.create("other", Some("nowhere")).await.unwrap_err(), Error::BranchNotFound { .. }));
     assert!(matches!(&*bench.switch("nowhere").await.unwrap_err(), Error::BranchNotFound { .. }));
     let txid = bench.host.create_branch_of(&orders(), &branch("old"), None, Some(1)).await;
-    assert!(matches!(&*txid.unwrap_err(), Error::BranchRefused { .. }), "only the newest state can be used");
+    assert!(matches!(&*txid.unwrap_err(), Error::NotNewest { asked: 1, newest: 2, .. }), "only the newest state can be used");
     // The seed makes branches without head records.
     bench.overwrite("apps/orders.db.branch.seeds", b"theirs").await;
     assert!(matches!(&*bench.create("seeds", None).await.unwrap_err(), Error::BranchExists { .. }));
@@ -122,11 +122,11 @@ async fn the_served_branch_is_overwritten_under_its_readers_and_keeps_what_it_wa
     let keep_as = Some(branch("before"));
     let asked = OverwriteRequest { id: Some("release-7".to_owned()), keep_as, ..wish("next") };
     let done = bench.host.overwrite_branch(&orders(), &BranchName::main(), asked.clone()).await.unwrap();
-    assert!(!done.was_done);
-    assert_eq!((count(&database).await, database.facts().txid), (1, done.snapshot.txid));
+    assert!(!done.was_done());
+    assert_eq!((count(&database).await, database.facts().txid), (1, done.txid));
     assert!(!database.facts().pending, "it is in the bucket");
     let again = bench.host.overwrite_branch(&orders(), &BranchName::main(), asked.clone()).await.unwrap();
-    assert!(again.was_done);
+    assert!(again.was_done());
     let other = OverwriteRequest { from: branch("before"), ..asked };
     let refused = bench.host.overwrite_branch(&orders(), &BranchName::main(), other).await.unwrap_err();
     assert!(matches!(&*refused, Error::PromotionIdUsed { .. }), "{refused}");
@@ -176,7 +176,7 @@ async fn an_overwrite_that_was_cut_off_after_its_commit_is_found_done() {
     bench.restart();
     let database = bench.open(bench.config("orders")).await;
     assert_eq!(count(&database).await, 1);
-    assert!(bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap().was_done);
+    assert!(bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap().was_done());
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn an_overwrite_that_was_cut_off_before_its_commit_never_happened() {
     bench.restart();
     let database = bench.open(bench.config("orders")).await;
     assert_eq!(count(&database).await, 2);
-    assert!(!bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap().was_done);
+    assert!(!bench.host.overwrite_branch(&orders(), &BranchName::main(), asked).await.unwrap().was_done());
     assert_eq!(count(&database).await, 1);
 }
 

@@ -114,7 +114,7 @@ async fn what_somebody_else_writes_while_we_serve_is_kept_as_a_branch_and_ours_p
     assert_ne!(bench.object("apps/orders.db.prev").await.unwrap().1, kept, "theirs is not the one before ours");
     assert_eq!(count(&database).await, 2);
     let names: Vec<_> =
-        bench.host.branches(&DatabaseName::new("apps", "orders")).await.unwrap().into_iter().map(|facts| facts.name).collect();
+        bench.host.branches(&DatabaseName::new("apps", "orders")).await.unwrap().branches.into_iter().map(|facts| facts.name).collect();
     assert_eq!(names, [BranchName::main(), outside.branch]);
 }
 

@@ -153,6 +153,7 @@ fn config(name_of_branch: &str) -> DatabaseConfig {
         branches_by_api: true,
         cluster: "cluster".to_owned(),
         take_over: None,
+        promotion: None,
         accept_snapshot: None,
     }
 }
@@ -182,7 +183,7 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
         }
         Op::Switch { to, .. } => host.switch_branch(&name, &branch(to)).await.map(|()| nothing()).map_err(told),
         Op::Overwrite { to, from } => {
-            let wish = OverwriteRequest { id: None, from: branch(from), txid: None, expected: None, keep_as: None };
+            let wish = OverwriteRequest { id: None, from: branch(from), txid: None, expected: None, keep_as: None, meant_for: None };
             host.overwrite_branch(&name, &branch(to), wish).await.map(|_| nothing()).map_err(told)
         }
         Op::Delete { name: old } => host.delete_branch(&name, &branch(old)).await.map(|()| nothing()).map_err(told),
@@ -202,7 +203,7 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
         Op::List => {
             open(host, "main").await?;
             let found = host.branches(&name).await.map_err(told)?;
-            Ok(found.into_iter().map(|facts| facts.name.as_str().to_owned()).collect())
+            Ok(found.branches.into_iter().map(|facts| facts.name.as_str().to_owned()).collect())
         }
     }
 }
