@@ -65,9 +65,14 @@ impl InProcess {
         *self.steps.lock().unwrap() = Steps { is_counting: true, done: Vec::new(), stop_after };
     }
 
-    /// Until it stands still.
-    pub(super) async fn stopped(&self) {
-        self.stopped.clone().wait_for(|stopped| *stopped).await.unwrap();
+    /// Until it stands still; for ever if it never does.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut stopped = self.stopped.clone();
+        async move {
+            if stopped.wait_for(|stopped| *stopped).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// What was done since counting began.
