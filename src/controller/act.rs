@@ -1,10 +1,11 @@
 //! Carries out the steps of a plan, one after the other. I/O only; decides nothing.
 
 pub(crate) mod gc;
+mod lineage;
 
 use std::sync::Arc;
 
-use engine::{Epoch, Flush, Host, NewBranch, OnLeave};
+use engine::{Epoch, Flush, Host};
 use kube::api::{Patch, PatchParams};
 use kube::{Resource as _, ResourceExt};
 use rand::RngCore as _;
@@ -75,18 +76,12 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
             host.reconfigure((**config).clone());
             memory.update(resource, |known| known.applied = Some((**config).clone()));
         }
-        Step::CreateBranch { config, name: branch, from } => {
-            let new = NewBranch { name: branch.clone(), from: from.clone(), txid: None, policy: OnLeave::Retain };
-            match host.create_branch(config, &new).await {
-                Ok(_) => {}
-                Err(error) if matches!(*error, engine::Error::BranchExists { .. }) => {}
-                Err(error) => return Err(Error::Branch(error)),
-            }
-            memory.update(resource, |known| {
-                known.made.insert(branch.clone());
-            });
-        }
-        Step::SwitchBranch { to } => host.switch_branch(&name, to).await.map_err(Error::Branch)?,
+        Step::CreateBranch { .. }
+        | Step::SwitchBranch { .. }
+        | Step::Promote { .. }
+        | Step::NoteFate { .. }
+        | Step::DeleteLeaving { .. }
+        | Step::ListBranches => lineage::run(host, memory, resource, step).await?,
         Step::Flush { .. } => {
             let handle = host.get(&name).map_err(|error| Error::Engine(Arc::new(error)))?;
             handle.database.flush(Flush::Forced).await.map_err(Error::Engine)?;
@@ -122,6 +117,10 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
         }
         Step::CreateBranch { .. }
         | Step::SwitchBranch { .. }
+        | Step::Promote { .. }
+        | Step::NoteFate { .. }
+        | Step::DeleteLeaving { .. }
+        | Step::ListBranches
         | Step::Open(_)
         | Step::Reconfigure(_)
         | Step::Flush { .. }

@@ -26,7 +26,8 @@ pub use manifest::{crd, crd_yaml};
 pub use quantity::{ByteSize, Period, QuantityError};
 pub use settings::{Api, Auth, BranchControl, Durability, DurabilityMode, Files, Gc, Limits, OnMaxLag};
 pub use status::{
-    BindingStatus, BranchStatus, BucketDatabaseStatus, FilesStatus, GcStatus, LastHandled, PromotionStatus, SnapshotStatus, VerifiedStatus,
+    BindingStatus, BranchStatus, BucketDatabaseStatus, FilesStatus, GcStatus, LastHandled, PromotionPhase, PromotionStatus, SnapshotStatus,
+    VerifiedStatus,
 };
 pub use store::{Credentials, Encryption, EndpointTls, Jurisdiction, R2, SecretKeyRef, SecretRef};
 pub use unsupported::{Unsupported, unsupported};

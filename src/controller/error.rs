@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::problem::Problem;
+
 /// What the controller does differently: all are tried again with growing pauses, but each is told in its own way.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,6 +25,9 @@ pub enum Error {
     /// An object that goes with its resource could not be deleted.
     #[error(transparent)]
     Deletion(Arc<engine::Error>),
+    /// The promotion of the spec was not carried out.
+    #[error("the promotion was not carried out: {}", .0.message)]
+    Promotion(Problem),
     /// A watch of the operator ended: nothing would be noticed any more.
     #[error("the watch of BucketDatabases ended")]
     WatchEnded,
@@ -56,6 +61,7 @@ impl Error {
         match self {
             Self::Cluster { .. } => "cluster",
             Self::Engine(error) | Self::Branch(error) | Self::Deletion(error) => error.kind(),
+            Self::Promotion(_) => "promotion",
             Self::WatchEnded => "watch-ended",
             Self::Folder { .. } => "folder",
         }

@@ -2,6 +2,8 @@
 //!
 //! Owns: which changes of a status are news. Pure but for [`publish`].
 
+mod promotion;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -34,7 +36,7 @@ impl Notice {
 
 /// What happened between two statuses.
 pub(crate) fn between(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Vec<Notice> {
-    let told = [restored, uploads, trouble, final_flush, suspended, gc, dangling];
+    let told = [restored, uploads, promotion::notice, trouble, final_flush, suspended, gc, dangling];
     told.iter().filter_map(|told| told(previous, next)).collect()
 }
 
@@ -66,7 +68,7 @@ fn is_kept(durable: &Condition) -> bool {
 
 /// What keeps the newest spec from being in force, told once for each reason.
 fn trouble(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
-    let now = hindrance(next)?;
+    let now = hindrance(next).filter(|now| !promotion::tells(next, now))?;
     let is_told = hindrance(previous).is_some_and(|before| before.reason == now.reason);
     (!is_told).then(|| Notice::warning(&now.reason, &now.message))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
     Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Error, Etag, Facts, FilesPolicy, FilesPrefix,
-    GcStage, GcSummary, Limits, Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads,
+    GcStage, GcSummary, Limits, Listing, Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads,
     WallTime, bucket,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::crd::{BucketDatabase, ByteSize, GcStatus};
 use crate::gc::Run;
 use crate::objects::gc_job::{GcJobOptions, Job, JobState};
+use crate::plan::lineage::{Lineage, Listed};
 use crate::plan::{Connection, FINALIZER, Observed, gc};
 
 pub(crate) const UID: &str = "6e1c2c5e-0000-4000-8000-000000000001";
@@ -94,6 +95,7 @@ pub(crate) fn seen() -> Observed {
         applied: None,
         hosted: State::Absent,
         made: std::collections::BTreeSet::new(),
+        lineage: Lineage::default(),
         rival: None,
         neighbours: Vec::new(),
         remains: None,
@@ -107,7 +109,13 @@ pub(crate) fn seen() -> Observed {
 
 /// All is well and the database is open.
 pub(crate) fn served() -> Observed {
-    Observed { applied: Some(config()), hosted: State::Open(facts()), ..seen() }
+    Observed { applied: Some(config()), hosted: State::Open(facts()), lineage: listed(Listing::default()), ..seen() }
+}
+
+/// The branches were listed, and nothing else is known.
+pub(crate) fn listed(found: Listing) -> Lineage {
+    let serving = (facts().branch, facts().epoch);
+    Lineage { listed: Some(Listed { found, serving }), ..Lineage::default() }
 }
 
 pub(crate) fn facts() -> Facts {

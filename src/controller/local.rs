@@ -31,7 +31,7 @@ use crate::crd::BucketDatabase;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::resolve::{Defaults, Secrets};
-use crate::rival::rival;
+use crate::rival::{neighbours, rival};
 use crate::status;
 
 /// Several changes of the folder within this time are read together: editors write a file in several steps.
@@ -268,8 +268,9 @@ impl Local {
             token: named(spec.api.token_secret_ref.as_ref().map(|token| &*token.name)),
         };
         let rival = rival(&resource, self.desired.resources().values());
+        let neighbours = neighbours(&resource, self.desired.resources().values());
         let sharers = crate::gc::sharers(&resource, self.desired.resources().values());
-        Subject { resource, secrets, rival, sharers }
+        Subject { resource, secrets, rival, neighbours, sharers }
     }
 
     /// Takes over what came of a look.

@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use engine::{BranchName, DatabaseConfig, DatabaseName, WallTime};
 
 use crate::crd::{BucketDatabase, BucketDatabaseStatus};
-use crate::plan::{Verdict, name_of};
+use crate::plan::lineage::Lineage;
+use crate::plan::{Verdict, name_of, promotion};
 
 /// What is remembered of one resource.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Remembered {
     pub(crate) applied: Option<DatabaseConfig>,
     /// The branches of the spec that are known to be there. Losing it costs a request for each.
     pub(crate) made: BTreeSet<BranchName>,
+    /// What is known of its other branches and of its promotion. Losing it costs a few requests.
+    pub(crate) lineage: Lineage,
     /// What was said after the last look.
     pub(crate) said: Option<Verdict>,
     /// The last status written. The store of the watch may lag behind it.
@@ -50,6 +53,14 @@ impl Memory {
     /// The newest status: the last one written, or that which the watch shows if this process has written none.
     pub(crate) fn status(&self, resource: &BucketDatabase) -> BucketDatabaseStatus {
         self.of(resource).status.or_else(|| resource.status.clone()).unwrap_or_default()
+    }
+
+    /// What is known of a resource's branches and promotion; of the promotion also what its status remembers.
+    pub(crate) fn lineage(&self, resource: &BucketDatabase, now: WallTime) -> Lineage {
+        let Remembered { mut lineage, status, .. } = self.of(resource);
+        let told = || promotion::recalled(status.as_ref().or(resource.status.as_ref())?, now);
+        lineage.promotion = lineage.promotion.or_else(told);
+        lineage
     }
 
     /// Changes what is remembered of a resource.

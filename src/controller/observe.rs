@@ -44,6 +44,7 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         config,
         applied: remembered.applied,
         made: remembered.made,
+        lineage: ctx.cluster.memory.lineage(resource, ctx.cluster.options.clock.wall()),
         hosted,
         rival: rival(resource, others()).filter(|rival| !gives_way(&ctx.host.state(rival), resource)),
         neighbours: neighbours(resource, others()),

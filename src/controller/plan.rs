@@ -9,13 +9,18 @@ mod deletion;
 mod suspension;
 
 pub(crate) mod gc;
+pub(crate) mod lineage;
+pub(crate) mod promotion;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, Remains, State, WallTime};
+use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, Fate, NewBranch, OverwriteRequest, Remains, State, WallTime};
 use kube::ResourceExt;
+
+use self::lineage::Lineage;
 
 use crate::crd::{BranchSpec, BucketDatabase};
 use crate::error::Error;
@@ -51,6 +56,8 @@ pub(crate) struct Observed {
     pub(crate) hosted: State,
     /// The branches of the spec that are known to be there.
     pub(crate) made: BTreeSet<BranchName>,
+    /// What is known of its other branches and of its promotion.
+    pub(crate) lineage: Lineage,
     /// An older resource that declares the same place.
     pub(crate) rival: Option<DatabaseName>,
     /// Other resources on other branches of this database, or on the same.
@@ -101,10 +108,33 @@ pub(crate) enum Step {
         /// Where the database lies.
         config: Box<DatabaseConfig>,
         /// The branch.
-        name: BranchName,
-        /// What it begins as.
-        from: BranchName,
+        new: Box<NewBranch>,
     },
+    /// Overwrite a branch, unless that was done before.
+    Promote {
+        /// The branch.
+        to: BranchName,
+        /// With what.
+        request: Box<OverwriteRequest>,
+        /// The time of this try.
+        at: WallTime,
+    },
+    /// Note in the bucket what becomes of a branch.
+    NoteFate {
+        /// The branch.
+        name: BranchName,
+        /// What becomes of it.
+        fate: Fate,
+    },
+    /// Delete a branch that is declared no more.
+    DeleteLeaving {
+        /// The branch.
+        name: BranchName,
+        /// Since when.
+        since: WallTime,
+    },
+    /// Look which branches there are.
+    ListBranches,
     /// Go on with another branch.
     SwitchBranch {
         /// The branch.
@@ -183,6 +213,7 @@ impl Verdict {
             },
             Err(Error::Deletion(error)) => deletion::failed(resource, error),
             Err(Error::Branch(error)) => Problem::of(&name_of(resource), error),
+            Err(Error::Promotion(problem)) => problem.clone(),
             Err(error) => Problem::passing(Reason::ClusterRequestFailed, error.with_source()),
         };
         match self {
@@ -207,6 +238,11 @@ pub(crate) struct Plan {
 impl Plan {
     fn wait(look_again: Duration, verdict: Verdict) -> Self {
         Self { steps: Vec::new(), look_again, verdict }
+    }
+
+    /// When to look again once the steps are done, given what they found.
+    pub(crate) fn look_again_after(&self, resource: &BucketDatabase, seen: &Observed) -> Duration {
+        if self.steps.contains(&Step::ListBranches) { self.look_again.min(upkeep::look_again(resource, seen)) } else { self.look_again }
     }
 }
 
@@ -277,10 +313,13 @@ fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> 
         },
         State::Opening => Plan::wait(LOOK_AGAIN, restoring(seen)),
         State::Open(facts) => {
+            let (promotion, upkeep) = (promotion::due(resource, seen), upkeep::due(resource, seen, facts));
             let gc = gc::decide(resource, config, seen.now, &seen.gc);
-            let mut steps = adjust(resource, seen, config, facts);
+            let but = refused_branch(resource, seen).or(promotion.problem);
+            let mut steps = adjust(resource, seen, config, facts, promotion.step, upkeep.steps);
             steps.extend(gc.work.map(Step::Gc));
-            Plan { steps, look_again: gc.look_again, verdict: Verdict::Serving { but: None } }
+            let look_again = promotion.look_again.min(upkeep.look_again).min(gc.look_again);
+            Plan { steps, look_again, verdict: Verdict::Serving { but } }
         }
         // A resource of the same name was deleted a moment ago.
         State::Closing => Plan::wait(SOON, Verdict::Restoring),
@@ -298,7 +337,7 @@ fn open(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig, ver
     steps.extend(
         missing_branches(resource, seen, config)
             .into_iter()
-            .filter(|step| matches!(step, Step::CreateBranch { name, .. } if needed.contains(name))),
+            .filter(|step| matches!(step, Step::CreateBranch { new, .. } if needed.contains(&new.name))),
     );
     steps.push(Step::Open(Box::new(config.clone())));
     Plan { steps, look_again: LOOK_AGAIN, verdict }
@@ -315,29 +354,68 @@ fn try_again(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig
 }
 
 /// What an open database still lacks. Its place in the bucket stays, whatever the spec says, but for the branch.
-fn adjust(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig, facts: &Facts) -> Vec<Step> {
+/// Steps end at the first that fails, so that what nothing else needs comes last.
+fn adjust(
+    resource: &BucketDatabase,
+    seen: &Observed,
+    config: &DatabaseConfig,
+    facts: &Facts,
+    promote: Option<Step>,
+    upkeep: Vec<Step>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     if seen.applied.as_ref() != Some(config) {
         steps.push(Step::Reconfigure(Box::new(config.clone())));
     }
-    steps.extend(missing_branches(resource, seen, config));
+    let mut needed = ancestry(resource, &config.location.branch);
+    let source = resource.spec.promotion.as_ref().and_then(|promotion| BranchName::parse(&promotion.from.branch).ok());
+    needed.extend(source.iter().flat_map(|source| ancestry(resource, source)));
+    let is_needed = |step: &Step| matches!(step, Step::CreateBranch { new, .. } if needed.contains(&new.name));
+    let (first, others): (Vec<_>, Vec<_>) = missing_branches(resource, seen, config).into_iter().partition(is_needed);
+    steps.extend(first);
     if facts.branch != config.location.branch && !facts.by_hand {
         steps.push(Step::SwitchBranch { to: config.location.branch.clone() });
     }
     steps.extend(asked_flush(resource, seen));
+    steps.extend(promote);
+    steps.extend(others);
+    steps.extend(upkeep);
+    let is_listed = seen.lineage.listed.as_ref().is_some_and(|listed| listed.serving == (facts.branch.clone(), facts.epoch));
+    if !is_listed || steps.iter().any(changes_branches) {
+        steps.push(Step::ListBranches);
+    }
     steps
+}
+
+/// Whether a listing from before a step is out of date after it.
+pub(crate) fn changes_branches(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CreateBranch { .. } | Step::SwitchBranch { .. } | Step::Promote { .. } | Step::NoteFate { .. } | Step::DeleteLeaving { .. }
+    )
+}
+
+/// Why a branch of the spec is not there and is not tried again.
+fn refused_branch(resource: &BucketDatabase, seen: &Observed) -> Option<Problem> {
+    resource.spec.branches.iter().find_map(|branch| refusal(seen, branch)).cloned()
+}
+
+fn refusal<'a>(seen: &'a Observed, branch: &BranchSpec) -> Option<&'a Problem> {
+    let name = BranchName::parse(&branch.name).ok()?;
+    seen.lineage.refused.get(&name).filter(|refused| refused.declared == *branch).map(|refused| &refused.problem)
 }
 
 /// The branches of the spec that are not known to be there, each after the one that it comes from.
 fn missing_branches(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Vec<Step> {
-    let mut missing: Vec<_> = declared(resource).into_iter().filter(|(name, _)| !seen.made.contains(name)).collect();
+    let is_refused = |name: &BranchName| resource.spec.branches.iter().any(|it| it.name == name.as_str() && refusal(seen, it).is_some());
+    let mut missing: Vec<_> =
+        declared(resource).into_values().filter(|new| !seen.made.contains(&new.name) && !is_refused(&new.name)).collect();
     let mut steps = Vec::new();
     while !missing.is_empty() {
-        let waits = |from: &BranchName| missing.iter().any(|(name, _)| name == from);
+        let waits = |from: &BranchName| missing.iter().any(|new| new.name == *from);
         // Of branches that come from each other in a circle the first is tried, and its source is not found.
-        let next = missing.iter().position(|(_, from)| !waits(from)).unwrap_or(0);
-        let (name, from) = missing.remove(next);
-        steps.push(Step::CreateBranch { config: Box::new(config.clone()), name, from });
+        let next = missing.iter().position(|new| !waits(&new.from)).unwrap_or(0);
+        steps.push(Step::CreateBranch { config: Box::new(config.clone()), new: Box::new(missing.remove(next)) });
     }
     steps
 }
@@ -348,14 +426,18 @@ fn ancestry(resource: &BucketDatabase, branch: &BranchName) -> BTreeSet<BranchNa
     let mut found = BTreeSet::new();
     let mut next = Some(branch.clone());
     while let Some(name) = next.filter(|name| found.insert(name.clone())) {
-        next = declared.get(&name).cloned();
+        next = declared.get(&name).map(|new| new.from.clone());
     }
     found
 }
 
-/// Each branch of the spec with the one that it comes from. Names that cannot be are refused by the schema.
-fn declared(resource: &BucketDatabase) -> BTreeMap<BranchName, BranchName> {
-    let parsed = |branch: &BranchSpec| Some((BranchName::parse(&branch.name).ok()?, BranchName::parse(&branch.from).ok()?));
+/// Each branch of the spec. Names that cannot be are refused by the schema.
+fn declared(resource: &BucketDatabase) -> BTreeMap<BranchName, NewBranch> {
+    let parsed = |branch: &BranchSpec| {
+        let (name, from) = (BranchName::parse(&branch.name).ok()?, BranchName::parse(&branch.from).ok()?);
+        let policy = upkeep::on_leave(branch.deletion_policy);
+        Some((name.clone(), NewBranch { name, from, txid: branch.txid, policy }))
+    };
     resource.spec.branches.iter().filter_map(parsed).collect()
 }
 

@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// Something that is wrong, for the status and for events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// In one word.
     pub(crate) reason: Reason,
     /// In a sentence or two: the object, the field, the remedy.

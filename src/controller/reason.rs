@@ -15,8 +15,12 @@ macro_rules! reasons {
 
         impl Reason {
             /// Every word there is.
-            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The one that a condition has.
+            pub(crate) fn named(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+            }
 
             /// As it stands in a condition.
             pub(crate) const fn as_str(self) -> &'static str {
@@ -91,6 +95,10 @@ reasons! {
     ContentChanged,
     /// Whether an overwrite was carried out cannot be told.
     HistoryUnknown,
+    /// The promotion of the spec is carried out.
+    Promoted,
+    /// The promotion of the spec waits for its turn.
+    PromotionPending,
     /// The id of the promotion was used for another one.
     PromotionIdUsed,
     /// The branch that is to be overwritten is served by another resource.

@@ -23,14 +23,16 @@ async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     if ctx.cluster.memory.of(&resource).let_go {
         return Ok(Action::await_change());
     }
-    let seen = observe::observe(ctx, &resource, broken).await;
+    let mut seen = observe::observe(ctx, &resource, broken).await;
     let plan = plan::plan(&resource, &seen);
     let outcome = act::run(ctx, &resource, &plan.steps).await;
+    seen.lineage = ctx.cluster.memory.lineage(&resource, seen.now);
+    let look_again = plan.look_again_after(&resource, &seen);
     let verdict = plan.verdict.after(&resource, &outcome.result);
     // Written on failure, too: the status is the first place where a user looks.
     let told = status::publish(&ctx.cluster, &resource, &seen, &verdict, &outcome).await;
     outcome.result?;
-    let asked = plan.look_again.min(told?);
+    let asked = look_again.min(told?);
     // By the newest status: the steps may have set the time of the next run just now.
     let next_run = plan::gc::next_run(&ctx.cluster.memory.status(&resource), seen.now);
     let resources = if verdict == (Verdict::Serving { but: None }) { ctx.known().len() } else { 0 };

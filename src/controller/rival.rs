@@ -50,12 +50,22 @@ pub(crate) struct Neighbour {
     pub(crate) name: DatabaseName,
     /// What it serves and what it lists.
     pub(crate) branches: BTreeSet<BranchName>,
+    /// What it serves, unless it is suspended or being deleted.
+    pub(crate) serves: Option<BranchName>,
     /// What it wants to overwrite.
     pub(crate) promotion: Option<AskedPromotion>,
     /// It is being deleted, and its own objects with it.
     pub(crate) is_leaving: bool,
     /// It came later.
     pub(crate) is_younger: bool,
+}
+
+impl Neighbour {
+    /// Whether it has to do with a branch: it serves or lists it, overwrites it or takes its content.
+    pub(crate) fn names(&self, branch: &BranchName) -> bool {
+        let asks = self.promotion.as_ref().is_some_and(|asked| asked.from == *branch || asked.to == *branch);
+        asks || self.branches.contains(branch)
+    }
 }
 
 /// A promotion of a spec, whether or not it was carried out.
@@ -83,6 +93,7 @@ fn neighbour(other: &BucketDatabase, is_younger: bool) -> Neighbour {
     Neighbour {
         name: name_of(other),
         branches: named.filter_map(|name| BranchName::parse(name).ok()).collect(),
+        serves: BranchName::parse(&spec.branch).ok().filter(|_| !spec.suspend && other.metadata.deletion_timestamp.is_none()),
         promotion: asked,
         is_leaving: other.metadata.deletion_timestamp.is_some() && spec.deletion_policy == DeletionPolicy::Delete,
         is_younger,

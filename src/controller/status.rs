@@ -5,6 +5,7 @@
 //! Invariant: a `lastTransitionTime` moves only when its condition's status does, and two looks at the same state make the same status.
 
 mod gc;
+mod lineage;
 mod publish;
 
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) mod condition {
     pub(crate) const RESTORED: &str = "Restored";
     /// Commits reach the bucket in time.
     pub(crate) const DURABLE: &str = "Durable";
+    /// The promotion of the spec is carried out. Only while there is one.
+    pub(crate) const PROMOTION_APPLIED: &str = "PromotionApplied";
     /// It takes writes.
     pub(crate) const WRITABLE: &str = "Writable";
     /// What was unused when somebody asked is gone. Only once somebody did.
@@ -93,18 +96,21 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
         State::Open(facts) => Some(facts),
         State::Absent | State::Opening | State::Failed { .. } | State::Closing | State::Suspended { .. } => None,
     };
-    let found = View::new(resource, said.verdict, facts).findings();
+    let mut found = View::new(resource, said.verdict, facts).findings();
+    found.extend(resource.spec.promotion.as_ref().map(|asked| lineage::promotion_applied(asked, &seen.lineage, said.verdict)));
     let mut status = BucketDatabaseStatus {
         observed_generation: generation,
         conditions: found.into_iter().map(|finding| carry(finding, &previous.conditions, generation, seen.now)).collect(),
         host: Some(said.host.to_owned()),
         url: Some(said.url.to_owned()),
         branch: Some(resource.spec.branch.clone()),
+        promotion: lineage::promotion(resource, &seen.lineage, said.verdict),
         binding: said.binding.clone().map(|name| BindingStatus { name }).or_else(|| previous.binding.clone()),
         ..previous.clone()
     };
     if let Some(facts) = facts {
         take_over(&mut status, facts);
+        status.branches = lineage::branches(&seen.lineage, facts).unwrap_or(status.branches);
     }
     if let State::Suspended { last_snapshot: Some(last), .. } = &seen.hosted {
         status.txid = Some(last.txid);
@@ -349,7 +355,8 @@ pub(crate) fn due(
 /// The status without what moves with commits.
 fn steady(status: &BucketDatabaseStatus) -> BucketDatabaseStatus {
     let conditions = status.conditions.iter().map(|condition| Condition { message: String::new(), ..condition.clone() }).collect();
-    BucketDatabaseStatus { conditions, size: None, txid: None, durable_time: None, last_snapshot: None, ..status.clone() }
+    let branches = lineage::steady(&status.branches, status.branch.as_deref());
+    BucketDatabaseStatus { conditions, branches, size: None, txid: None, durable_time: None, last_snapshot: None, ..status.clone() }
 }
 
 /// One condition of a status.

@@ -102,7 +102,7 @@ async fn survive<S: Scenario>(scenario: S) -> BTreeSet<&'static str> {
 
 #[tokio::test]
 async fn killed_after_any_step_of_anything_it_comes_to_the_right_end() {
-    let (one, two, three, four, five, six, seven, eight, nine) = tokio::join!(
+    let (one, two, three, four, five, six, seven, eight, nine, ten, eleven) = tokio::join!(
         survive(scenarios::Create),
         survive(scenarios::Change),
         survive(scenarios::Suspend),
@@ -112,8 +112,10 @@ async fn killed_after_any_step_of_anything_it_comes_to_the_right_end() {
         survive(scenarios::Force),
         survive(scenarios::DeleteFailed),
         survive(scenarios::CollectGarbage),
+        survive(scenarios::Promote),
+        survive(scenarios::Leave),
     );
-    let covered: BTreeSet<&str> = [one, two, three, four, five, six, seven, eight, nine].into_iter().flatten().collect();
+    let covered: BTreeSet<&str> = [one, two, three, four, five, six, seven, eight, nine, ten, eleven].into_iter().flatten().collect();
     let missed: Vec<&str> = controller::step_names().filter(|step| !covered.contains(step)).collect();
     assert_eq!(missed, Vec::<&str>::new(), "steps that no scenario comes by: add one in crashes/scenarios.rs");
 }

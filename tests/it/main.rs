@@ -12,6 +12,7 @@ mod idle;
 mod interop;
 mod life;
 mod outages;
+mod promotion;
 mod refusals;
 mod support;
 mod tls;

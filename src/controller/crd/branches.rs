@@ -23,17 +23,19 @@ pub struct BranchSpec {
     pub from: String,
 
     /// The moment of `from` that it begins at, for example `2026-11-23T08:00:00Z`; within `durability.retention`. Without `at` and `txid` it
-    /// begins at the newest state.
+    /// begins at the newest state. Not in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Time>,
 
-    /// The state of `from` that it begins at, by its number; in place of `at`.
+    /// The state of `from` that it begins at, by its number; in place of `at`. In this version it must be the newest when the branch is
+    /// created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::txid")]
     pub txid: Option<u64>,
 
     /// What happens to the branch's objects in the bucket when it leaves this list: `Retain` leaves them, `Delete` removes them after
-    /// `durability.retention`.
+    /// `durability.retention`, if this resource made it and nobody needs it. Until then the annotation `buckethead.dev/keep-branch` with
+    /// its name brings it back.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -84,7 +86,7 @@ pub struct PromotionSource {
     #[x_kube(validation = rules::branch_name())]
     pub branch: String,
 
-    /// Its state by number: pins what was reviewed. Absent: the newest one when the promotion begins.
+    /// Its state by number: pins what was reviewed, so that nothing newer is promoted. Absent: the newest one when the promotion begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::txid")]
     pub txid: Option<u64>,

@@ -25,7 +25,8 @@ pub struct Durability {
     #[x_kube(validation = rules::lasts("100ms", "1h"))]
     pub stream_interval: Period,
 
-    /// How long past states can be read, branched from and restored; from `0s` to `8760h`.
+    /// How long past states can be read, branched from and restored; from `0s` to `8760h`. So long a branch with `deletionPolicy: Delete`
+    /// stays that has left `branches`. The mode `snapshot` keeps no past states.
     #[serde(default = "default::day")]
     #[x_kube(validation = rules::lasts("0s", "8760h"))]
     pub retention: Period,

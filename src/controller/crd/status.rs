@@ -136,15 +136,29 @@ pub struct BranchStatus {
     pub parent: Option<String>,
 }
 
+/// How far a promotion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum PromotionPhase {
+    /// It is not carried out yet; it is tried again.
+    Pending,
+    /// It is carried out.
+    Applied,
+    /// It is not carried out, until somebody changes something.
+    Failed,
+}
+
 /// How a promotion stands.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PromotionStatus {
     /// Which promotion.
     pub id: String,
+    /// Tells the block of the spec that this speaks of from another under the same id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// How far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
+    pub phase: Option<PromotionPhase>,
     /// The branch that the content comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

@@ -3,7 +3,7 @@
 //! Owns: the list of such parts. Whoever builds one removes its lines here.
 //! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default.
 
-use super::{Auth, BranchSpec, BucketDatabaseSpec, DeletionPolicy, Durability, DurabilityMode};
+use super::{Auth, BucketDatabaseSpec, Durability, DurabilityMode};
 
 /// A field that is set to what this build cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,7 @@ impl std::fmt::Display for Unsupported {
     }
 }
 
-const PROMOTION: &str = "this version overwrites branches by its API alone: remove the field";
-const NEWEST: &str = "this version makes branches from the newest state alone: remove the field";
+const NEWEST: &str = "this version makes branches from the newest state alone, which `txid` can name: remove the field";
 const DELTAS: &str = "this version writes whole snapshots each `interval` (durability.mode: snapshot): remove the field";
 
 /// What the spec asks for and this build cannot do, in the order of the schema; empty if nothing.
@@ -29,14 +28,6 @@ pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     let mut found = Found(Vec::new());
     found.check(spec.snapshot_interval != super::default::snapshot_interval(), "spec.snapshotInterval", DELTAS);
     found.check(spec.branches.iter().any(|branch| branch.at.is_some()), "spec.branches[].at", NEWEST);
-    found.check(spec.branches.iter().any(|branch| branch.txid.is_some()), "spec.branches[].txid", NEWEST);
-    let deletes = |branch: &BranchSpec| branch.deletion_policy != DeletionPolicy::Retain;
-    found.check(
-        spec.branches.iter().any(deletes),
-        "spec.branches[].deletionPolicy",
-        "this version keeps branches that leave the list: remove the field",
-    );
-    found.check(spec.promotion.is_some(), "spec.promotion", PROMOTION);
     found.durability(&spec.durability);
     found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
     found.check(spec.api.service, "spec.api.service", "this version makes no Service for each database: use the URL in status.url");
@@ -56,7 +47,6 @@ impl Found {
         let known = Durability::default();
         self.check(asked.mode != DurabilityMode::Snapshot, "spec.durability.mode", DELTAS);
         self.check(asked.stream_interval != known.stream_interval, "spec.durability.streamInterval", DELTAS);
-        self.check(asked.retention != known.retention, "spec.durability.retention", DELTAS);
         self.check(asked.max_lag != known.max_lag, "spec.durability.maxLag", DELTAS);
         self.check(asked.on_max_lag != known.on_max_lag, "spec.durability.onMaxLag", DELTAS);
         self.check(asked.verify_interval != known.verify_interval, "spec.durability.verifyInterval", DELTAS);
@@ -88,7 +78,9 @@ mod tests {
             "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"schedule": "@daily", "graceSeconds": 1, "dryRun": true, "includeUnowned": true}},
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
             "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write"},
-            "branch": "next", "branches": [{"name": "next"}, {"name": "later", "from": "next"}], "suspend": true, "deletionPolicy": "Delete",
+            "branch": "next", "branches": [{"name": "next", "deletionPolicy": "Delete"}, {"name": "later", "from": "next", "txid": 3}],
+            "promotion": {"id": "1", "from": {"branch": "next"}}, "durability": {"retention": "48h"},
+            "suspend": true, "deletionPolicy": "Delete",
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
     }
@@ -98,13 +90,9 @@ mod tests {
         let each = [
             (json!({"snapshotInterval": "2h"}), "spec.snapshotInterval"),
             (json!({"branches": [{"name": "next", "at": "2026-11-23T08:00:00Z"}]}), "spec.branches[].at"),
-            (json!({"branches": [{"name": "next", "txid": 3}]}), "spec.branches[].txid"),
-            (json!({"branches": [{"name": "next", "deletionPolicy": "Delete"}]}), "spec.branches[].deletionPolicy"),
-            (json!({"promotion": {"id": "1", "from": {"branch": "next"}}}), "spec.promotion"),
             (json!({"durability": {"mode": "stream"}}), "spec.durability.mode"),
             (json!({"durability": {"mode": "sync"}}), "spec.durability.mode"),
             (json!({"durability": {"streamInterval": "2s"}}), "spec.durability.streamInterval"),
-            (json!({"durability": {"retention": "48h"}}), "spec.durability.retention"),
             (json!({"durability": {"maxLag": "1m"}}), "spec.durability.maxLag"),
             (json!({"durability": {"onMaxLag": "Continue"}}), "spec.durability.onMaxLag"),
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),

@@ -3,6 +3,8 @@ use serde_json::json;
 
 use super::*;
 use crate::fixtures::*;
+use crate::plan::lineage::{End, Settlement};
+use crate::plan::promotion::digest as promotion_of;
 use crate::plan::{Observed, Verdict};
 use crate::problem::Problem;
 use crate::status::{Said, next};
@@ -84,4 +86,31 @@ fn a_suspension_is_told_once_and_its_work_is_no_trouble() {
     assert_eq!(told(&serving(facts()), &suspended), ["Suspended"]);
     assert_eq!(told(&suspended, &suspended), Vec::<String>::new());
     assert_eq!(told(&suspended, &serving(facts())), ["Restored"], "that it was resumed");
+}
+
+#[test]
+fn a_promotion_is_told_once_for_each_end_and_not_twice_as_a_hindrance() {
+    let asking = resource(json!({"spec": {"promotion": {"id": "r-7", "from": {"branch": "next"}}}}));
+    let asked = asking.spec.promotion.clone().unwrap();
+    let told_after = |end: Option<End>, before: &BucketDatabaseStatus| {
+        let but = match &end {
+            Some(End::Failed { problem, .. }) => Some(problem.clone()),
+            Some(End::Applied { .. }) | None => None,
+        };
+        let mut seen = served();
+        seen.lineage.promotion = end.map(|end| Settlement { digest: promotion_of(&asked), end });
+        let said = Said { verdict: &Verdict::Serving { but }, flushed: None, url: "u", host: "h", binding: None, gc: None };
+        let after = next(&asking, before, &seen, &said);
+        (told(before, &after), after)
+    };
+    let failed = |problem| Some(End::Failed { problem, attempts: 1, at: second(0), pause: None });
+    let (_, pending) = told_after(None, &serving(facts()));
+    let changed = failed(Problem::stuck(Reason::ContentChanged, "m"));
+    let (news, stalled) = told_after(changed.clone(), &pending);
+    assert_eq!(news, ["!PromotionFailed"]);
+    assert_eq!(told_after(changed, &stalled).0, Vec::<String>::new());
+    let applied = Some(End::Applied { txid: Some(5), time: None, message: "main took it".to_owned() });
+    let (news, done) = told_after(applied.clone(), &stalled);
+    assert_eq!(news, ["Promoted"]);
+    assert_eq!(told_after(applied, &done).0, Vec::<String>::new());
 }

@@ -17,6 +17,7 @@ use crate::plan::{self, Connection, Observed, Step, Verdict};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
 use crate::reason::Reason;
 use crate::resolve::{Defaults, Secrets, resolve};
+use crate::rival::Neighbour;
 use crate::status::{self, Said};
 use crate::{events, objects};
 
@@ -38,6 +39,7 @@ pub(super) struct Subject {
     pub(super) resource: BucketDatabase,
     pub(super) secrets: Secrets,
     pub(super) rival: Option<DatabaseName>,
+    pub(super) neighbours: Vec<Neighbour>,
     /// Other databases that keep files at the same place.
     pub(super) sharers: Vec<DatabaseName>,
 }
@@ -60,11 +62,12 @@ impl Looks {
     pub(super) async fn look(&self, subject: &Subject) -> Looked {
         let resource = &kept_in_the_folder(&subject.resource);
         let name = plan::name_of(resource);
-        let seen = self.observe(subject);
+        let mut seen = self.observe(subject);
         let plan = plan::plan(resource, &seen);
         let (done, result) = self.act(resource, &plan.steps).await;
+        seen.lineage = self.memory.lineage(resource, seen.now);
         let failures = self.memory.count_failure(&name, result.is_err());
-        let asked = if result.is_ok() { plan.look_again } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
+        let asked = if result.is_ok() { plan.look_again_after(resource, &seen) } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
         let verdict = plan.verdict.after(resource, &result);
         let (status, mut notices) = self.tell(resource, &seen, verdict, &done);
         let look_again = asked.min(plan::gc::next_run(&status, seen.now));
@@ -87,9 +90,10 @@ impl Looks {
             config: self.wanted(subject),
             applied: remembered.applied,
             made: remembered.made,
+            lineage: self.memory.lineage(resource, self.clock.wall()),
             hosted: self.host.state(&plan::name_of(resource)),
             rival: subject.rival.clone(),
-            neighbours: Vec::new(),
+            neighbours: subject.neighbours.clone(),
             remains: None,
             connection: Connection::NotNeeded,
             said: remembered.said,

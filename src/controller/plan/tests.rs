@@ -179,7 +179,7 @@ fn on(name: &str) -> DatabaseConfig {
 /// What is done about branches, in words, without what else is done.
 fn about_branches(resource: &BucketDatabase, seen: Observed) -> Vec<String> {
     let told = |step| match step {
-        Step::CreateBranch { name, from, .. } => Some(format!("{name} from {from}")),
+        Step::CreateBranch { new, .. } => Some(format!("{} from {}", new.name, new.from)),
         Step::SwitchBranch { to } => Some(format!("to {to}")),
         Step::Open(_) => Some("open".to_owned()),
         _ => None,
@@ -220,13 +220,14 @@ fn another_branch_in_the_spec_is_a_switch_after_the_branches_are_made() {
     assert_eq!(planned(&resource, changed.clone()).first(), Some(&Step::Reconfigure(Box::new(on("next")))));
     let arrived = Facts { branch: branch("next"), ..facts() };
     let there = Observed { hosted: State::Open(arrived), applied: Some(on("next")), made: [branch("next")].into(), ..changed };
-    assert_eq!(planned(&resource, there), []);
+    assert_eq!(about_branches(&resource, there.clone()), Vec::<String>::new());
+    assert_eq!(planned(&resource, there), [Step::ListBranches], "what was listed was another tenure's");
 }
 
 #[test]
 fn a_branch_that_was_chosen_by_hand_stays_until_the_spec_names_another() {
     let by_hand = Facts { branch: branch("tried"), by_hand: true, ..facts() };
-    assert_eq!(planned(&resource(json!({})), Observed { hosted: State::Open(by_hand), ..served() }), []);
+    assert_eq!(about_branches(&resource(json!({})), Observed { hosted: State::Open(by_hand), ..served() }), Vec::<String>::new());
 }
 
 #[test]

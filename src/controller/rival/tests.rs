@@ -85,4 +85,9 @@ fn neighbours_are_those_on_the_same_database_whatever_their_branch() {
     assert_eq!((found.name.name(), found.is_leaving, found.is_younger), ("other", false, false));
     assert_eq!(found.branches.iter().map(BranchName::as_str).collect::<Vec<_>>(), ["later", "next"]);
     assert_eq!(found.promotion.as_ref().map(|asked| (asked.id.as_str(), asked.to.as_str())), Some(("r-7", "main")));
+    let branch = |name| BranchName::parse(name).unwrap();
+    assert!(["later", "next", "main"].into_iter().all(|name| found.names(&branch(name))) && !found.names(&branch("aside")));
+    assert_eq!(found.serves, Some(branch("next")));
+    let suspended = named("other", MORNING, json!({"suspend": true}));
+    assert_eq!(neighbours(&mine, &[suspended])[0].serves, None);
 }

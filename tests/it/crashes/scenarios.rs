@@ -24,6 +24,16 @@ async fn is_ready(stage: &Stage, branch: &str) {
     until("the branch is there", async || (head(stage, branch).await?["state"] == "ready").then_some(())).await;
 }
 
+/// Waits until the status lists these branches and no others.
+async fn has_branches(stage: &Stage, wanted: &[&str]) {
+    until("the branches in the status", async || {
+        let branches = stage.namespace.get("bucketdatabase", DATABASE).await["status"]["branches"].take();
+        let names: Vec<_> = branches.as_array()?.iter().map(|branch| branch["name"].clone()).collect();
+        (names == wanted).then_some(())
+    })
+    .await;
+}
+
 /// How many rows the snapshot has that lies there.
 async fn saved_rows(stage: &Stage, key: &str) -> i64 {
     Snapshot::open(&stage.place.find(key).await.unwrap()).value("select count(*) from t")
@@ -270,5 +280,75 @@ impl Scenario for CollectGarbage {
         // Each run has a Pod, which nobody deletes here.
         let pods = stage.namespace.kubectl(&["get", "pods", "--output=name"]).await;
         assert_eq!(pods.lines().count(), 2, "no run is begun twice: {pods}");
+    }
+}
+
+/// `main` is overwritten, and what it held is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Promote;
+
+impl Promote {
+    fn branches(stage: &Stage) -> crate::support::Resource {
+        stage.database().with("/spec/branches", json!([{"name": "next"}]))
+    }
+}
+
+impl Scenario for Promote {
+    const NAME: &'static str = "promote";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        with_a_saved_row(stage, operator, stage.database()).await;
+        stage.apply(Self::branches(stage)).await;
+        has_branches(stage, &["main", "next"]).await;
+        operator.sql(DATABASE, "insert into t values (2)").await;
+        operator.flush(DATABASE).await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        let promotion = json!({"id": "release-7", "from": {"branch": "next"}, "keepPreviousAs": "before"});
+        stage.apply(Self::branches(stage).with("/spec/promotion", promotion)).await;
+    }
+
+    async fn end(self, stage: &Stage, operator: &InProcess) {
+        stage.namespace.wait_condition(DATABASE, "PromotionApplied", "True", "Promoted").await;
+        has_branches(stage, &["main", "before", "next"]).await;
+        assert_eq!(operator.sql(DATABASE, "select count(*) from t").await, [[Value::Integer(1)]]);
+        assert_eq!((saved_rows(stage, KEY).await, saved_rows(stage, &format!("{KEY}.branch.before")).await), (1, 2));
+        let promotions = head(stage, "main").await.unwrap()["promotions"].take();
+        assert_eq!((promotions.as_array().unwrap().len(), &promotions[0]["state"]), (1, &json!("done")));
+        // Had it been done twice, this would be the second one's.
+        let told = stage.namespace.get("bucketdatabase", DATABASE).await["status"]["promotion"]["txid"].take();
+        assert_eq!(told.as_u64(), promotions[0]["to_txid"].as_u64().map(|before| before + 1));
+    }
+}
+
+/// A branch leaves the list whose objects go at once.
+#[derive(Clone, Copy)]
+pub(super) struct Leave;
+
+impl Leave {
+    fn resource(stage: &Stage, branches: Json) -> crate::support::Resource {
+        stage.database().with("/spec/durability", json!({"retention": "0s"})).with("/spec/branches", branches)
+    }
+}
+
+impl Scenario for Leave {
+    const NAME: &'static str = "leave";
+
+    async fn before(self, stage: &Stage, operator: &InProcess) {
+        let branches = json!([{"name": "next", "deletionPolicy": "Delete"}, {"name": "stays"}]);
+        with_a_saved_row(stage, operator, Self::resource(stage, branches)).await;
+        has_branches(stage, &["main", "next", "stays"]).await;
+    }
+
+    async fn ask(self, stage: &Stage) {
+        stage.apply(Self::resource(stage, json!([]))).await;
+    }
+
+    async fn end(self, stage: &Stage, operator: &InProcess) {
+        until("the branch is gone", async || (head(stage, "next").await?["state"] == "tombstone").then_some(())).await;
+        has_branches(stage, &["main", "stays"]).await;
+        assert!(stage.place.find(&format!("{KEY}.branch.next")).await.is_none());
+        assert_eq!(operator.sql(DATABASE, "select count(*) from t").await, [[Value::Integer(1)]]);
     }
 }

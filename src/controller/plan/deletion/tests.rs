@@ -34,6 +34,7 @@ fn remains(branches: impl Into<Vec<BranchRemains>>) -> Remains {
 
 fn neighbour(branches: &[&str]) -> Neighbour {
     Neighbour {
+        serves: None,
         name: DatabaseName::new("apps", "preview"),
         branches: branches.iter().map(|name| branch(name)).collect(),
         promotion: None,

@@ -2,15 +2,20 @@
 //!
 //! The world around the plan is a model: each step does what it says, what the host reports comes about, time passes between looks.
 
-use engine::{BranchRemains, GcStage, GcSummary, MadeBy, Remains};
+use engine::{BranchFacts, BranchRemains, Etag, Fate, GcStage, GcSummary, Listing, MadeBy, OnLeave, Overwritten, Remains};
 
+use super::lineage::{End, Listed, Settlement};
 use super::*;
-use crate::crd::{BucketDatabaseStatus, FilesStatus};
+use crate::crd::{BucketDatabaseStatus, FilesStatus, Promotion};
 use crate::gc::Run;
 use crate::objects::gc_job::{Job, JobEnd, JobState};
+use crate::problem::FIRST_PAUSE;
 
 /// As many looks as any way to rest takes, and some more.
 const LOOKS: usize = 30;
+
+/// In seconds: so long a branch stays that has left the list. No walk takes longer.
+const YEAR: i64 = 365 * 24 * 3600;
 
 /// What the plan sees, and what it cannot see: whether there are commits that are nowhere else.
 #[derive(Debug, Clone)]
@@ -19,27 +24,41 @@ struct World {
     seen: Observed,
     is_unsaved: bool,
     is_gone: bool,
+    /// Branches besides `main`, as the bucket has them.
+    branches: Vec<BranchFacts>,
+    /// Those whose deletion was cut off.
+    half_deleted: Vec<(BranchName, WallTime)>,
+    /// How often the promotion fails before it succeeds.
+    failures: u32,
+    promoted: u32,
 }
 
 impl World {
     fn new(resource: BucketDatabase, seen: Observed) -> Self {
         let is_unsaved = matches!(seen.hosted, State::Open(_) | State::Closing);
-        Self { resource, seen, is_unsaved, is_gone: false }
+        let (branches, half_deleted) = (Vec::new(), Vec::new());
+        Self { resource, seen, is_unsaved, is_gone: false, branches, half_deleted, failures: 0, promoted: 0 }
     }
 
     /// Looks, does what the plan says, and lets the time pass that it asks for. `true` if there was nothing to do.
     fn look(&mut self) -> bool {
-        self.seen.remains = wants_survey(&self.resource, &self.seen.hosted).then(|| Ok(remains()));
+        self.seen.remains = wants_survey(&self.resource, &self.seen.hosted).then(|| Ok(self.remains()));
         let plan = plan(&self.resource, &self.seen);
         for step in &plan.steps {
             self.carry_out(step);
         }
         self.seen.said = Some(plan.verdict);
-        let is_idle = plan.steps.is_empty() && !self.come_about();
+        let is_idle = plan.steps.is_empty() && !self.come_about() && !self.waits_for_promotion();
         let next_run = gc::next_run(&self.status(), self.seen.now);
         // Looks between now and the next run would find the same.
         self.seen.now += if is_idle && next_run < Duration::MAX { next_run } else { plan.look_again };
         is_idle && next_run == Duration::MAX
+    }
+
+    /// A try that failed is made again after a pause.
+    fn waits_for_promotion(&self) -> bool {
+        let settled = self.seen.lineage.promotion.as_ref();
+        matches!(self.seen.hosted, State::Open(_)) && matches!(settled, Some(Settlement { end: End::Failed { pause: Some(_), .. }, .. }))
     }
 
     fn status(&self) -> BucketDatabaseStatus {
@@ -80,12 +99,43 @@ impl World {
         true
     }
 
+    fn remains(&self) -> Remains {
+        let remains = |name: &BranchName, made_by| BranchRemains {
+            name: name.clone(),
+            is_deleted: false,
+            has_objects: true,
+            made_by,
+            held_by: None,
+            served_by: None,
+            takes_from: None,
+            done: Vec::new(),
+        };
+        let others = self.branches.iter().map(|branch| remains(&branch.name, if branch.made_here { MadeBy::Us } else { MadeBy::Unknown }));
+        Remains { branches: [remains(&BranchName::main(), MadeBy::Us)].into_iter().chain(others).collect(), has_rest: true }
+    }
+
     fn carry_out(&mut self, step: &Step) {
         assert!(!self.is_gone, "nothing is done for a resource that was let go: {step:?}");
+        if changes_branches(step) {
+            self.seen.lineage.listed = None;
+        }
         match step {
             Step::AddFinalizer => self.resource.metadata.finalizers = Some(vec![FINALIZER.to_owned()]),
             Step::EnsureConnectionSecret { .. } => self.seen.connection = Connection::Current,
-            Step::CreateBranch { name, .. } => drop(self.seen.made.insert(name.clone())),
+            Step::CreateBranch { new, .. } => {
+                self.seen.made.insert(new.name.clone());
+                if !self.branches.iter().any(|branch| branch.name == new.name) {
+                    self.branches.push(made_here(&new.name, Fate { policy: new.policy, leaving: None }));
+                }
+            }
+            Step::Promote { to, at, .. } => self.promote(to, *at),
+            Step::NoteFate { name, fate } => self.branch(name).fate = *fate,
+            Step::DeleteLeaving { name, since } => self.delete_leaving(name, *since),
+            Step::ListBranches => {
+                let State::Open(facts) = &self.seen.hosted else { panic!("listed while it is not open") };
+                let found = Listing { branches: self.branches.clone(), half_deleted: self.half_deleted.clone() };
+                self.seen.lineage.listed = Some(Listed { found, serving: (facts.branch.clone(), facts.epoch) });
+            }
             Step::SwitchBranch { to } => match &mut self.seen.hosted {
                 State::Open(facts) => facts.branch = to.clone(),
                 hosted => panic!("a switch of what is not open: {hosted:?}"),
@@ -116,13 +166,15 @@ impl World {
                 );
                 self.seen.hosted = State::Absent;
             }
-            Step::DeleteBranch { .. } | Step::DeleteRest(_) => {
-                let resource = &self.resource;
-                assert!(
-                    resource.spec.deletion_policy == crate::crd::DeletionPolicy::Delete && resource.metadata.deletion_timestamp.is_some()
-                );
-                assert!(!self.is_unsaved, "deleted while it is served");
+            Step::DeleteBranch { name, .. } => {
+                self.ends_with_its_resource();
+                self.branches.retain(|branch| {
+                    assert!(branch.name != *name || branch.made_here, "deleted what somebody else made");
+                    branch.name != *name
+                });
+                assert!(!name.is_main() || self.branches.is_empty(), "main goes last");
             }
+            Step::DeleteRest(_) => self.ends_with_its_resource(),
             Step::Tell(_) => {}
             Step::RemoveFinalizer => {
                 assert!(!self.is_unsaved, "let go with commits that are nowhere else");
@@ -157,6 +209,49 @@ impl World {
         }
     }
 
+    fn ends_with_its_resource(&self) {
+        let resource = &self.resource;
+        assert!(resource.spec.deletion_policy == crate::crd::DeletionPolicy::Delete && resource.metadata.deletion_timestamp.is_some());
+        assert!(!self.is_unsaved, "deleted while it is served");
+    }
+
+    fn promote(&mut self, to: &BranchName, at: WallTime) {
+        assert!(matches!(self.seen.hosted, State::Open(_)), "promoted while it is not open");
+        let asked = self.resource.spec.promotion.clone().expect("it was asked for");
+        let digest = promotion::digest(&asked);
+        let end = if self.failures == 0 {
+            self.promoted += 1;
+            let done = Overwritten { txid: 9, time: at, from: None, before: 8, snapshot: None };
+            promotion::applied(&asked, &done).end
+        } else {
+            self.failures -= 1;
+            let problem = Problem::passing(Reason::BranchNotFound, to.to_string());
+            End::Failed { problem, attempts: 1, at, pause: Some(FIRST_PAUSE) }
+        };
+        self.seen.lineage.promotion = Some(Settlement { digest, end });
+    }
+
+    fn branch(&mut self, name: &BranchName) -> &mut BranchFacts {
+        self.branches.iter_mut().find(|branch| branch.name == *name).expect("it is there")
+    }
+
+    fn delete_leaving(&mut self, name: &BranchName, since: WallTime) {
+        let spec = &self.resource.spec;
+        assert!(spec.branch != name.as_str() && !spec.branches.iter().any(|declared| declared.name == name.as_str()), "it is wanted");
+        if let State::Open(facts) = &self.seen.hosted {
+            assert!(facts.branch != *name, "it is served");
+        }
+        let is_source = |asked: &Promotion| asked.from.branch == name.as_str() && self.promoted == 0;
+        let is_half_deleted = self.half_deleted.iter().any(|half| half.0 == *name);
+        assert!(is_half_deleted || !spec.promotion.as_ref().is_some_and(is_source), "its content is still to be promoted");
+        self.half_deleted.retain(|half| half.0 != *name);
+        self.branches.retain(|branch| {
+            let goes = branch.name == *name;
+            assert!(!goes || (branch.made_here && branch.fate.leaving == Some(since)), "it did not leave, or was never ours: {branch:?}");
+            !goes
+        });
+    }
+
     /// Nothing is in memory any more.
     fn rest(&mut self, hosted: State) {
         self.seen.hosted = hosted;
@@ -169,21 +264,6 @@ fn running(run: Run, created: WallTime) -> gc::Jobs {
     gc::Jobs::Known { mine: Some(job), begun: false, elsewhere: None }
 }
 
-/// The database's own branch, saved.
-fn remains() -> Remains {
-    let main = BranchRemains {
-        name: BranchName::main(),
-        is_deleted: false,
-        has_objects: true,
-        made_by: MadeBy::Us,
-        held_by: None,
-        served_by: None,
-        takes_from: None,
-        done: Vec::new(),
-    };
-    Remains { branches: vec![main], has_rest: true }
-}
-
 /// Somebody asks for a run, one goes on after another, one was begun and its end is not told.
 fn any_gc() -> impl Strategy<Value = (Option<&'static str>, gc::Seen)> {
     (prop_oneof![Just(None), Just(Some("noon"))], any::<bool>(), any::<bool>()).prop_map(|(asked, is_running, goes_on)| {
@@ -193,10 +273,48 @@ fn any_gc() -> impl Strategy<Value = (Option<&'static str>, gc::Seen)> {
     })
 }
 
+fn made_here(name: &BranchName, fate: Fate) -> BranchFacts {
+    BranchFacts {
+        name: name.clone(),
+        txid: 1,
+        size: 4096,
+        etag: Etag::new("e"),
+        last_modified: None,
+        parent: None,
+        holder: None,
+        made_here: true,
+        fate,
+    }
+}
+
+prop_compose! {
+    /// One that this resource may have made, at any point of its leaving.
+    fn any_branch()(
+        name in prop_oneof![Just("next"), Just("aside")], is_ours in any::<bool>(), deletes in any::<bool>(),
+        leaving in prop_oneof![Just(None), Just(Some(-2 * YEAR)), Just(Some(YEAR))],
+    ) -> BranchFacts {
+        let policy = if deletes { OnLeave::Delete } else { OnLeave::Retain };
+        let fate = Fate { policy, leaving: leaving.filter(|_| deletes).map(second) };
+        BranchFacts { made_here: is_ours, ..made_here(&BranchName::parse(name).unwrap(), fate) }
+    }
+}
+
+prop_compose! {
+    /// What becomes of branches, and a promotion that may fail a few times.
+    fn any_lineage()(
+        branch in prop::option::of(any_branch()), half_deleted in any::<bool>(), is_listed in any::<bool>(),
+        from in prop::option::of(prop_oneof![Just("next"), Just("aside")]), failures in 0_u32..3,
+    ) -> (Vec<BranchFacts>, Vec<(BranchName, WallTime)>, bool, Option<&'static str>, u32) {
+        let half_deleted = half_deleted.then(|| (BranchName::parse("gone").unwrap(), second(-2 * YEAR)));
+        (branch.into_iter().collect(), half_deleted.into_iter().collect(), is_listed, from, failures)
+    }
+}
+
 prop_compose! {
     fn any_world()(
         resource in any_resource(), seen in any_seen(), suspend in any::<bool>(), deletes in any::<bool>(), flush in any::<bool>(),
         switches in any::<bool>(), released in any::<bool>(), is_suspended in any::<bool>(), (collect, gc) in any_gc(),
+        (branches, half_deleted, is_listed, from, failures) in any_lineage(),
     ) -> World {
         let (mut resource, mut seen) = (resource, seen);
         resource.spec.suspend = suspend;
@@ -225,7 +343,15 @@ prop_compose! {
         if matches!(seen.hosted, State::Open(_) | State::Closing | State::Opening) {
             resource.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         }
-        World::new(resource, seen)
+        resource.spec.durability.retention = serde_json::from_value(json!("8760h")).unwrap();
+        if let Some(from) = from {
+            resource.spec.promotion = Some(serde_json::from_value(json!({"id": "r-7", "from": {"branch": from}})).unwrap());
+        }
+        if let (State::Open(facts), true) = (&seen.hosted, is_listed) {
+            let found = Listing { branches: branches.clone(), half_deleted: half_deleted.clone() };
+            seen.lineage.listed = Some(Listed { found, serving: (facts.branch.clone(), facts.epoch) });
+        }
+        World { branches, half_deleted, failures, ..World::new(resource, seen) }
     }
 }
 
@@ -236,6 +362,7 @@ proptest! {
         let mut world = begun.clone();
         let rests = (0..LOOKS).any(|_| world.is_gone || world.look());
         prop_assert!(rests, "after {LOOKS} looks there is still something to do\nat the beginning: {begun:?}\nat the end: {world:?}");
+        prop_assert!(world.promoted <= 1, "once for each block");
         // Nothing but time passes: nothing more is done, except that a failed open is tried again.
         let is_failed = matches!(world.seen.hosted, State::Failed { .. });
         prop_assert!(world.is_gone || is_failed || (world.look() && world.look()), "{world:?}");
