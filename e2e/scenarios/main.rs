@@ -11,6 +11,7 @@ mod garbage;
 mod install;
 mod kill;
 mod outage;
+mod promotion;
 mod restart;
 mod secret;
 mod support;

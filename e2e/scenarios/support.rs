@@ -9,6 +9,7 @@ mod store;
 #[path = "../../tests/it/support/wait.rs"]
 mod wait;
 
+pub(crate) use client::Database;
 pub(crate) use manifest::{DATABASE, KEY, Resource};
 pub(crate) use release::Release;
 pub(crate) use scenario::Scenario;

@@ -100,6 +100,15 @@ impl Scenario {
         self.kubectl(&["get", &object, &format!("--output=jsonpath={}", path("message"))]).await
     }
 
+    /// Runs the commands of a guide's section as they are written, but for the namespace; answers with what they print.
+    pub(crate) async fn follow(&self, guide: &str, section: &str) -> String {
+        let text = std::fs::read_to_string(format!("{HOME}/docs/{guide}.md")).unwrap();
+        let commands = commands(&text, section).replace("-n apps", &format!("-n {}", self.name));
+        assert!(!commands.is_empty(), "docs/{guide}.md has no commands under {section:?}");
+        let printed = self.record.run("bash", &["-euc", &commands], "").await;
+        String::from_utf8(printed.unwrap_or_else(|refusal| panic!("docs/{guide}.md, {section}: {refusal}"))).unwrap()
+    }
+
     pub(crate) async fn get(&self, object: &str) -> Value {
         serde_json::from_str(&self.kubectl(&["get", object, "--output=json"]).await).unwrap()
     }
@@ -110,6 +119,14 @@ impl Scenario {
         self.wait(&format!("bucketdatabase/{}", resource.name()), "condition=Ready").await;
         Database::connect(self, resource.name()).await
     }
+}
+
+/// What stands in the blocks of `sh` under a heading.
+fn commands(guide: &str, section: &str) -> String {
+    let sections = guide.split("\n## ");
+    let section = sections.filter_map(|part| part.split_once('\n')).find_map(|(heading, text)| (heading == section).then_some(text));
+    let blocks = section.unwrap_or_default().split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.collect()
 }
 
 impl Drop for Scenario {
