@@ -253,17 +253,21 @@ impl Flusher {
         if flush == Flush::Manual && self.progress.is_debounced(&policy, self.clock.now()) {
             return Ok(Flushed::Skipped(self.ledger.lock().last_snapshot.clone()));
         }
+        self.save(policy.keep_previous).await
+    }
+
+    async fn save(&mut self, keep_previous: bool) -> Result<Flushed, Arc<Error>> {
         // What an unclear attempt left behind is settled before anything else is written.
         if let Some(attempt) = self.unsettled.clone() {
             // Whether to copy first is no part of what is sent, and a copy that is not permitted must not hold it up for ever.
-            self.store(Attempt { keep_previous: policy.keep_previous, ..attempt }).await?;
+            self.store(Attempt { keep_previous, ..attempt }).await?;
         }
         let newest = *self.memory.commits().borrow();
         if !self.progress.is_dirty(newest) {
             let last = self.ledger.lock().last_snapshot.clone();
             return Ok(last.map_or(Flushed::Skipped(None), Flushed::Unchanged));
         }
-        let attempt = self.attempt(policy.keep_previous);
+        let attempt = self.attempt(keep_previous);
         self.store(attempt).await.map(Flushed::Uploaded)
     }
 

@@ -180,7 +180,8 @@ impl Flusher {
             return Err(Failed::refused(Error::BranchRefused { database: self.name.clone(), branch: asked.from.branch.clone(), why }));
         }
         let paused = self.memory.pause_writers("the branch was overwritten").await;
-        self.flush(Flush::Forced).await?;
+        // Writers wait, and the overwrite itself keeps what it replaces: a copy of the snapshot before this one would not outlive it.
+        self.save(false).await?;
         self.note_newest().await?;
         let before = self.ledger.lock().txid;
         if let Some(expected) = asked.expected.filter(|expected| !self.tenure.record().is_as_at(*expected)) {

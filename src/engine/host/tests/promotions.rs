@@ -113,6 +113,18 @@ async fn what_is_kept_never_takes_the_place_of_another_branch() {
 }
 
 #[tokio::test]
+async fn the_previous_snapshot_is_what_was_overwritten() {
+    let (bench, database) = Bench::with_next().await;
+    write(&database, "insert into t values (10)").await;
+    bench.promote("main", release()).await.unwrap();
+    let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
+    // As the Python package makes a branch of it.
+    bench.overwrite("apps/orders.db.branch.previous", previous.to_vec().leak()).await;
+    bench.switch("previous").await.unwrap();
+    assert_eq!(count(&database).await, 3, "all that was acknowledged before it");
+}
+
+#[tokio::test]
 async fn an_undo_is_another_one_from_what_was_kept() {
     let (bench, database) = Bench::with_next().await;
     let asked = OverwriteRequest { keep_as: Some(branch("before")), ..release() };
