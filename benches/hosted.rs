@@ -64,6 +64,7 @@ impl Hosted {
             limits: Limits { max_size: GIB, query: QueryLimits::default() },
             access: Access::Open,
             branches_by_api: false,
+            own_service: false,
             cluster: "bench".to_owned(),
             take_over: None,
             promotion: None,

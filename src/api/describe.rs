@@ -7,7 +7,7 @@ use engine::{DatabaseName, Facts, State as DatabaseState, WallTime};
 use serde::Serialize;
 
 use crate::error::Problem;
-use crate::{Admitted, App, guard, reply};
+use crate::{Admitted, App, address, guard, reply};
 
 #[derive(Serialize)]
 struct Index {
@@ -79,14 +79,14 @@ pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) 
 /// One database.
 pub(crate) async fn database(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
-    Ok(reply::document(&describe(&admitted.name, &admitted.handle.database.facts())))
+    Ok(reply::document(&describe(&admitted.name, &admitted.base, &admitted.handle.database.facts())))
 }
 
 fn listed(name: &DatabaseName, state: &DatabaseState) -> Listed {
-    Listed { namespace: name.namespace().to_owned(), name: name.name().to_owned(), state: word(state), links: links(name) }
+    Listed { namespace: name.namespace().to_owned(), name: name.name().to_owned(), state: word(state), links: links(&address::base(name)) }
 }
 
-fn describe(name: &DatabaseName, facts: &Facts) -> Description {
+fn describe(name: &DatabaseName, base: &str, facts: &Facts) -> Description {
     Description {
         namespace: name.namespace().to_owned(),
         name: name.name().to_owned(),
@@ -95,7 +95,7 @@ fn describe(name: &DatabaseName, facts: &Facts) -> Description {
         txid: facts.txid,
         durable_time: facts.durable_time.as_ref().map(WallTime::to_string),
         pending: facts.pending,
-        links: links(name),
+        links: links(base),
     }
 }
 
@@ -111,8 +111,8 @@ fn word(state: &DatabaseState) -> &'static str {
 }
 
 /// Paths alone: under which name the client reached us is its own knowledge.
-fn links(name: &DatabaseName) -> DatabaseLinks {
-    let at = |route: &str| format!("/{name}/{route}");
+fn links(base: &str) -> DatabaseLinks {
+    let at = |route: &str| format!("{base}{route}");
     DatabaseLinks {
         database: at(""),
         sql: at("sql"),
@@ -146,7 +146,7 @@ mod tests {
             uploads: Uploads::Fine,
             outside: None,
         };
-        let json = serde_json::to_string(&describe(&DatabaseName::new("apps", "orders"), &facts)).unwrap();
+        let json = serde_json::to_string(&describe(&DatabaseName::new("apps", "orders"), "/apps/orders/", &facts)).unwrap();
         assert_eq!(
             json,
             r#"{"namespace":"apps","name":"orders","branch":"main","size":4096,"txid":3,"durable_time":"2026-11-23T08:00:00Z","pending":true,"#.to_owned()

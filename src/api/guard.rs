@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{Access, TokenDigest};
 
-use crate::App;
 use crate::error::{Kind, Problem};
+use crate::{App, address};
 
 /// Against what this process protects itself.
 #[derive(Debug, Clone)]
@@ -96,9 +96,8 @@ impl Guard {
 
 /// Every name under which the request addresses us must be ours: the URI's authority and each `Host`. Without any it is refused.
 fn check_host(allowed: &[String], authority: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> {
-    let hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("(not text)"));
     let mut named = false;
-    for host in authority.into_iter().chain(hosts) {
+    for host in address::hosts(authority, headers) {
         named = true;
         if !allowed.iter().any(|ours| ours.eq_ignore_ascii_case(host)) {
             let ours = allowed.join(", ");
@@ -123,7 +122,10 @@ pub(crate) fn unauthorized() -> Problem {
 }
 
 /// The layer before all routes.
-pub(crate) async fn enforce(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn enforce(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    if let Some(problem) = request.extensions_mut().remove::<Problem>() {
+        return problem.into_response();
+    }
     let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
     match app.guard.judge(request.method(), authority, request.headers()) {
         Verdict::Pass => next.run(request).await,

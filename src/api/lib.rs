@@ -2,6 +2,7 @@
 //!
 //! Owns: routes, formats, status codes, and who may ask. Does not own: what SQL does or where databases lie.
 
+mod address;
 mod body;
 mod branches;
 mod codes;
@@ -31,6 +32,7 @@ use engine::{Clock, DatabaseName, Handle, Host};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tokio::sync::watch;
+use tower::Layer as _;
 
 use error::Problem;
 use metrics::Requests;
@@ -44,6 +46,8 @@ pub struct Config {
     pub host: Arc<Host>,
     /// Against what we protect ourselves.
     pub guard: Guard,
+    /// The name under which clients reach all databases, if there is one: never that of a database's own Service.
+    pub public_host: Option<String>,
     /// True once everything is known that is to be served, and false again from the moment of stopping.
     pub ready: watch::Receiver<bool>,
     /// What others count; the API adds requests and databases to it and shows all of it.
@@ -56,6 +60,7 @@ pub struct Config {
 struct Shared {
     host: Arc<Host>,
     guard: Guard,
+    public_host: Option<String>,
     ready: watch::Receiver<bool>,
     registry: Registry,
     requests: Requests,
@@ -66,10 +71,10 @@ type App = Arc<Shared>;
 
 /// Every route of the product.
 pub fn router(config: Config) -> Router {
-    let Config { host, guard, ready, mut registry, clock } = config;
+    let Config { host, guard, public_host, ready, mut registry, clock } = config;
     let requests = metrics::register(&mut registry, &host);
-    let app: App = Arc::new(Shared { host, guard, ready, registry, requests, clock });
-    Router::new()
+    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock });
+    let routes = Router::new()
         .route("/", get(describe::index))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -97,13 +102,17 @@ pub fn router(config: Config) -> Router {
         .method_not_allowed_fallback(reply::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), guard::enforce))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
-        .with_state(app)
+        .with_state(Arc::clone(&app));
+    // Around the routes, not one of their layers: those run once the path has chosen the route.
+    Router::new().fallback_service(from_fn_with_state(app, address::enter).layer(routes))
 }
 
 /// A database that the path names and the caller may ask. Handlers that take it need not think of tokens.
 struct Admitted {
     name: DatabaseName,
     handle: Handle,
+    /// The path of the database as the caller knows it.
+    base: String,
 }
 
 impl FromRequestParts<App> for Admitted {
@@ -124,7 +133,9 @@ impl FromRequestParts<App> for Admitted {
             return Err(guard::unauthorized());
         }
         let handle = app.host.get(&name)?;
-        Ok(Self { name, handle })
+        let is_own = parts.extensions.get::<address::OwnService>().is_some();
+        let base = if is_own { "/".to_owned() } else { address::base(&name) };
+        Ok(Self { name, handle, base })
     }
 }
 

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::{Config, Guard, router};
 
+mod address;
 mod branches;
 mod docs;
 mod files;
@@ -66,7 +67,8 @@ impl Reply {
 impl Server {
     fn of(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>) -> Self {
         let (ready, is_ready) = watch::channel(true);
-        let config = Config { host, guard, ready: is_ready, registry: Registry::default(), clock: Arc::new(SystemClock) };
+        let public_host = Some("databases.example".to_owned());
+        let config = Config { host, guard, public_host, ready: is_ready, registry: Registry::default(), clock: Arc::new(SystemClock) };
         Self { router: router(config), ready, store }
     }
 
@@ -77,6 +79,11 @@ impl Server {
 
     /// With the database `apps/orders`.
     async fn with_database(guard: Guard, access: Access) -> Self {
+        let (host, store) = Self::host_with_database(|config| DatabaseConfig { access, ..config }).await;
+        Self::of(host, guard, Some(store))
+    }
+
+    async fn host_with_database(change: impl FnOnce(DatabaseConfig) -> DatabaseConfig) -> (Arc<Host>, (EmbeddedStore, TempDir)) {
         let root = tempfile::tempdir().unwrap();
         let credentials =
             Credentials { access_key_id: "test".to_owned(), secret_access_key: "test-secret".to_owned(), session_token: None };
@@ -91,10 +98,9 @@ impl Server {
         let bucket = BucketName::parse("data").unwrap();
         store.create_bucket(&bucket).await.unwrap();
         let host = empty_host();
-        let name = DatabaseName::new("apps", "orders");
         let mut changes = host.changes();
-        let config = DatabaseConfig {
-            name: name.clone(),
+        let config = change(DatabaseConfig {
+            name: DatabaseName::new("apps", "orders"),
             location: Location { bucket, key: DatabaseKey::parse("orders.db").unwrap(), branch: BranchName::main() },
             store: StoreConfig {
                 endpoint: Some(store.endpoint()),
@@ -106,13 +112,15 @@ impl Server {
             snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::from_secs(5), keep_previous: true },
             files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
-            access,
+            access: Access::Open,
             branches_by_api: false,
+            own_service: false,
             cluster: "cluster".to_owned(),
             take_over: None,
             promotion: None,
             accept_snapshot: None,
-        };
+        });
+        let name = config.name.clone();
         host.open(config, None);
         loop {
             match host.state(&name) {
@@ -121,7 +129,7 @@ impl Server {
                 State::Absent | State::Opening | State::Closing | State::Suspended { .. } => drop(changes.recv().await),
             }
         }
-        Self::of(host, guard, Some((store, root)))
+        (host, (store, root))
     }
 
     async fn open() -> Self {

@@ -97,9 +97,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
 
     let (ready, mut ready_seen) = watch::channel(false);
+    let public_url = public_url(&arguments, &client)?;
+    let public_host = public_url.host_str().map(str::to_owned);
     let options = OperatorOptions {
         namespaces: arguments.namespace.clone(),
-        public_url: public_url(&arguments, &client)?,
+        public_url,
         instance: pod,
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
@@ -110,8 +112,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready: ready.clone(),
     };
     let guard = api::Guard::Operator;
-    let router =
-        api::router(api::Config { host: Arc::clone(&host), guard, ready: ready.subscribe(), registry, clock: Arc::new(SystemClock) });
+    let router = api::router(api::Config {
+        host: Arc::clone(&host),
+        guard,
+        public_host,
+        ready: ready.subscribe(),
+        registry,
+        clock: Arc::new(SystemClock),
+    });
     let mut parts =
         Parts::start(|ends| api::serve(listener, router, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
 

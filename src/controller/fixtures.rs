@@ -80,6 +80,7 @@ pub(crate) fn config() -> DatabaseConfig {
         limits: Limits { max_size: 1 << 20, query: QueryLimits::default() },
         access: Access::Tokens(Vec::new()),
         branches_by_api: false,
+        own_service: false,
         cluster: UID.to_owned(),
         take_over: None,
         promotion: None,

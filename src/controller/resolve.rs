@@ -169,6 +169,7 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
             access => access?,
         },
         branches_by_api: spec.api.branches == BranchControl::Write,
+        own_service: spec.api.service,
         cluster: defaults.cluster.clone().or_else(|| resource.metadata.uid.clone()).unwrap_or_default(),
         take_over: take_over(resource)?,
         promotion: promotion(spec)?,

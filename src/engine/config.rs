@@ -89,6 +89,8 @@ pub struct DatabaseConfig {
     pub access: Access,
     /// Whether the API may change branches, too.
     pub branches_by_api: bool,
+    /// Whether it is reached by an address of its own, which names it without a path.
+    pub own_service: bool,
     /// Tells one life of the resource from another: its UID.
     pub cluster: String,
     /// A branch that another cluster or resource holds by this epoch may be taken over: somebody said so.

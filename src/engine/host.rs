@@ -512,6 +512,11 @@ impl Host {
         self.slots.lock().get(name).is_some_and(|slot| slot.config.branches_by_api)
     }
 
+    /// Whether a database of this name is reached by an address of its own, whatever its state.
+    pub fn has_own_service(&self, name: &DatabaseName) -> bool {
+        self.slots.lock().get(name).is_some_and(|slot| slot.config.own_service)
+    }
+
     /// Names whose state is worth another look. A receiver that lags looks at all.
     pub fn changes(&self) -> broadcast::Receiver<DatabaseName> {
         self.changes.subscribe()

@@ -74,6 +74,7 @@ fn every_field_reaches_the_engine() {
         },
         access: Access::Tokens(vec![TokenDigest::of("t0ken")]),
         branches_by_api: false,
+        own_service: false,
         cluster: String::new(),
         take_over: None,
         promotion: Some(AskedPromotion { to: BranchName::main(), id: "release-7".to_owned() }),

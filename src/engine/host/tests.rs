@@ -70,6 +70,7 @@ impl Bench {
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             access: Access::Open,
             branches_by_api: false,
+            own_service: false,
             cluster: "cluster".to_owned(),
             take_over: None,
             promotion: None,

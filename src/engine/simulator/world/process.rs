@@ -151,6 +151,7 @@ fn config(name_of_branch: &str) -> DatabaseConfig {
         limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
         access: Access::Open,
         branches_by_api: true,
+        own_service: false,
         cluster: "cluster".to_owned(),
         take_over: None,
         promotion: None,
