@@ -30,7 +30,7 @@ enum Command {
     /// Serves a folder of manifests on this machine: no cluster, an embedded S3 store.
     Dev(dev::Arguments),
     /// Serves the `BucketDatabase` resources of a Kubernetes cluster.
-    Operator(operator::Arguments),
+    Operator(Box<operator::Arguments>),
     /// Deletes files' contents that no database uses any more.
     Gc(gc::Arguments),
     /// Prints the `CustomResourceDefinition`.
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Crd => crd::run(),
         Command::Dev(arguments) => on_runtime(dev::run(arguments)),
-        Command::Operator(arguments) => on_runtime(operator::run(arguments)),
+        Command::Operator(arguments) => on_runtime(operator::run(*arguments)),
         Command::Gc(arguments) => {
             let termination_log = arguments.termination_log.clone();
             match arguments.settings(|name| std::env::var(name).ok()) {

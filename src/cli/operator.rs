@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, GcJobOptions, Metrics, OperatorOptions};
+use controller::{AfterStep, GcJobOptions, Metrics, OperatorOptions, PodAddress};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{Host, HostOptions, SqlPool, SystemClock};
 use prometheus_client::registry::Registry;
@@ -33,6 +33,13 @@ pub(super) struct Arguments {
     /// the operator's namespace.
     #[arg(long, value_name = "URL", env = "BUCKETHEAD_PUBLIC_URL")]
     public_url: Option<String>,
+    /// The address of this Pod, which the Services of databases lead to; the chart takes it from the downward API. Without it no database gets a
+    /// Service of its own. The variables `POD_NAME` and `POD_NAMESPACE` name the Pod.
+    #[arg(long, value_name = "IP", env = "POD_IP")]
+    pod_ip: Option<IpAddr>,
+    /// How long a token is still valid after it was replaced. A mounted Secret takes about a minute to change, other clients take what they need.
+    #[arg(long, value_name = "SECONDS", default_value_t = OperatorOptions::TOKEN_OVERLAP.as_secs())]
+    token_overlap_seconds: u64,
     /// Refuse endpoints with private addresses (RFC 1918, unique local, shared).
     #[arg(long)]
     deny_private_endpoints: bool,
@@ -102,6 +109,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let options = OperatorOptions {
         namespaces: arguments.namespace.clone(),
         public_url,
+        pod: pod_address(&arguments, listener.local_addr()?.port(), &pod, &client),
+        token_overlap: Duration::from_secs(arguments.token_overlap_seconds),
         instance: pod,
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
@@ -153,6 +162,17 @@ fn gc_job(json: &str) -> Result<GcJobOptions, serde_json::Error> {
 
 async fn control(client: kube::Client, host: Arc<Host>, options: OperatorOptions, stop: CancellationToken) -> anyhow::Result<()> {
     controller::run(client, host, options, stop).await.context("the controller ended")
+}
+
+/// Where other Pods reach this process.
+fn pod_address(arguments: &Arguments, port: u16, pod: &str, client: &kube::Client) -> Option<PodAddress> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(PodAddress {
+        ip: arguments.pod_ip?,
+        port,
+        name: variable("POD_NAME").unwrap_or_else(|| pod.to_owned()),
+        namespace: variable("POD_NAMESPACE").unwrap_or_else(|| client.default_namespace().to_owned()),
+    })
 }
 
 fn public_url(arguments: &Arguments, client: &kube::Client) -> anyhow::Result<Url> {

@@ -1,5 +1,6 @@
 //! Carries out the steps of a plan, one after the other. I/O only; decides nothing.
 
+mod access;
 pub(crate) mod gc;
 mod lineage;
 
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::events;
 use crate::gc::News;
 use crate::memory::Memory;
-use crate::objects::{self, FIELD_MANAGER, Token};
+use crate::objects::{self, Contents, FIELD_MANAGER, Token};
 use crate::plan::{Step, StepKind, name_of};
 
 /// How far the steps came.
@@ -37,9 +38,14 @@ pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]
     let mut outcome = Outcome { flushed: None, gc: None, let_go: false, result: Ok(()) };
     for step in steps {
         let done = match step {
-            Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) => {
-                on_cluster(&ctx.cluster, resource, step).await
-            }
+            Step::AddFinalizer
+            | Step::RemoveFinalizer
+            | Step::EnsureConnectionSecret(_)
+            | Step::EnsureService { .. }
+            | Step::EnsureEndpoints { .. }
+            | Step::RemoveService { .. }
+            | Step::RemoveEndpoints { .. }
+            | Step::Tell(_) => on_cluster(&ctx.cluster, resource, step).await,
             Step::Gc(work) => {
                 outcome.gc = gc::run(ctx, resource, work).await;
                 Ok(())
@@ -100,7 +106,15 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
         Step::Forget => host.forget(&name),
         Step::DeleteBranch { config, name } => host.delete_own_branch(config, name).await.map_err(Error::Deletion)?,
         Step::DeleteRest(config) => host.delete_rest(config).await.map_err(Error::Deletion)?,
-        Step::AddFinalizer | Step::RemoveFinalizer | Step::EnsureConnectionSecret { .. } | Step::Tell(_) | Step::Gc(_) => {}
+        Step::AddFinalizer
+        | Step::RemoveFinalizer
+        | Step::EnsureConnectionSecret(_)
+        | Step::EnsureService { .. }
+        | Step::EnsureEndpoints { .. }
+        | Step::RemoveService { .. }
+        | Step::RemoveEndpoints { .. }
+        | Step::Tell(_)
+        | Step::Gc(_) => {}
     }
     Ok(())
 }
@@ -110,7 +124,11 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
     match step {
         Step::AddFinalizer => patch(cluster, resource, &objects::add_finalizer(resource), "adding the finalizer").await,
         Step::RemoveFinalizer => let_go(cluster, resource).await,
-        Step::EnsureConnectionSecret { token } => ensure_connection_secret(cluster, resource, &token.clone().unwrap_or_else(draw)).await,
+        Step::EnsureConnectionSecret(contents) => ensure_connection_secret(cluster, resource, contents).await,
+        Step::EnsureService { over } => access::ensure_service(cluster, resource, over.as_ref()).await,
+        Step::EnsureEndpoints { over } => access::ensure_endpoints(cluster, resource, over.as_ref()).await,
+        Step::RemoveService { uid } => access::remove_service(cluster, resource, uid).await,
+        Step::RemoveEndpoints { uid } => access::remove_endpoints(cluster, resource, uid).await,
         Step::Tell(notice) => {
             events::publish(&cluster.recorder, &resource.object_ref(&()), vec![notice.clone()]).await;
             Ok(())
@@ -134,8 +152,9 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
     }
 }
 
-async fn ensure_connection_secret(cluster: &Cluster, resource: &BucketDatabase, token: &Token) -> Result<(), Error> {
-    let secret = objects::connection_secret(resource, &cluster.options.public_url, token);
+async fn ensure_connection_secret(cluster: &Cluster, resource: &BucketDatabase, contents: &Contents) -> Result<(), Error> {
+    let token = contents.token.clone().unwrap_or_else(draw);
+    let secret = objects::connection_secret(resource, &Contents { token: Some(token), ..contents.clone() });
     let name = objects::connection_secret_name(resource);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let doing = "writing the connection Secret";

@@ -17,8 +17,9 @@ use crate::crd::{BucketDatabase, BucketDatabaseSpec};
 use crate::guarded::Guarded;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::objects::FIELD_MANAGER;
 use crate::objects::gc_job::GcJobOptions;
+use crate::objects::{FIELD_MANAGER, Found, PodAddress};
+use crate::owned::Owned;
 use crate::watch::{Jobs, waiting_for};
 
 /// How the operator works.
@@ -30,6 +31,10 @@ pub struct OperatorOptions {
     pub public_url: Url,
     /// The name of this process: the pod's.
     pub instance: String,
+    /// Where the Services of databases lead to: this process. `None` if it is in no Pod; then no database gets a Service.
+    pub pod: Option<PodAddress>,
+    /// How long a token is valid after it was replaced.
+    pub token_overlap: Duration,
     /// Facts that move with commits are written at most this often.
     pub status_interval: Duration,
     /// How many resources of one watch are looked at at once.
@@ -47,6 +52,8 @@ pub struct OperatorOptions {
 }
 
 impl OperatorOptions {
+    /// How long a token is valid after it was replaced, unless somebody says otherwise: longer than the kubelet takes to renew a mounted Secret.
+    pub const TOKEN_OVERLAP: Duration = Duration::from_mins(10);
     /// Facts that move with commits are written at most this often, unless somebody says otherwise.
     pub const STATUS_INTERVAL: Duration = Duration::from_secs(30);
     /// How many resources of one watch are looked at at once, unless somebody says otherwise.
@@ -94,12 +101,22 @@ pub(crate) struct Context {
     pub(crate) stores: Vec<Store<Guarded>>,
     /// The Jobs of gc.
     pub(crate) jobs: Jobs,
+    /// What the watches of our Services have seen.
+    pub(crate) owned: Vec<Owned>,
 }
 
 impl Context {
     /// Every resource that is known.
     pub(crate) fn known(&self) -> Vec<Arc<Guarded>> {
         self.stores.iter().flat_map(Store::state).collect()
+    }
+
+    /// What the watches show of a resource's Service.
+    pub(crate) fn shown(&self, resource: &BucketDatabase) -> Found {
+        let found = self.owned.iter().map(|owned| owned.of(resource));
+        found
+            .reduce(|first, second| Found { service: first.service.or(second.service), endpoints: first.endpoints.or(second.endpoints) })
+            .unwrap_or_default()
     }
 
     /// Those that have to do with this database are looked at: somebody made room.

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use crate::crd::{BucketDatabase, ByteSize, GcStatus};
 use crate::gc::Run;
+use crate::objects::PodAddress;
 use crate::objects::gc_job::{GcJobOptions, Job, JobState};
 use crate::plan::lineage::{Lineage, Listed};
-use crate::plan::{Connection, FINALIZER, Observed, gc};
+use crate::plan::{Connection, FINALIZER, Observed, OwnService, Rotation, gc};
 
 pub(crate) const UID: &str = "6e1c2c5e-0000-4000-8000-000000000001";
 
@@ -88,6 +89,11 @@ pub(crate) fn config() -> DatabaseConfig {
     }
 }
 
+/// Where the operator is.
+pub(crate) fn pod() -> PodAddress {
+    PodAddress { ip: [10, 0, 0, 7].into(), port: 8080, name: "pod-0".to_owned(), namespace: "system".to_owned() }
+}
+
 /// All is well and nothing is open.
 pub(crate) fn seen() -> Observed {
     Observed {
@@ -101,6 +107,8 @@ pub(crate) fn seen() -> Observed {
         neighbours: Vec::new(),
         remains: None,
         connection: Connection::Current,
+        service: OwnService::None,
+        rotation: Rotation::default(),
         said: None,
         troubled_since: None,
         flush_handled: None,

@@ -3,7 +3,7 @@
 //! ```text
 //! watches ─┐                                                         ┌─> status, events
 //! host ────┼─> reconcile:  observe ──> plan (pure) ──> act ──> status (pure)
-//! folder ──┘                 │                          └─> host, finalizer, connection Secret
+//! folder ──┘                 │                          └─> host, finalizer, connection Secret, Service
 //!                            └── Secrets by name, host, other resources
 //! ```
 //!
@@ -26,6 +26,7 @@ mod metrics;
 mod objects;
 mod observe;
 mod operator;
+mod owned;
 mod plan;
 mod problem;
 mod reason;
@@ -42,6 +43,7 @@ pub use client::client;
 pub use context::{AfterStep, OperatorOptions};
 pub use error::Error;
 pub use metrics::Metrics;
+pub use objects::PodAddress;
 pub use objects::gc_job::GcJobOptions;
 pub use operator::run;
 pub use plan::step_names;

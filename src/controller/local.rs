@@ -266,6 +266,7 @@ impl Local {
             credentials: named(spec.credentials.as_ref().map(|credentials| &*credentials.secret_ref.name)),
             ca: named(spec.endpoint_tls.as_ref().map(|tls| &*tls.ca_ref.name)),
             token: named(spec.api.token_secret_ref.as_ref().map(|token| &*token.name)),
+            previous: None,
         };
         let rival = rival(&resource, self.desired.resources().values());
         let neighbours = neighbours(&resource, self.desired.resources().values());

@@ -1,6 +1,8 @@
-//! What is the case: the resource's Secrets, the host, other resources. I/O only; decides nothing.
+//! What is the case: the resource's Secrets and its Service, the host, other resources. I/O only; decides nothing.
 //!
 //! Secrets are read by name at each look and never listed or watched, so the operator needs no right to see others.
+
+mod service;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use crate::context::{Cluster, Context};
 use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
 use crate::guarded::Guarded;
 use crate::memory::Remembered;
-use crate::objects::{self, Token};
-use crate::plan::{self, Connection, Observed, name_of, wants_survey};
+use crate::objects::{self, Found, Standing, Token};
+use crate::plan::{self, Connection, Observed, OwnService, Rotation, name_of, wants_survey};
 use crate::problem::Problem;
 use crate::reason::Reason;
 use crate::resolve::{Defaults, SecretData, Secrets, resolve};
@@ -24,15 +26,15 @@ use crate::status;
 pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Option<Problem>) -> Observed {
     let name = name_of(resource);
     let remembered = ctx.cluster.memory.of(resource);
-    let (config, connection) = match broken {
-        Some(problem) => (Err(problem), Connection::Unknown),
-        None => wanted(&ctx.cluster, resource).await,
+    let hosted = ctx.host.state(&name);
+    let Wanted { config, connection, service, rotation } = match broken {
+        Some(problem) => Wanted::refused(problem),
+        None => wanted(&ctx.cluster, resource, ctx.shown(resource)).await,
     };
     let status = remembered.status.clone().or_else(|| resource.status.clone()).unwrap_or_default();
     let now = ctx.cluster.options.clock.wall();
     let known = ctx.known();
     let others = || known.iter().filter_map(|other| other.0.as_ref().ok());
-    let hosted = ctx.host.state(&name);
     let reaching = config.as_ref().ok().or(remembered.applied.as_ref()).filter(|_| wants_survey(resource, &hosted));
     let remains = match reaching {
         Some(config) => Some(ctx.host.survey(config).await),
@@ -50,6 +52,8 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         neighbours: neighbours(resource, others()),
         remains,
         connection,
+        service,
+        rotation,
         gc,
         said: remembered.said,
         troubled_since: status::troubled_since(&status),
@@ -76,36 +80,82 @@ fn gc(
     }
 }
 
-/// What the spec and its Secrets ask for, and how the connection Secret stands.
-async fn wanted(cluster: &Cluster, resource: &BucketDatabase) -> (Result<engine::DatabaseConfig, Problem>, Connection) {
-    let refused = unsupported(&resource.spec);
-    // To be deleted nothing needs to be understood but where it lies.
-    if !refused.is_empty() && resource.metadata.deletion_timestamp.is_none() {
-        return (Err(Problem::unsupported(&refused)), Connection::Unknown);
-    }
-    match read(cluster, resource).await {
-        Ok((secrets, connection)) => (resolve(resource, &secrets, &Defaults::default()).map_err(Problem::from), connection),
-        Err(problem) => (Err(problem), Connection::Unknown),
+/// What the spec and its Secrets ask for, and how what we make for it stands.
+#[derive(Debug)]
+struct Wanted {
+    config: Result<engine::DatabaseConfig, Problem>,
+    connection: Connection,
+    service: OwnService,
+    rotation: Rotation,
+}
+
+impl Wanted {
+    fn refused(problem: Problem) -> Self {
+        let service = OwnService::Unknown(problem.clone());
+        Self { config: Err(problem), connection: Connection::Unknown, service, rotation: Rotation::default() }
     }
 }
 
-async fn read(cluster: &Cluster, resource: &BucketDatabase) -> Result<(Secrets, Connection), Problem> {
+/// `shown` is what the watches show of its Service.
+async fn wanted(cluster: &Cluster, resource: &BucketDatabase, shown: Found) -> Wanted {
+    let is_deleted = resource.metadata.deletion_timestamp.is_some();
+    let refused = unsupported(&resource.spec);
+    // To be deleted nothing needs to be understood but where it lies.
+    if !refused.is_empty() && !is_deleted {
+        return Wanted::refused(Problem::unsupported(&refused));
+    }
+    let service = match service::look(cluster, resource, shown).await {
+        Ok(found) => objects::own_service(resource, cluster.options.pod.as_ref(), &found),
+        Err(problem) => OwnService::Unknown(problem),
+    };
+    let (secrets, standing) = match read(cluster, resource, &service).await {
+        Ok(read) => read,
+        Err(problem) => return Wanted { service, ..Wanted::refused(problem) },
+    };
+    let mut config = resolve(resource, &secrets, &Defaults::default()).map_err(Problem::from);
+    if let Ok(config) = &mut config {
+        // By the name of somebody else's Service nobody comes who means this database.
+        config.own_service &= !matches!(service, OwnService::Refused(_));
+    }
+    Wanted { config, connection: standing.connection, service, rotation: standing.rotation }
+}
+
+async fn read(cluster: &Cluster, resource: &BucketDatabase, service: &OwnService) -> Result<(Secrets, Standing), Problem> {
     let spec = &resource.spec;
     let credentials = named(cluster, resource, spec.credentials.as_ref().map(|credentials| &*credentials.secret_ref.name)).await?;
     let ca = named(cluster, resource, spec.endpoint_tls.as_ref().map(|tls| &*tls.ca_ref.name)).await?;
     let given = named(cluster, resource, spec.api.token_secret_ref.as_ref().map(|token| &*token.name)).await?;
     let connection = secret(cluster, resource, &objects::connection_secret_name(resource)).await?;
-    let stands = match (&spec.api.token_secret_ref, given.as_ref().and_then(objects::token_of)) {
+    let standing = match (&spec.api.token_secret_ref, given.as_ref().and_then(objects::token_of)) {
         // Without the named token nothing can be said of the Secret that repeats it.
-        (Some(_), None) => Connection::Unknown,
-        (_, given) => compare(cluster, resource, connection.as_ref(), given)?,
+        (Some(_), None) => Standing { connection: Connection::Unknown, previous: None, rotation: Rotation::default() },
+        (_, given) => compare(cluster, resource, service, connection.as_ref(), given)?,
     };
     let token = if spec.api.token_secret_ref.is_some() { given } else { connection };
-    Ok((Secrets { credentials: credentials.map(into_data), ca: ca.map(into_data), token: token.map(into_data) }, stands))
+    let secrets = Secrets {
+        credentials: credentials.map(into_data),
+        ca: ca.map(into_data),
+        token: token.map(into_data),
+        previous: standing.previous.clone(),
+    };
+    Ok((secrets, standing))
 }
 
-fn compare(cluster: &Cluster, resource: &BucketDatabase, found: Option<&Secret>, given: Option<Token>) -> Result<Connection, Problem> {
-    objects::compare(resource, &cluster.options.public_url, found, given).map_err(|objects::NotOurs| {
+fn compare(
+    cluster: &Cluster,
+    resource: &BucketDatabase,
+    service: &OwnService,
+    found: Option<&Secret>,
+    given: Option<Token>,
+) -> Result<Standing, Problem> {
+    let wish = objects::Wish {
+        resource,
+        url: objects::told_url(resource, &cluster.options.public_url, service, found.and_then(objects::url_of)),
+        given,
+        now: cluster.options.clock.wall(),
+        overlap: cluster.options.token_overlap,
+    };
+    objects::compare(&wish, found).map_err(|objects::NotOurs| {
         let name = objects::connection_secret_name(resource);
         let message = format!("there is a Secret `{name}` that is not ours: delete or rename it, the connection Secret takes its place");
         Problem::stuck(Reason::ConnectionSecretTaken, message)

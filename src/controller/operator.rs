@@ -27,11 +27,11 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
     if shutdown.run_until_cancelled(watch::until_established(&client, &options.namespaces)).await.is_none() {
         return Ok(());
     }
-    let (watches, gone) = watch::watches(&client, &options.namespaces);
+    let (watches, owned, gone) = watch::watches(&client, &options.namespaces);
     let (jobs, job_events) = watch::jobs::watches(&client, &options.namespaces);
     let stores = watches.iter().map(|watch| watch.store.clone()).collect();
     let freed = broadcast::Sender::new(FREED_KEPT);
-    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores, jobs });
+    let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores, jobs, owned });
     let stop = shutdown.child_token();
     let controllers: Vec<_> = watches.into_iter().map(|watch| control(Arc::clone(&ctx), watch, stop.clone())).collect();
     let looks = async {
@@ -53,6 +53,7 @@ fn control(ctx: Arc<Context>, watch: Watch, stop: CancellationToken) -> impl Fut
     Controller::for_stream(watch.touched, watch.store)
         .with_config(Config::default().concurrency(ctx.cluster.options.concurrency).debounce(problem::DEBOUNCE))
         .reconcile_on(pokes)
+        .reconcile_on(watch.services)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile::run, reconcile::after_failure, ctx)
         .for_each(|looked| async move {

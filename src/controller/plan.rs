@@ -5,6 +5,7 @@
 //! finalizer stays while the host holds such commits, and while objects are left that `deletionPolicy: Delete` removes; nothing is opened
 //! that another resource serves.
 
+mod access;
 mod deletion;
 mod suspension;
 
@@ -25,11 +26,12 @@ use self::lineage::Lineage;
 use crate::crd::{BranchSpec, BucketDatabase};
 use crate::error::Error;
 use crate::events::Notice;
-use crate::objects::Token;
+use crate::objects::Contents;
 use crate::problem::{self, LOOK_AGAIN, Problem};
 use crate::reason::Reason;
 use crate::rival::Neighbour;
 
+pub(crate) use access::{OwnService, Rotation, Stand, Uid};
 pub(crate) use deletion::wants_survey;
 
 /// Keeps a deleted resource until its last flush is done.
@@ -66,6 +68,10 @@ pub(crate) struct Observed {
     pub(crate) remains: Option<Result<Remains, Arc<engine::Error>>>,
     /// The connection Secret.
     pub(crate) connection: Connection,
+    /// The Service of its own.
+    pub(crate) service: OwnService,
+    /// Its tokens.
+    pub(crate) rotation: Rotation,
     /// What was said after the last look of this process.
     pub(crate) said: Option<Verdict>,
     /// Since when the resource is not ready, or serves although something is missing.
@@ -85,11 +91,8 @@ pub(crate) enum Connection {
     Unknown,
     /// It is as it should be.
     Current,
-    /// It is not there, or not as it should be. It keeps this token; without one a new one is drawn.
-    Stale {
-        /// From the Secret itself or from `api.tokenSecretRef`.
-        token: Option<Token>,
-    },
+    /// It is not there, or not as it should be, which is this.
+    Stale(Contents),
 }
 
 /// One thing to do. Steps are done in order, and the first that fails ends them.
@@ -99,9 +102,26 @@ pub(crate) enum Step {
     /// Keep the resource until the last flush.
     AddFinalizer,
     /// Write the connection Secret.
-    EnsureConnectionSecret {
-        /// Draw one if there is none.
-        token: Option<Token>,
+    EnsureConnectionSecret(Contents),
+    /// Make the Service of its own.
+    EnsureService {
+        /// The one that is there and is corrected.
+        over: Option<Uid>,
+    },
+    /// Make the endpoints of that Service.
+    EnsureEndpoints {
+        /// Those that are there and are corrected.
+        over: Option<Uid>,
+    },
+    /// Delete that Service.
+    RemoveService {
+        /// This very one.
+        uid: Uid,
+    },
+    /// Delete its endpoints.
+    RemoveEndpoints {
+        /// These very ones.
+        uid: Uid,
     },
     /// Make a branch, if it is not there.
     CreateBranch {
@@ -248,17 +268,15 @@ impl Plan {
 
 /// What must change so that what was `seen` becomes what `resource` asks for.
 pub(crate) fn plan(resource: &BucketDatabase, seen: &Observed) -> Plan {
-    if resource.metadata.deletion_timestamp.is_some() { leave(resource, seen) } else { serve(resource, seen) }
+    if resource.metadata.deletion_timestamp.is_some() { leave(resource, seen) } else { access::beside(serve(resource, seen), seen) }
 }
 
 fn serve(resource: &BucketDatabase, seen: &Observed) -> Plan {
     match (&seen.connection, &seen.config) {
         // The tokens that are served are always those that the Secret tells: it is written first, then read again.
-        (Connection::Stale { token }, _) => Plan {
-            steps: vec![Step::EnsureConnectionSecret { token: token.clone() }],
-            look_again: AT_ONCE,
-            verdict: as_it_is(resource, seen),
-        },
+        (Connection::Stale(contents), _) => {
+            Plan { steps: vec![Step::EnsureConnectionSecret(contents.clone())], look_again: AT_ONCE, verdict: as_it_is(resource, seen) }
+        }
         _ if resource.spec.suspend => suspension::suspend(seen),
         (_, Err(problem)) => refuse(resource, seen, problem),
         (_, Ok(config)) => host(resource, seen, config),

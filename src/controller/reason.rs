@@ -143,6 +143,12 @@ reasons! {
     GcFlushFailed,
     /// The operator was not told which image runs gc.
     GcNotConfigured,
+    /// A new token is asked for, but the token comes from `api.tokenSecretRef`.
+    TokenGiven,
+    /// There is a Service, or endpoints, of the database's name that are not ours.
+    ServiceTaken,
+    /// The operator was not told the address of its own Pod.
+    PodAddressUnknown,
     /// The API server refused or failed a request of the operator.
     ClusterRequestFailed,
     /// Something failed that should not; the operator's log has more.

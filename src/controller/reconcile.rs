@@ -111,7 +111,7 @@ mod tests {
             release_wait: Duration::ZERO,
         });
         let jobs = Jobs { stores: Vec::new(), begun: Claims::default() };
-        Context { host, cluster, freed: broadcast::Sender::new(1), stores: Vec::new(), jobs }
+        Context { host, cluster, freed: broadcast::Sender::new(1), stores: Vec::new(), jobs, owned: Vec::new() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use kube::ResourceExt;
 use url::Url;
 
 use crate::crd::{Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, Jurisdiction, R2, SecretKeyRef, SecretRef};
+use crate::objects::Token;
 use crate::schedule::Schedule;
 
 /// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
@@ -51,6 +52,8 @@ pub(crate) struct Secrets {
     pub(crate) ca: Option<SecretData>,
     /// Of `spec.api.tokenSecretRef`; without it, the connection Secret that the operator made.
     pub(crate) token: Option<SecretData>,
+    /// A token that was replaced and is still valid.
+    pub(crate) previous: Option<Token>,
 }
 
 /// What holds where a resource says nothing. The operator has none of it; `dev` does.
@@ -313,7 +316,8 @@ fn access(spec: &BucketDatabaseSpec, secrets: &Secrets, defaults: &Defaults) -> 
             let refuse = |gap| ResolveError::TokenMissing { secret: named.to_owned(), gap };
             let data = secrets.token.as_ref().ok_or(refuse(Gap::NoSecret))?;
             let token = one_line(data, TOKEN).map_err(refuse)?;
-            Ok(Access::Tokens(vec![TokenDigest::of(&token)]))
+            let previous = secrets.previous.as_ref().map(|previous| TokenDigest::of(previous.as_str()));
+            Ok(Access::Tokens([TokenDigest::of(&token)].into_iter().chain(previous).collect()))
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         namespaces: Vec::new(),
         public_url: Url::parse("http://buckethead.system.svc").unwrap(),
         instance: "pod-0".to_owned(),
+        pod: Some(crate::fixtures::pod()),
+        token_overlap: OperatorOptions::TOKEN_OVERLAP,
         status_interval: OperatorOptions::STATUS_INTERVAL,
         concurrency: OperatorOptions::CONCURRENCY,
         gc: Some(crate::fixtures::gc_options()),

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::crd::{BindingStatus, BucketDatabase, BucketDatabaseStatus, LastHandled, Period, SnapshotStatus};
 use crate::gc::News;
-use crate::plan::{self, Observed, Verdict};
+use crate::plan::{self, Connection, Observed, Verdict};
 use crate::problem::Problem;
 use crate::reason::Reason;
 
@@ -120,6 +120,10 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
     }
     if let Some(request) = said.flushed {
         status.last_handled = Some(LastHandled { flush: Some(request.to_owned()), ..status.last_handled.unwrap_or_default() });
+    }
+    // Once the Secret is as it should be, it tells which request its token answers.
+    if let (Connection::Current, Some(request)) = (&seen.connection, &seen.rotation.handled) {
+        status.last_handled = Some(LastHandled { rotate: Some(request.clone()), ..status.last_handled.unwrap_or_default() });
     }
     gc::tell(&mut status, previous, resource, seen, said.gc);
     status

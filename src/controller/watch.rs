@@ -1,7 +1,7 @@
 //! The watches of an operator: what makes it look at which resource.
 //!
 //! Owns: the watch of each namespace, the pokes besides it, and what happens when a resource is gone. Does not own: what is done then.
-//! Secrets are not among the watches; Jobs of gc are (`watch/jobs.rs`).
+//! Secrets are not among the watches; Jobs of gc (`watch/jobs.rs`) and the Services of databases (`owned`) are.
 
 pub(crate) mod jobs;
 
@@ -25,6 +25,7 @@ pub(crate) use self::jobs::Jobs;
 use crate::context::Context;
 use crate::crd::{BucketDatabase, BucketDatabaseSpec};
 use crate::guarded::Guarded;
+use crate::owned::{self, Owned};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, doubled};
 use crate::reconcile::name_of;
 use crate::rival::same_database;
@@ -38,16 +39,20 @@ pub(crate) struct Watch {
     pub(crate) store: Store<Guarded>,
     /// Resources that changed in what matters to a look.
     pub(crate) touched: Touched,
+    /// Resources whose Service changed.
+    pub(crate) services: BoxStream<'static, ObjectRef<Guarded>>,
 }
 
-/// The watches of all namespaces, and the resources that were seen to go.
-pub(crate) fn watches(client: &Client, namespaces: &[String]) -> (Vec<Watch>, mpsc::UnboundedReceiver<Guarded>) {
+/// The watches of all namespaces, what they see of our Services, and the resources that were seen to go.
+pub(crate) fn watches(client: &Client, namespaces: &[String]) -> (Vec<Watch>, Vec<Owned>, mpsc::UnboundedReceiver<Guarded>) {
     let (gone, gone_receiver) = mpsc::unbounded_channel();
-    (apis(client, namespaces).into_iter().map(|api| watch(api, gone.clone())).collect(), gone_receiver)
+    let watch = |(api, (owned, services))| (watch(api, services, gone.clone()), owned);
+    let (watches, owned) = apis(client, namespaces).into_iter().zip(owned::watches(client, namespaces)).map(watch).unzip();
+    (watches, owned, gone_receiver)
 }
 
 /// One for each namespace, or one for all.
-fn apis<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(client: &Client, namespaces: &[String]) -> Vec<Api<K>> {
+pub(crate) fn apis<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(client: &Client, namespaces: &[String]) -> Vec<Api<K>> {
     if namespaces.is_empty() {
         vec![Api::all(client.clone())]
     } else {
@@ -55,7 +60,7 @@ fn apis<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(client: &
     }
 }
 
-fn watch(api: Api<Guarded>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
+fn watch(api: Api<Guarded>, services: BoxStream<'static, ObjectRef<Guarded>>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
     let (store, writer) = reflector::store();
     let mut missing = Missing { store: store.clone(), before: Vec::new() };
     let tell_gone = move |event: &watcher::Result<watcher::Event<Guarded>>| {
@@ -73,7 +78,7 @@ fn watch(api: Api<Guarded>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
         .applied_objects()
         .predicate_filter(news, PredicateConfig::default())
         .boxed();
-    Watch { store, touched }
+    Watch { store, touched, services }
 }
 
 /// Tells which resources went. After an interruption the watch begins with a new list, and says nothing of what is not on it.

@@ -4,6 +4,7 @@
 //! Each test has a namespace, buckets and an operator of its own, so that all of them run at once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
 mod crashes;
 mod dev;
 mod ending;

@@ -48,7 +48,7 @@ async fn a_resource_that_is_gone_already_is_let_go() {
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_secret_is_applied_with_the_token_that_it_keeps() {
-    let step = Step::EnsureConnectionSecret { token: Some(Token::new("kept")) };
+    let step = Step::EnsureConnectionSecret(Contents { token: Some(Token::new("kept")), ..Contents::default() });
     let (body, done) = one_step(resource(json!({})), step, SECRET, 200, json!({"metadata": {}})).await;
     done.unwrap();
     assert_eq!(body["data"]["token"], json!("a2VwdA=="));

@@ -30,7 +30,6 @@ pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     found.check(spec.branches.iter().any(|branch| branch.at.is_some()), "spec.branches[].at", NEWEST);
     found.durability(&spec.durability);
     found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
-    found.check(spec.api.service, "spec.api.service", "this version makes no Service for each database: use the URL in status.url");
     found.0
 }
 
@@ -77,7 +76,7 @@ mod tests {
             "keepPrevious": false, "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "k"},
             "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"schedule": "@daily", "graceSeconds": 1, "dryRun": true, "includeUnowned": true}},
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
-            "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write"},
+            "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write", "service": true},
             "branch": "next", "branches": [{"name": "next", "deletionPolicy": "Delete"}, {"name": "later", "from": "next", "txid": 3}],
             "promotion": {"id": "1", "from": {"branch": "next"}}, "durability": {"retention": "48h"},
             "suspend": true, "deletionPolicy": "Delete",
@@ -98,7 +97,6 @@ mod tests {
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
             (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
             (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),
-            (json!({"api": {"service": true}}), "spec.api.service"),
         ];
         for (mut spec, field) in each {
             spec["bucket"] = json!("b-1");

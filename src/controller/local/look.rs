@@ -13,7 +13,7 @@ use crate::crd::{BucketDatabase, BucketDatabaseStatus, DeletionPolicy, unsupport
 use crate::error::Error;
 use crate::gc::News;
 use crate::memory::Memory;
-use crate::plan::{self, Connection, Observed, Step, Verdict};
+use crate::plan::{self, Connection, Observed, OwnService, Rotation, Step, Verdict};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
 use crate::reason::Reason;
 use crate::resolve::{Defaults, Secrets, resolve};
@@ -96,6 +96,8 @@ impl Looks {
             neighbours: subject.neighbours.clone(),
             remains: None,
             connection: Connection::NotNeeded,
+            service: OwnService::None,
+            rotation: Rotation::default(),
             said: remembered.said,
             troubled_since: status::troubled_since(&status),
             gc: gc::seen(subject, &status, remembered.gc_hindered),

@@ -38,8 +38,8 @@ fn reason_of(verdict: &Verdict) -> Option<Reason> {
 
 #[test]
 fn a_new_resource_gets_its_connection_secret_before_anything_else() {
-    let plan = plan(&resource(json!({})), &Observed { connection: Connection::Stale { token: None }, ..seen() });
-    assert_eq!((plan.steps, plan.look_again), (vec![Step::EnsureConnectionSecret { token: None }], AT_ONCE));
+    let plan = plan(&resource(json!({})), &Observed { connection: Connection::Stale(Contents::default()), ..seen() });
+    assert_eq!((plan.steps, plan.look_again), (vec![Step::EnsureConnectionSecret(Contents::default())], AT_ONCE));
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn any_state() -> impl Strategy<Value = State> {
 prop_compose! {
     fn any_seen()(
         hosted in any_state(), is_resolved in any::<bool>(), is_applied in any::<bool>(), has_rival in any::<bool>(),
-        connection in prop_oneof![Just(Connection::Current), Just(Connection::Unknown), Just(Connection::Stale { token: None })],
+        connection in prop_oneof![Just(Connection::Current), Just(Connection::Unknown), Just(Connection::Stale(Contents::default()))],
     ) -> Observed {
         Observed {
             config: if is_resolved { Ok(config()) } else { Err(missing()) },

@@ -27,7 +27,7 @@ fn aws() -> SecretData {
 }
 
 fn secrets(credentials: Option<SecretData>) -> Secrets {
-    Secrets { credentials, ca: None, token: Some(data(&[("token", "t0ken\n")])) }
+    Secrets { credentials, ca: None, token: Some(data(&[("token", "t0ken\n")])), previous: None }
 }
 
 fn store_of(spec: &Value, secrets: &Secrets) -> Result<StoreConfig, ResolveError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use controller::{AfterStep, Metrics, OperatorOptions};
+use controller::{AfterStep, Metrics, OperatorOptions, PodAddress};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{DatabaseName, Flush, Host, HostOptions, Request, Spool, SqlPool, Statement, SystemClock, Value};
 use prometheus_client::registry::Registry;
@@ -148,6 +148,13 @@ fn options(namespace: &str, after_step: AfterStep) -> OperatorOptions {
         namespaces: vec![namespace.to_owned()],
         public_url: Operator::PUBLIC_URL.parse().unwrap(),
         instance: "buckethead-0".to_owned(),
+        pod: Some(PodAddress {
+            ip: Operator::POD_IP.parse().unwrap(),
+            port: 8080,
+            name: "buckethead-0".to_owned(),
+            namespace: "system".to_owned(),
+        }),
+        token_overlap: OperatorOptions::TOKEN_OVERLAP,
         status_interval: Duration::from_secs(1),
         concurrency: OperatorOptions::CONCURRENCY,
         gc: Some(serde_json::from_value(serde_json::json!({"image": "buckethead.test/buckethead:test"})).unwrap()),

@@ -9,17 +9,24 @@ use super::wait::until;
 pub(crate) struct Database {
     base: String,
     token: Option<String>,
+    /// By which name it is asked, if not by that of its address.
+    host: Option<String>,
     http: reqwest::Client,
 }
 
 impl Database {
     pub(crate) fn new(base: String, token: Option<String>) -> Self {
-        Self { base, token, http: client() }
+        Self { base, token, host: None, http: client() }
     }
 
     /// The same database for somebody who knows another token, or none.
     pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
-        Self::new(self.base.clone(), token.map(str::to_owned))
+        Self { host: self.host.clone(), ..Self::new(self.base.clone(), token.map(str::to_owned)) }
+    }
+
+    /// Whatever is at this address for those who ask by another name.
+    pub(crate) fn by_name(address: &str, host: &str, token: &str) -> Self {
+        Self { host: Some(host.to_owned()), ..Self::new(format!("{address}/"), Some(token.to_owned())) }
     }
 
     /// Waits until it answers: a restored one may still be on its way.
@@ -99,6 +106,9 @@ impl Database {
     async fn send(&self, mut request: reqwest::RequestBuilder) -> Response {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(host) = &self.host {
+            request = request.header("host", host);
         }
         request.send().await.unwrap()
     }

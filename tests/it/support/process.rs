@@ -109,6 +109,9 @@ impl Operator {
     /// What status and Secrets call it: the port is not known before it listens.
     pub(crate) const PUBLIC_URL: &str = "http://buckethead.test";
 
+    /// What the Services of databases lead to. Nobody is there: the API server takes no loopback addresses.
+    pub(crate) const POD_IP: &str = "10.1.2.3";
+
     pub(crate) async fn start(namespace: &Namespace) -> Self {
         Self::once_ready(Self::spawn(namespace)).await
     }
@@ -126,6 +129,10 @@ impl Operator {
             "1",
             "--gc-job",
             r#"{"image": "buckethead.test/buckethead:test"}"#,
+            "--pod-ip",
+            Self::POD_IP,
+            "--token-overlap-seconds",
+            "10",
         ];
         Program::start(&arguments.map(OsStr::new), &namespace.cluster.kubeconfig)
     }

@@ -121,7 +121,9 @@ impl World {
         }
         match step {
             Step::AddFinalizer => self.resource.metadata.finalizers = Some(vec![FINALIZER.to_owned()]),
-            Step::EnsureConnectionSecret { .. } => self.seen.connection = Connection::Current,
+            Step::EnsureConnectionSecret(_) => self.seen.connection = Connection::Current,
+            Step::EnsureService { .. } | Step::EnsureEndpoints { .. } => self.ensure(step),
+            Step::RemoveService { .. } | Step::RemoveEndpoints { .. } => self.remove(step),
             Step::CreateBranch { new, .. } => {
                 self.seen.made.insert(new.name.clone());
                 if !self.branches.iter().any(|branch| branch.name == new.name) {
@@ -252,6 +254,37 @@ impl World {
         });
     }
 
+    fn ensure(&mut self, step: &Step) {
+        let OwnService::Asked { service, endpoints } = &mut self.seen.service else { panic!("nobody asks for {step:?}") };
+        let (stand, over) = match step {
+            Step::EnsureService { over } => (service, over),
+            Step::EnsureEndpoints { over } => (endpoints, over),
+            other => panic!("{other:?}"),
+        };
+        match (&*stand, over) {
+            (Stand::Missing, None) => {}
+            (Stand::Stale(uid), Some(over)) if uid == over => {}
+            (stand, _) => panic!("the API server refuses {step:?} over {stand:?}"),
+        }
+        *stand = Stand::Current;
+    }
+
+    fn remove(&mut self, step: &Step) {
+        match (step, &mut self.seen.service) {
+            (Step::RemoveService { uid }, OwnService::Asked { service: stand, .. })
+            | (Step::RemoveEndpoints { uid }, OwnService::Asked { endpoints: stand, .. }) => {
+                assert_eq!(*stand, Stand::Misfit(uid.clone()), "only what cannot be changed goes");
+                *stand = Stand::Missing;
+            }
+            (Step::RemoveService { uid }, OwnService::Surplus { service: found, .. })
+            | (Step::RemoveEndpoints { uid }, OwnService::Surplus { endpoints: found, .. }) => assert_eq!(found.take().as_ref(), Some(uid)),
+            (step, service) => panic!("{step:?} with {service:?}"),
+        }
+        if self.seen.service == (OwnService::Surplus { service: None, endpoints: None }) {
+            self.seen.service = OwnService::None;
+        }
+    }
+
     /// Nothing is in memory any more.
     fn rest(&mut self, hosted: State) {
         self.seen.hosted = hosted;
@@ -310,14 +343,30 @@ prop_compose! {
     }
 }
 
+fn any_service() -> impl Strategy<Value = OwnService> {
+    let stand = || {
+        prop_oneof![Just(Stand::Missing), Just(Stand::Current), Just(Stand::Stale("old".to_owned())), Just(Stand::Misfit("old".to_owned())),]
+    };
+    let found = || proptest::option::of(Just("old".to_owned()));
+    prop_oneof![
+        Just(OwnService::None),
+        (stand(), stand()).prop_map(|(service, endpoints)| OwnService::Asked { service, endpoints }),
+        (found(), found()).prop_map(|(service, endpoints)| OwnService::Surplus { service, endpoints }),
+        Just(OwnService::Refused(missing())),
+        Just(OwnService::Unknown(missing())),
+    ]
+}
+
 prop_compose! {
     fn any_world()(
         resource in any_resource(), seen in any_seen(), suspend in any::<bool>(), deletes in any::<bool>(), flush in any::<bool>(),
         switches in any::<bool>(), released in any::<bool>(), is_suspended in any::<bool>(), (collect, gc) in any_gc(),
         (branches, half_deleted, is_listed, from, failures) in any_lineage(),
+        service in any_service(),
     ) -> World {
         let (mut resource, mut seen) = (resource, seen);
         resource.spec.suspend = suspend;
+        seen.service = service;
         if deletes {
             resource.spec.deletion_policy = crate::crd::DeletionPolicy::Delete;
         }

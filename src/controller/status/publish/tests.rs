@@ -71,8 +71,8 @@ async fn a_status_that_somebody_edited_is_written_again_once_the_watch_must_have
     written(-70);
     let answer = serde_json::to_value(&resource).unwrap();
     let (outcome, script) = (done(), server.expect(Method::PATCH, STATUS, 200, answer));
-    let (told, applied) =
-        Box::pin(scripted::within(async { tokio::join!(publish(&cluster, &resource, &seen, &SERVING, &outcome), script) })).await;
+    let telling = Box::pin(publish(&cluster, &resource, &seen, &SERVING, &outcome));
+    let (told, applied) = scripted::within(async { tokio::join!(telling, script) }).await;
     assert_eq!((told.unwrap(), &applied["status"]), (LOOK_AGAIN, &serde_json::to_value(&ours).unwrap()));
 
     // As the API server gives it back it is ours, and no news.
