@@ -14,6 +14,7 @@ mod outage;
 mod promotion;
 mod restart;
 mod secret;
+mod service;
 mod support;
 mod upgrade;
 mod views;

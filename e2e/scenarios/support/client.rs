@@ -23,6 +23,11 @@ impl<'a> Database<'a> {
         database
     }
 
+    /// Where its connection Secret says that it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The rows of the last statement.
     pub(crate) async fn sql(&self, sql: &str) -> Value {
         self.try_sql(sql).await.unwrap_or_else(|refusal| panic!("{sql}: {refusal}"))
