@@ -95,7 +95,7 @@ fn a_branch_that_cannot_be_made_does_not_keep_clients_of_an_open_database_from_i
     let resource = resource(json!({"spec": {"branches": [{"name": "next"}]}}));
     let plan = plan(&resource, &Observed { service: asked(Stand::Missing, Stand::Current), ..served() });
     let kinds: Vec<_> = plan.steps.iter().map(|step| super::super::StepKind::from(step).as_str()).collect();
-    assert_eq!(kinds, ["EnsureService", "CreateBranch"]);
+    assert_eq!(kinds, ["EnsureService", "CreateBranch", "ListBranches"]);
 }
 
 #[test]
