@@ -42,7 +42,7 @@ fn a_resource_without_promotion_says_nothing_of_one() {
 #[test]
 fn each_end_of_a_promotion_has_its_phase_and_its_condition() {
     let applied = End::Applied { txid: Some(5), time: Some(second(-9)), message: "main took it".to_owned() };
-    let table = [
+    let table = vec![
         (knowing(applied), SERVING, PromotionPhase::Applied, "True Promoted"),
         (knowing(failed(Problem::stuck(Reason::ContentChanged, "m"))), SERVING, PromotionPhase::Failed, "False ContentChanged"),
         (knowing(failed(Problem::passing(Reason::BranchNotFound, "m"))), SERVING, PromotionPhase::Pending, "False BranchNotFound"),
