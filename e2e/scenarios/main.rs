@@ -8,6 +8,7 @@
 
 mod deletion;
 mod garbage;
+mod guides;
 mod install;
 mod kill;
 mod outage;

@@ -104,6 +104,7 @@ impl Scenario {
     pub(crate) async fn follow(&self, guide: &str, section: &str) -> String {
         let text = std::fs::read_to_string(format!("{HOME}/docs/{guide}.md")).unwrap();
         let commands = commands(&text, section).replace("-n apps", &format!("-n {}", self.name));
+        let commands = commands.replace(".apps.svc", &format!(".{}.svc", self.name));
         assert!(!commands.is_empty(), "docs/{guide}.md has no commands under {section:?}");
         let printed = self.record.run("bash", &["-euc", &commands], "").await;
         String::from_utf8(printed.unwrap_or_else(|refusal| panic!("docs/{guide}.md, {section}: {refusal}"))).unwrap()
