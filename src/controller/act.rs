@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) flushed: Option<String>,
     /// What came of gc.
     pub(crate) gc: Option<News>,
+    /// The connection Secret was written.
+    pub(crate) connected: bool,
     /// The resource was let go: there is nobody to tell anything any more.
     pub(crate) let_go: bool,
     /// What ended the steps, if not all were done.
@@ -35,7 +37,7 @@ pub(crate) struct Outcome {
 
 /// Does the steps in order, and stops at the first that fails.
 pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]) -> Outcome {
-    let mut outcome = Outcome { flushed: None, gc: None, let_go: false, result: Ok(()) };
+    let mut outcome = Outcome { flushed: None, gc: None, connected: false, let_go: false, result: Ok(()) };
     for step in steps {
         let done = match step {
             Step::AddFinalizer
@@ -58,6 +60,7 @@ pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]
         }
         match step {
             Step::Flush { request } => outcome.flushed = Some(request.clone()),
+            Step::EnsureConnectionSecret(_) => outcome.connected = true,
             Step::RemoveFinalizer => outcome.let_go = true,
             Step::Suspend(_) => ctx.free(&resource.spec),
             _ => {}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::clock::WallTime;
@@ -175,7 +176,13 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
     /// Writes an object whole: readers see all of it or nothing. Above 8 MiB by parts, with bounded memory.
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
 
-    /// The same by parts, whatever its size.
+    /// The same, but the object is replaced only after `first` is done, and not at all if that fails. Parts may be on their way meanwhile.
+    async fn put_after(&self, first: BoxFuture<'_, Result<(), Error>>, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+        first.await?;
+        self.put(key, content, put).await
+    }
+
+    /// The same as [`Bucket::put`] by parts, whatever its size.
     async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
 
     /// Copies within the bucket, on the server, if the source is still `unchanged`; metadata goes along.

@@ -7,6 +7,7 @@
 mod change;
 mod outside;
 
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -323,14 +324,14 @@ impl Flusher {
         self.progress.last_begun = Some(begun);
         let bucket = Arc::clone(&self.settings.borrow().bucket);
         let unclear_before = self.unsettled.replace(attempt.clone()).is_some();
-        let outcome = snapshot::upload(&bucket, self.tenure.place(), attempt).await;
+        let (outcome, content) = tokio::join!(snapshot::upload(&bucket, self.tenure.place(), attempt), content_of(&attempt.pin));
         // A clear refusal of this try says nothing about an unclear one before it, which may still arrive.
         let stays_unclear = unclear_before && matches!(outcome, Outcome::NotWritten(_));
         if !stays_unclear && !matches!(outcome, Outcome::Unclear(_)) {
             self.unsettled = None;
         }
         let result = match outcome {
-            Outcome::Stored(etag) => self.stored(attempt, etag, begun).await.map(Sent::Stored),
+            Outcome::Stored(etag) => self.stored(attempt, etag, begun, content).await.map(Sent::Stored),
             Outcome::Conflict { theirs } => Ok(Sent::Conflict(theirs)),
             Outcome::NotWritten(source) | Outcome::Unclear(source) => Err(self.failed(source)),
         };
@@ -339,7 +340,13 @@ impl Flusher {
     }
 
     /// It is in the bucket. Noting it in the head record may fail without harm: the next one notes it, or whoever opens next finds it.
-    async fn stored(&mut self, attempt: &Attempt, etag: Etag, begun: Instant) -> Result<SnapshotFacts, Arc<Error>> {
+    async fn stored(
+        &mut self,
+        attempt: &Attempt,
+        etag: Etag,
+        begun: Instant,
+        content: io::Result<String>,
+    ) -> Result<SnapshotFacts, Arc<Error>> {
         let facts = SnapshotFacts {
             time: self.clock.wall(),
             txid: attempt.txid,
@@ -357,7 +364,7 @@ impl Flusher {
             ledger.last_snapshot = Some(facts.clone());
             ledger.uploads = Uploads::Fine;
         }
-        let content = content_of(&attempt.pin).await.map_err(|error| self.failed(error.into()))?;
+        let content = content.map_err(|error| self.failed(error.into()))?;
         let not_done = self.not_done.clone();
         let change = |record: &HeadRecord| {
             let noted = record.noted(&facts.etag, facts.txid, facts.size, content.clone());

@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::FutureExt as _;
 use rand::Rng as _;
 use sha2::Digest as _;
 
@@ -208,9 +209,12 @@ pub(crate) async fn upload(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &At
 }
 
 async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Result<Etag, bucket::Error> {
-    if let (true, Known::Sound(etag)) = (attempt.keep_previous, &attempt.replaces) {
-        copy_previous(bucket, place, etag).await?;
-    }
+    let first = async {
+        match &attempt.replaces {
+            Known::Sound(etag) if attempt.keep_previous => copy_previous(bucket, place, etag).await,
+            _ => Ok(()),
+        }
+    };
     let content = Content { len: attempt.pin.size(), reader: attempt.pin.stamped_image(attempt.put_id.stamp()) };
     let mut metadata = BTreeMap::from([
         (metadata::BRANCH.to_owned(), place.branch.to_string()),
@@ -224,7 +228,7 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Res
         Mark::NotDone(id) => drop(metadata.insert(metadata::NOT_PROMOTED.to_owned(), id.clone())),
     }
     let put = Put { condition: attempt.replaces.condition(), metadata, content_type: CONTENT_TYPE };
-    bucket.put(&place.key, content, put).await
+    bucket.put_after(first.boxed(), &place.key, content, put).await
 }
 
 /// The copy can be made as often as one likes while its source is the same, so an unclear answer is simply asked again.

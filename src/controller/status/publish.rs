@@ -36,7 +36,7 @@ pub(crate) async fn publish(
         gc: outcome.gc.as_ref(),
         url: &objects::told_url(resource, &cluster.options.public_url, &seen.service, previous.url.clone()),
         host: &cluster.options.instance,
-        binding: (seen.connection == Connection::Current).then(|| objects::connection_secret_name(resource)),
+        binding: (seen.connection == Connection::Current || outcome.connected).then(|| objects::connection_secret_name(resource)),
     };
     let status = next(resource, &previous, seen, &said);
     cluster.memory.update(resource, |known| known.said = Some(verdict.clone()));

@@ -23,6 +23,7 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ServerSideEncryption;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 pub use super::endpoint::EndpointPolicy;
@@ -255,6 +256,10 @@ impl Bucket for S3Bucket {
 
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
         upload::put(self, key, content, &put).await
+    }
+
+    async fn put_after(&self, first: BoxFuture<'_, Result<(), Error>>, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+        upload::put_after(self, first, key, content, &put).await
     }
 
     async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {

@@ -179,6 +179,8 @@ impl Flusher {
             let why = format!("has pages of {} bytes, not {}", self.memory.page_size().get(), asked.from.pin.page_size().get());
             return Err(Failed::refused(Error::BranchRefused { database: self.name.clone(), branch: asked.from.branch.clone(), why }));
         }
+        // What takes long and can be done before writers wait.
+        let content = content_of(&asked.from.pin).await.map_err(|error| self.fault(&error))?;
         let paused = self.memory.pause_writers("the branch was overwritten").await;
         // Writers wait, and the overwrite itself keeps what it replaces: a copy of the snapshot before this one would not outlive it.
         self.save(false).await?;
@@ -204,7 +206,7 @@ impl Flusher {
         self.change(|record| record.with_promotion(entry.clone())).await?;
         let snapshot = self.commit(asked, &entry).await?;
         let done = PromotionEntry { state: PromotionState::Done, time: snapshot.time, ..entry };
-        self.take_over(paused, asked, snapshot.clone(), &done).await?;
+        self.take_over(paused, asked, snapshot.clone(), &content, &done).await?;
         Ok(Overwritten { snapshot: Some(snapshot), ..Overwritten::of(&done) })
     }
 
@@ -282,6 +284,7 @@ impl Flusher {
         paused: PausedWriters,
         asked: &Overwrite,
         snapshot: SnapshotFacts,
+        content: &str,
         done: &PromotionEntry,
     ) -> Result<(), Failed> {
         let diverged = |database, detail| Failed::Diverged(Arc::new(Error::Internal { database, detail }));
@@ -298,10 +301,9 @@ impl Flusher {
             ledger.last_snapshot = Some(snapshot.clone());
             ledger.uploads = Uploads::Fine;
         }
-        let content = content_of(&asked.from.pin).await.map_err(|error| diverged(self.name.clone(), error.to_string()))?;
         let noted = self
             .tenure
-            .change(|record| record.noted(&snapshot.etag, snapshot.txid, snapshot.size, content.clone()).with_promotion(done.clone()));
+            .change(|record| record.noted(&snapshot.etag, snapshot.txid, snapshot.size, content.to_owned()).with_promotion(done.clone()));
         match noted.await {
             Ok(()) => Ok(()),
             Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),

@@ -10,7 +10,7 @@ const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/apps/events?";
 const SERVING: Verdict = Verdict::Serving { but: None };
 
 fn done() -> Outcome {
-    Outcome { flushed: None, gc: None, let_go: false, result: Ok(()) }
+    Outcome { flushed: None, gc: None, connected: false, let_go: false, result: Ok(()) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,6 +34,26 @@ async fn a_status_is_applied_by_one_manager_and_its_news_are_told_once() {
 
     // The watch has not brought the new status yet; what was written is remembered.
     assert_eq!(scripted::within(publish(&cluster, &resource, &seen, &SERVING, &done())).await.unwrap(), LOOK_AGAIN);
+    drop(cluster);
+    server.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_was_written_just_now_is_told_at_once() {
+    let (cluster, mut server) = scripted::cluster();
+    let resource = resource(json!({}));
+    let seen = Observed { connection: Connection::Unknown, ..served() };
+    let outcome = Outcome { connected: true, ..done() };
+    let answer = serde_json::to_value(&resource).unwrap();
+    let script = async {
+        let applied = server.expect(Method::PATCH, STATUS, 200, answer).await;
+        server.expect(Method::POST, EVENTS, 201, json!({"metadata": {}})).await;
+        applied
+    };
+    let looked = Box::pin(async { tokio::join!(publish(&cluster, &resource, &seen, &SERVING, &outcome), script) });
+    let (told, applied) = scripted::within(looked).await;
+    told.unwrap();
+    assert_eq!(applied["status"]["binding"], json!({"name": "orders-buckethead"}));
     drop(cluster);
     server.finish().await;
 }

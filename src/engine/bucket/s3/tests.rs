@@ -418,3 +418,32 @@ async fn a_ca_bundle_that_cannot_be_used_is_said() {
         assert_fails!(local().bucket(&config, &name("data")), Error::Refused { .. });
     }
 }
+
+#[tokio::test]
+async fn what_must_be_done_first_is_done_before_anything_shows() {
+    for (size, parts) in [(10, 0), (9 * MIB, 2)] {
+        let f = Fixture::start(Dialect::Standard).await;
+        let old = f.write("a", "old", Condition::IfAbsent).await.unwrap();
+        let content = || Content::from_bytes(pattern(size).into());
+
+        // The parts are there, and the old object still stands.
+        let seen = Mutex::new(Vec::new());
+        let first = async {
+            while f.store.requests().of(Operation::UploadPart) < parts {
+                tokio::task::yield_now().await;
+            }
+            *seen.lock() = f.read("a").await?;
+            Ok(())
+        };
+        let new = f.bucket.put_after(Box::pin(first), &key("a"), content(), put(Condition::IfUnchanged(old))).await.unwrap();
+        assert_eq!(*seen.lock(), b"old", "{size}");
+        assert_eq!(f.read("a").await.unwrap(), pattern(size));
+
+        // It fails: nothing is replaced, and no parts stay.
+        let first = std::future::ready(Err(Error::Unavailable { message: "not today".to_owned() }));
+        let failed = f.bucket.put_after(Box::pin(first), &key("a"), content(), put(Condition::Always)).await;
+        assert_fails!(failed, Error::Unavailable { .. });
+        assert_eq!(f.bucket.head(&key("a")).await.unwrap().unwrap().etag, new, "{size}");
+        assert_eq!(f.store.requests().of(Operation::AbortMultipartUpload), u64::from(parts > 0), "{size}");
+    }
+}

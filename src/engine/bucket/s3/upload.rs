@@ -8,6 +8,8 @@ use std::io::{self, Read};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use memmap2::MmapMut;
 
@@ -25,6 +27,21 @@ const IN_FLIGHT: usize = 2;
 
 pub(super) async fn put(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
     if content.len <= PART { put_whole(bucket, key, content, put).await } else { put_in_parts(bucket, key, content, put).await }
+}
+
+/// Parts go while `first` is done; whatever makes the object visible waits for it.
+pub(super) async fn put_after(
+    bucket: &S3Bucket,
+    first: BoxFuture<'_, Result<(), Error>>,
+    key: &ObjectKey,
+    content: Content,
+    put: &Put,
+) -> Result<Etag, Error> {
+    if content.len <= PART {
+        first.await?;
+        return put_whole(bucket, key, content, put).await;
+    }
+    put_in_parts_after(bucket, first, key, content, put).await
 }
 
 async fn put_whole(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
@@ -51,9 +68,19 @@ async fn send_whole(bucket: &S3Bucket, key: &ObjectKey, bytes: Bytes, put: &Put)
 }
 
 pub(super) async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
+    put_in_parts_after(bucket, future::ready(Ok(())).boxed(), key, content, put).await
+}
+
+async fn put_in_parts_after(
+    bucket: &S3Bucket,
+    first: BoxFuture<'_, Result<(), Error>>,
+    key: &ObjectKey,
+    content: Content,
+    put: &Put,
+) -> Result<Etag, Error> {
     let upload = Upload::begin(bucket, key, put.content_type, put.metadata.iter()).await?;
     let done = async {
-        let parts = upload.send_parts(content).await?;
+        let (parts, ()) = future::try_join(upload.send_parts(content), first).await?;
         upload.complete(parts, &put.condition).await
     };
     upload.or_abort(done.await).await
