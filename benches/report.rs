@@ -1,6 +1,6 @@
 //! Figures: measured several times in one run, beside their peers, written as one JSON file an area.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -96,7 +96,9 @@ impl Report {
 
     /// Writes `target/bench/<area>.json`.
     pub fn write(&self, area: &str) -> std::io::Result<()> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let checkout = package.ancestors().find(|folder| folder.join("Cargo.lock").exists()).unwrap_or(package);
+        let folder = checkout.join("target/bench");
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{area}.json"));
         std::fs::write(&path, serde_json::to_vec_pretty(self)?)?;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::clock::WallTime;
@@ -147,6 +146,26 @@ pub struct Put {
     pub content_type: &'static str,
 }
 
+/// What an object is besides its bytes.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// User metadata, keys in lower case without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+    /// The media type.
+    pub content_type: &'static str,
+}
+
+/// An object that lies in the store, and that nobody sees. One that is dropped takes up room there until the bucket's lifecycle rules end
+/// its upload.
+#[async_trait]
+pub trait Staged: Send {
+    /// Makes it visible, if the condition holds. It is given up if that fails in any way.
+    async fn publish(self: Box<Self>, condition: &Condition) -> Result<Etag, Error>;
+
+    /// Gives it up.
+    async fn discard(self: Box<Self>);
+}
+
 /// Where buckets come from.
 pub trait BucketSource: Send + Sync + std::fmt::Debug {
     /// A bucket of a store. Does no request yet; fails if what it takes to reach the store cannot be used.
@@ -176,14 +195,14 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
     /// Writes an object whole: readers see all of it or nothing. Above 8 MiB by parts, with bounded memory.
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
 
-    /// The same, but the object is replaced only after `first` is done, and not at all if that fails. Parts may be on their way meanwhile.
-    async fn put_after(&self, first: BoxFuture<'_, Result<(), Error>>, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-        first.await?;
-        self.put(key, content, put).await
-    }
-
-    /// The same as [`Bucket::put`] by parts, whatever its size.
+    /// The same by parts, whatever its size.
     async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error>;
+
+    /// Whether an object of so many bytes is better staged, so that making it visible takes one short request.
+    fn is_large(&self, len: u64) -> bool;
+
+    /// Brings an object into the store where nobody sees it yet. The condition is told when it is published.
+    async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error>;
 
     /// Copies within the bucket, on the server, if the source is still `unchanged`; metadata goes along.
     async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error>;

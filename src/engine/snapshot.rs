@@ -10,11 +10,10 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::FutureExt as _;
 use rand::Rng as _;
 use sha2::Digest as _;
 
-use crate::bucket::{self, Bucket, Condition, Content, Put};
+use crate::bucket::{self, Bucket, Condition, Content, Form, Put, Staged};
 use crate::clock::WallTime;
 use crate::head::Epoch;
 use crate::memory::Pin;
@@ -118,6 +117,28 @@ pub(crate) struct Attempt {
     pub(crate) promotion: Mark,
 }
 
+impl Attempt {
+    /// Equal for every try.
+    fn content(&self) -> Content {
+        Content { len: self.pin.size(), reader: self.pin.stamped_image(self.put_id.stamp()) }
+    }
+
+    fn metadata(&self, branch: &BranchName) -> BTreeMap<String, String> {
+        let mut metadata = BTreeMap::from([
+            (metadata::BRANCH.to_owned(), branch.to_string()),
+            (metadata::EPOCH.to_owned(), self.epoch.to_string()),
+            (metadata::TXID.to_owned(), self.txid.to_string()),
+            (metadata::PUT_ID.to_owned(), self.put_id.to_string()),
+        ]);
+        match &self.promotion {
+            Mark::None => {}
+            Mark::Done(id) => drop(metadata.insert(metadata::PROMOTION.to_owned(), id.clone())),
+            Mark::NotDone(id) => drop(metadata.insert(metadata::NOT_PROMOTED.to_owned(), id.clone())),
+        }
+        metadata
+    }
+}
+
 /// What an object says of the overwrite that its head record calls begun, so that whoever opens the branch next knows how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Mark {
@@ -190,9 +211,19 @@ const TRIES: u32 = 3;
 
 /// Sends an attempt, and finds out what became of it.
 pub(crate) async fn upload(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Outcome {
+    upload_staged(bucket, place, attempt, None).await
+}
+
+/// The same, where [`stage`] may have brought the attempt's bytes into the store before.
+pub(crate) async fn upload_staged(
+    bucket: &Arc<dyn Bucket>,
+    place: &Place,
+    attempt: &Attempt,
+    mut staged: Option<Box<dyn Staged>>,
+) -> Outcome {
     let mut unclear = None;
     for _ in 0..TRIES {
-        match send(bucket, place, attempt).await {
+        match send(bucket, place, attempt, staged.take()).await {
             Ok(etag) => return Outcome::Stored(etag),
             Err(bucket::Error::PreconditionFailed) => match settle(bucket, place, attempt).await {
                 Ok(outcome) => return outcome,
@@ -208,27 +239,41 @@ pub(crate) async fn upload(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &At
     Outcome::Unclear(unclear.expect("the loop ends here only after an unclear try"))
 }
 
-async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Result<Etag, bucket::Error> {
-    let first = async {
+/// Brings an attempt's bytes into the store, where nobody sees them. What it replaces need not be known yet.
+pub(crate) async fn stage(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Result<Box<dyn Staged>, bucket::Error> {
+    let form = Form { metadata: attempt.metadata(&place.branch), content_type: CONTENT_TYPE };
+    bucket.stage(&place.key, attempt.content(), form).await
+}
+
+async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt, staged: Option<Box<dyn Staged>>) -> Result<Etag, bucket::Error> {
+    let copied = async {
         match &attempt.replaces {
             Known::Sound(etag) if attempt.keep_previous => copy_previous(bucket, place, etag).await,
-            _ => Ok(()),
+            Known::Sound(_) | Known::NotOurs(_) | Known::Absent => Ok(()),
         }
     };
-    let content = Content { len: attempt.pin.size(), reader: attempt.pin.stamped_image(attempt.put_id.stamp()) };
-    let mut metadata = BTreeMap::from([
-        (metadata::BRANCH.to_owned(), place.branch.to_string()),
-        (metadata::EPOCH.to_owned(), attempt.epoch.to_string()),
-        (metadata::TXID.to_owned(), attempt.txid.to_string()),
-        (metadata::PUT_ID.to_owned(), attempt.put_id.to_string()),
-    ]);
-    match &attempt.promotion {
-        Mark::None => {}
-        Mark::Done(id) => drop(metadata.insert(metadata::PROMOTION.to_owned(), id.clone())),
-        Mark::NotDone(id) => drop(metadata.insert(metadata::NOT_PROMOTED.to_owned(), id.clone())),
+    let staged = async {
+        match staged {
+            Some(staged) => Ok(Some(staged)),
+            None if bucket.is_large(attempt.pin.size()) => stage(bucket, place, attempt).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    // What is replaced is copied while the parts of what replaces it are on their way.
+    let (copied, staged) = tokio::join!(copied, staged);
+    let condition = attempt.replaces.condition();
+    match (staged?, copied) {
+        (Some(staged), Ok(())) => staged.publish(&condition).await,
+        (Some(staged), Err(error)) => {
+            staged.discard().await;
+            Err(error)
+        }
+        (None, Ok(())) => {
+            let put = Put { condition, metadata: attempt.metadata(&place.branch), content_type: CONTENT_TYPE };
+            bucket.put(&place.key, attempt.content(), put).await
+        }
+        (None, Err(error)) => Err(error),
     }
-    let put = Put { condition: attempt.replaces.condition(), metadata, content_type: CONTENT_TYPE };
-    bucket.put_after(first.boxed(), &place.key, content, put).await
 }
 
 /// The copy can be made as often as one likes while its source is the same, so an unclear answer is simply asked again.

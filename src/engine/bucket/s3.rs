@@ -23,11 +23,10 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ServerSideEncryption;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 pub use super::endpoint::EndpointPolicy;
-use super::{Bucket, BucketSource, Content, Error, Listed, Object, ObjectMeta, Put};
+use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
 use crate::clock::WallTime;
 use crate::names::{BucketName, Etag, ObjectKey};
 use answer::Effect;
@@ -255,15 +254,19 @@ impl Bucket for S3Bucket {
     }
 
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-        upload::put(self, key, content, &put).await
-    }
-
-    async fn put_after(&self, first: BoxFuture<'_, Result<(), Error>>, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-        upload::put_after(self, first, key, content, &put).await
+        upload::put(self, key, content, put).await
     }
 
     async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-        upload::put_in_parts(self, key, content, &put).await
+        upload::put_in_parts(self, key, content, put).await
+    }
+
+    fn is_large(&self, len: u64) -> bool {
+        upload::is_large(len)
+    }
+
+    async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error> {
+        Ok(Box::new(upload::stage(self, key, content, &form).await?))
     }
 
     async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {

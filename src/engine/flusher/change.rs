@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Flusher, PAUSE};
 use crate::branches::{self, Source};
+use crate::bucket::Staged;
 use crate::clock::WallTime;
 use crate::database::Flush;
 use crate::error::Error;
@@ -18,7 +19,7 @@ use crate::head::{HeadRecord, Parent, Past, PromotionEntry, PromotionState, pare
 use crate::memory::PausedWriters;
 use crate::names::{BranchName, DatabaseName};
 use crate::opening::Opened;
-use crate::snapshot::{Attempt, Known, Mark, Outcome, content_of, upload};
+use crate::snapshot::{self, Attempt, Known, Mark, Outcome, PutId, content_of, upload_staged};
 use crate::tenure::Failure;
 
 /// Go on with a branch that was opened for it.
@@ -179,8 +180,37 @@ impl Flusher {
             let why = format!("has pages of {} bytes, not {}", self.memory.page_size().get(), asked.from.pin.page_size().get());
             return Err(Failed::refused(Error::BranchRefused { database: self.name.clone(), branch: asked.from.branch.clone(), why }));
         }
-        // What takes long and can be done before writers wait.
+        // What takes long is done before writers wait.
         let content = content_of(&asked.from.pin).await.map_err(|error| self.fault(&error))?;
+        let mut ahead = self.stage(asked).await;
+        let done = self.overwritten_from(asked, &content, &mut ahead).await;
+        if let Some(Ahead { staged, .. }) = ahead {
+            staged.discard().await;
+        }
+        done
+    }
+
+    /// Brings the new content into the store before anything is changed, if that takes long. Not having done so costs time, and nothing else.
+    async fn stage(&self, asked: &Overwrite) -> Option<Ahead> {
+        let bucket = self.bucket();
+        if !bucket.is_large(asked.from.pin.size()) {
+            return None;
+        }
+        let attempt = self.attempt_of(asked);
+        // What is not saved yet is saved first, under a number of its own. Whoever writes goes on until they must wait.
+        let txid = attempt.txid + u64::from(self.progress.is_dirty(*self.memory.commits().borrow()));
+        let attempt = Attempt { txid, ..attempt };
+        match snapshot::stage(&bucket, self.tenure.place(), &attempt).await {
+            Ok(staged) => Some(Ahead { put_id: attempt.put_id, txid, staged }),
+            Err(error) => {
+                tracing::debug!(database = %self.name, %error, "the new content could not be uploaded ahead");
+                None
+            }
+        }
+    }
+
+    async fn overwritten_from(&mut self, asked: &Overwrite, content: &str, ahead: &mut Option<Ahead>) -> Result<Overwritten, Failed> {
+        let branch = self.tenure.branch().clone();
         let paused = self.memory.pause_writers("the branch was overwritten").await;
         // Writers wait, and the overwrite itself keeps what it replaces: a copy of the snapshot before this one would not outlive it.
         self.save(false).await?;
@@ -204,9 +234,9 @@ impl Flusher {
         // From here on the record may say `begun`.
         self.not_done = Some(asked.id.clone());
         self.change(|record| record.with_promotion(entry.clone())).await?;
-        let snapshot = self.commit(asked, &entry).await?;
+        let snapshot = self.commit(asked, &entry, ahead).await?;
         let done = PromotionEntry { state: PromotionState::Done, time: snapshot.time, ..entry };
-        self.take_over(paused, asked, snapshot.clone(), &content, &done).await?;
+        self.take_over(paused, asked, snapshot.clone(), content, &done).await?;
         Ok(Overwritten { snapshot: Some(snapshot), ..Overwritten::of(&done) })
     }
 
@@ -236,13 +266,17 @@ impl Flusher {
     }
 
     /// The PUT that is the commit point, again and again until its answer is clear. Writers wait; nothing else could be right for them.
-    async fn commit(&mut self, asked: &Overwrite, entry: &PromotionEntry) -> Result<SnapshotFacts, Failed> {
-        let keep_previous = self.settings.borrow().policy.keep_previous;
-        let attempt = Attempt { pin: asked.from.pin.clone(), promotion: Mark::Done(asked.id.clone()), ..self.attempt(keep_previous) };
+    async fn commit(&mut self, asked: &Overwrite, entry: &PromotionEntry, ahead: &mut Option<Ahead>) -> Result<SnapshotFacts, Failed> {
+        let attempt = self.attempt_of(asked);
+        // Its bytes and metadata are those that were staged, or it is another attempt.
+        let (attempt, mut staged) = match ahead.take_if(|ahead| ahead.txid == attempt.txid) {
+            Some(Ahead { put_id, staged, .. }) => (Attempt { put_id, ..attempt }, Some(staged)),
+            None => (attempt, None),
+        };
         let begun = self.clock.now();
         let mut was_unclear = false;
         loop {
-            match upload(&self.bucket(), self.tenure.place(), &attempt).await {
+            match upload_staged(&self.bucket(), self.tenure.place(), &attempt, staged.take()).await {
                 Outcome::Stored(etag) => {
                     return Ok(SnapshotFacts {
                         time: self.clock.wall(),
@@ -270,6 +304,12 @@ impl Flusher {
                 }
             }
         }
+    }
+
+    /// The PUT of an overwrite, by what is known now.
+    fn attempt_of(&self, asked: &Overwrite) -> Attempt {
+        let keep_previous = self.settings.borrow().policy.keep_previous;
+        Attempt { pin: asked.from.pin.clone(), promotion: Mark::Done(asked.id.clone()), ..self.attempt(keep_previous) }
     }
 
     async fn drop_begun(&mut self, id: &str) -> Result<(), Failed> {
@@ -323,6 +363,13 @@ impl Flusher {
     fn bucket(&self) -> Arc<dyn crate::bucket::Bucket> {
         Arc::clone(&self.settings.borrow().bucket)
     }
+}
+
+/// The new content, which lies in the store and which nobody sees.
+struct Ahead {
+    put_id: PutId,
+    txid: u64,
+    staged: Box<dyn Staged>,
 }
 
 /// Why an overwrite was not carried out, or not to its end.

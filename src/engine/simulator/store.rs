@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::hours::Hours;
 use crate::bucket::s3::StoreConfig;
-use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Listed, Object, ObjectMeta, Put};
+use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
 use crate::clock::{Clock as _, WallTime};
 use crate::names::{BucketName, Etag, ObjectKey};
 use crate::snapshot::metadata;
@@ -160,6 +160,9 @@ impl Store {
     }
 }
 
+/// Some snapshots are larger than this, some are not.
+const LARGE: u64 = 38 << 10;
+
 /// The bucket as one process sees it.
 pub(super) struct View {
     pub(super) store: Arc<Store>,
@@ -283,6 +286,18 @@ impl Bucket for View {
         self.put(key, content, put).await
     }
 
+    fn is_large(&self, len: u64) -> bool {
+        len > LARGE
+    }
+
+    async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error> {
+        // Parts are sent until their answer is clear, and nobody sees them.
+        self.read(format!("STAGE {key}"), |_| ()).await?;
+        let view =
+            Self { store: Arc::clone(&self.store), parked: self.parked.clone(), dead: Arc::clone(&self.dead), process: self.process };
+        Ok(Box::new(InParts { view, key: key.clone(), bytes: bytes_of(content).await?, form }))
+    }
+
     async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
         let change = Change::Copy { from: from.clone(), unchanged: unchanged.clone(), to: to.clone() };
         self.change(format!("COPY {from} {to}"), change).await
@@ -291,4 +306,23 @@ impl Bucket for View {
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         self.change(format!("DELETE {key}"), Change::Delete { key: key.clone() }).await.map(drop)
     }
+}
+
+/// What nobody sees before it is published.
+struct InParts {
+    view: View,
+    key: ObjectKey,
+    bytes: Bytes,
+    form: Form,
+}
+
+#[async_trait]
+impl Staged for InParts {
+    async fn publish(self: Box<Self>, condition: &Condition) -> Result<Etag, Error> {
+        let Self { view, key, bytes, form } = *self;
+        let change = Change::Put { key: key.clone(), bytes, condition: condition.clone(), metadata: form.metadata };
+        view.change(format!("PUBLISH {key}"), change).await
+    }
+
+    async fn discard(self: Box<Self>) {}
 }

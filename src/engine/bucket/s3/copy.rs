@@ -56,7 +56,7 @@ async fn copy_part(
     bucket: &S3Bucket,
     from: &ObjectKey,
     unchanged: &Etag,
-    upload: &Upload<'_>,
+    upload: &Upload,
     to: &ObjectKey,
     number: i32,
     range: String,

@@ -5,17 +5,16 @@
 
 use std::io::{self, Read};
 
+use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use memmap2::MmapMut;
 
 use super::answer::{self, Effect};
 use super::{S3Bucket, written_etag};
-use crate::bucket::{Condition, Content, Error, Put};
+use crate::bucket::{Condition, Content, Error, Form, Put, Staged};
 use crate::names::{Etag, ObjectKey};
 
 const MIB: u64 = 1 << 20;
@@ -25,23 +24,12 @@ const PART: u64 = 8 * MIB;
 const MOST_PARTS: u64 = 10_000;
 const IN_FLIGHT: usize = 2;
 
-pub(super) async fn put(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
-    if content.len <= PART { put_whole(bucket, key, content, put).await } else { put_in_parts(bucket, key, content, put).await }
+pub(super) fn is_large(len: u64) -> bool {
+    len > PART
 }
 
-/// Parts go while `first` is done; whatever makes the object visible waits for it.
-pub(super) async fn put_after(
-    bucket: &S3Bucket,
-    first: BoxFuture<'_, Result<(), Error>>,
-    key: &ObjectKey,
-    content: Content,
-    put: &Put,
-) -> Result<Etag, Error> {
-    if content.len <= PART {
-        first.await?;
-        return put_whole(bucket, key, content, put).await;
-    }
-    put_in_parts_after(bucket, first, key, content, put).await
+pub(super) async fn put(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+    if is_large(content.len) { put_in_parts(bucket, key, content, put).await } else { put_whole(bucket, key, content, &put).await }
 }
 
 async fn put_whole(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
@@ -67,36 +55,49 @@ async fn send_whole(bucket: &S3Bucket, key: &ObjectKey, bytes: Bytes, put: &Put)
     written_etag(sent.e_tag())
 }
 
-pub(super) async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
-    put_in_parts_after(bucket, future::ready(Ok(())).boxed(), key, content, put).await
+pub(super) async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
+    let Put { condition, metadata, content_type } = put;
+    let staged = stage(bucket, key, content, &Form { metadata, content_type }).await?;
+    Box::new(staged).publish(&condition).await
 }
 
-async fn put_in_parts_after(
-    bucket: &S3Bucket,
-    first: BoxFuture<'_, Result<(), Error>>,
-    key: &ObjectKey,
-    content: Content,
-    put: &Put,
-) -> Result<Etag, Error> {
-    let upload = Upload::begin(bucket, key, put.content_type, put.metadata.iter()).await?;
-    let done = async {
-        let (parts, ()) = future::try_join(upload.send_parts(content), first).await?;
-        upload.complete(parts, &put.condition).await
-    };
-    upload.or_abort(done.await).await
+/// Sends the parts, and leaves the last request to whoever knows the condition.
+pub(super) async fn stage(bucket: &S3Bucket, key: &ObjectKey, content: Content, form: &Form) -> Result<StagedUpload, Error> {
+    let upload = Upload::begin(bucket, key, form.content_type, form.metadata.iter()).await?;
+    let sent = upload.send_parts(content).await;
+    let parts = upload.or_abort(sent).await?;
+    Ok(StagedUpload { upload, parts })
+}
+
+/// An upload of which all parts are there.
+pub(super) struct StagedUpload {
+    upload: Upload,
+    parts: Vec<CompletedPart>,
+}
+
+#[async_trait]
+impl Staged for StagedUpload {
+    async fn publish(self: Box<Self>, condition: &Condition) -> Result<Etag, Error> {
+        let done = self.upload.complete(self.parts, condition).await;
+        self.upload.or_abort(done).await
+    }
+
+    async fn discard(self: Box<Self>) {
+        self.upload.abort().await;
+    }
 }
 
 /// An upload by parts that has begun.
-pub(super) struct Upload<'a> {
-    bucket: &'a S3Bucket,
-    key: &'a ObjectKey,
+pub(super) struct Upload {
+    bucket: S3Bucket,
+    key: ObjectKey,
     id: String,
 }
 
-impl<'a> Upload<'a> {
+impl Upload {
     pub(super) async fn begin(
-        bucket: &'a S3Bucket,
-        key: &'a ObjectKey,
+        bucket: &S3Bucket,
+        key: &ObjectKey,
         content_type: &str,
         metadata: impl Iterator<Item = (&String, &String)>,
     ) -> Result<Self, Error> {
@@ -111,7 +112,7 @@ impl<'a> Upload<'a> {
             .await
             .map_err(|error| answer::failure(&error, Effect::Invisible))?;
         let id = begun.upload_id.ok_or_else(|| Error::Unavailable { message: "the store named no upload".to_owned() })?;
-        Ok(Self { bucket, key, id })
+        Ok(Self { bucket: bucket.clone(), key: key.clone(), id })
     }
 
     pub(super) fn id(&self) -> &str {
@@ -147,16 +148,20 @@ impl<'a> Upload<'a> {
 
     /// Passes a success on and aborts the upload after a failure. After an unclear one, too: once the abort is through, no late request
     /// can complete the upload any more.
-    pub(super) async fn or_abort(&self, done: Result<Etag, Error>) -> Result<Etag, Error> {
-        let Self { bucket, key, id } = self;
+    pub(super) async fn or_abort<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
         if done.is_err() {
-            let request = bucket.parts.abort_multipart_upload().bucket(&bucket.name).key(key.as_str()).upload_id(id);
-            if let Err(error) = request.send().await {
-                let error = answer::failure(&error, Effect::Invisible);
-                tracing::debug!(%key, %error, "an upload could not be aborted; the bucket's lifecycle rules will");
-            }
+            self.abort().await;
         }
         done
+    }
+
+    async fn abort(&self) {
+        let Self { bucket, key, id } = self;
+        let request = bucket.parts.abort_multipart_upload().bucket(&bucket.name).key(key.as_str()).upload_id(id);
+        if let Err(error) = request.send().await {
+            let error = answer::failure(&error, Effect::Invisible);
+            tracing::debug!(%key, %error, "an upload could not be aborted; the bucket's lifecycle rules will");
+        }
     }
 }
 

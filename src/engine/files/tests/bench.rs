@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::super::put::Broken;
 use super::*;
-use crate::bucket::{Condition, Content, Error as BucketError, Listed, ObjectMeta, Put};
+use crate::bucket::{Condition, Content, Error as BucketError, Form, Listed, ObjectMeta, Put, Staged};
 use crate::config::Limits;
 use crate::facts::{Origin, Uploads};
 use crate::flusher::Ledger;
@@ -299,6 +299,14 @@ impl Bucket for MemoryBucket {
 
     async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, BucketError> {
         self.put(key, content, put).await
+    }
+
+    fn is_large(&self, _: u64) -> bool {
+        false
+    }
+
+    async fn stage(&self, _: &ObjectKey, _: Content, _: Form) -> Result<Box<dyn Staged>, BucketError> {
+        unreachable!("nothing is large here")
     }
 
     async fn copy(&self, _: &ObjectKey, _: &Etag, _: &ObjectKey) -> Result<Etag, BucketError> {

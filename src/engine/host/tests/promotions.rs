@@ -124,6 +124,45 @@ async fn the_previous_snapshot_is_what_was_overwritten() {
     assert_eq!(count(&database).await, 3, "all that was acknowledged before it");
 }
 
+/// Uploads by parts that were begun, and those that were given up.
+fn in_parts(bench: &Bench) -> (u64, u64) {
+    let requests = bench.store.requests();
+    (requests.of(Operation::CreateMultipartUpload), requests.of(Operation::AbortMultipartUpload))
+}
+
+#[tokio::test]
+async fn what_is_large_is_uploaded_before_writers_wait_and_again_if_other_numbers_were_taken_meanwhile() {
+    let (bench, database) = Bench::with_rows(0).await;
+    write(&database, "create table big as select zeroblob(9 << 20)").await;
+    bench.create("next", None).await.unwrap();
+    let promote = async |id: &str| bench.promote("main", OverwriteRequest { id: Some(id.to_owned()), ..wish("next") }).await.unwrap();
+
+    // With nothing to save first.
+    let (begun, given_up) = in_parts(&bench);
+    promote("clean").await;
+    assert_eq!(in_parts(&bench), (begun + 1, given_up));
+
+    // With something.
+    write(&database, "insert into t values (1)").await;
+    promote("dirty").await;
+    assert_eq!((count(&database).await, in_parts(&bench)), (0, (begun + 3, given_up)));
+
+    // What is saved first is two snapshots: one whose answer never came, and what was written since.
+    write(&database, "insert into t values (1)").await;
+    bench.store.faults().add(Fault::new(FaultEffect::Fail).on(Operation::CompleteMultipartUpload).times(3));
+    database.flush(Flush::Forced).await.unwrap_err();
+    write(&database, "insert into t values (2)").await;
+    let (begun, given_up) = in_parts(&bench);
+    let done = promote("late").await;
+    assert_eq!((count(&database).await, in_parts(&bench)), (0, (begun + 4, given_up + 1)));
+    let meta = bench.bucket().head(&ObjectKey::new(MAIN)).await.unwrap().unwrap();
+    assert_eq!(meta.metadata["buckethead-txid"], done.txid.to_string());
+    let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
+    bench.overwrite("apps/orders.db.branch.previous", previous.to_vec().leak()).await;
+    bench.switch("previous").await.unwrap();
+    assert_eq!(count(&database).await, 2);
+}
+
 #[tokio::test]
 async fn an_undo_is_another_one_from_what_was_kept() {
     let (bench, database) = Bench::with_next().await;
