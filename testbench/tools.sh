@@ -11,7 +11,8 @@
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed
+#   testbench/tools.sh litestream  litestream, and ltx of its library
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed, litestream
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
@@ -69,6 +70,15 @@ build_crane() {
   export CGO_ENABLED=0
   cd crane
   go build -trimpath -ldflags '-s -w' -o "$1/crane" github.com/google/go-containerregistry/cmd/crane
+}
+
+build_litestream() {
+  # Its SQLite is written in Go.
+  export CGO_ENABLED=0
+  cd litestream
+  local package=github.com/benbjohnson/litestream
+  go build -trimpath -ldflags "-s -w -X main.Version=$(go list -m -f '{{.Version}}' $package)" -o "$1/" $package/cmd/litestream
+  go build -trimpath -ldflags '-s -w' -o "$1/" github.com/superfly/ltx/cmd/ltx
 }
 
 build_kind() {
@@ -129,7 +139,7 @@ pins() {
   case $1 in
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
-    minio | helm | coredns | crane | kind) cat "$here/tools/$1"/go.{mod,sum} ;;
+    minio | helm | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
     # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
@@ -167,7 +177,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | node | coredns | crane | kind | deny | shell | seed) provide "$1" ;;
-  all) for part in k8s minio helm deny shell seed; do provide "$part"; done ;;
+  k8s | minio | helm | node | coredns | crane | kind | deny | shell | seed | litestream) provide "$1" ;;
+  all) for part in k8s minio helm deny shell seed litestream; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
