@@ -1,0 +1,81 @@
+//! Page numbers, counts and sizes, as SQLite's file format allows them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+/// The place of a page in the database file. SQLite counts from one, so zero cannot be written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PageNo(NonZeroU32);
+
+impl PageNo {
+    /// The page with the file's header.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// As SQLite counts, from one.
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// As SQLite counts, from one.
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// Whether this is the page on which other file systems keep their locks, at 1 GiB: SQLite counts it and never uses it, so it has no
+    /// content.
+    pub fn is_lock_page(self, size: PageSize) -> bool {
+        u64::from(self.get() - 1) * u64::from(size.get()) == 1 << 30
+    }
+}
+
+impl fmt::Display for PageNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How many pages a database has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct PageCount(pub u32);
+
+impl PageCount {
+    /// The first page above `last` that a database of this many has, without the lock page; `None` above the end.
+    pub(crate) fn next_after(self, last: u32, size: PageSize) -> Option<PageNo> {
+        let next = NonZeroU32::MIN.checked_add(last).map(PageNo)?;
+        let next = if next.is_lock_page(size) { PageNo(next.0.checked_add(1)?) } else { next };
+        (next.get() <= self.0).then_some(next)
+    }
+}
+
+impl fmt::Display for PageCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Bytes in a page: a power of two from 512 to 65,536.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSize(u32);
+
+impl PageSize {
+    /// Refuses what SQLite's file format does not know.
+    pub fn new(bytes: u32) -> Option<Self> {
+        (bytes.is_power_of_two() && (512..=65_536).contains(&bytes)).then_some(Self(bytes))
+    }
+
+    /// In bytes.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// In bytes, to index with.
+    pub(crate) fn len(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for PageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
