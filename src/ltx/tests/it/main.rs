@@ -3,6 +3,7 @@
 
 mod corruption;
 mod fixtures;
+mod litestream;
 mod pages;
 mod raw;
 mod refusals;
