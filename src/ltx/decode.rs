@@ -237,7 +237,7 @@ impl<R: Read> Decoder<R> {
         let damaged = DecodeError::damaged(at, Damage::Compression { page });
         let mut start = [0; 6];
         self.source.fill(&mut start)?;
-        // Larger blocks would take memory that no page needs.
+        // Larger blocks, and those of a format before this one, would take memory that no page needs.
         if start[..4] != LZ4_FRAME || start[5] != LZ4_BLOCKS_OF_64_KIB {
             return Err(damaged);
         }

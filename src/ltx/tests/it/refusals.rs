@@ -1,10 +1,11 @@
 //! What is wrong is refused, by name: in a file that is read, and before it is written.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 
 use ltx::{
     Break, Checksum, Damage, DecodeError, Decoder, EncodeError, Encoder, Header, HeaderRefusal, Misplaced, PageCount, PageIndex, Position,
 };
+use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 
 use crate::pages::{Pages, checksum, decode, encode, header, no, noise, page_size, plain, txid, whole};
 use crate::raw::{Frame, Raw};
@@ -147,18 +148,27 @@ fn a_block_of_less_or_more_than_a_page_or_of_nothing_is_refused() {
 
 #[test]
 fn a_frame_of_another_kind_is_refused() {
-    let frame = |start: &[u8]| {
-        let mut file = Raw::delta().header;
-        file.extend([0, 0, 0, 2, 0, 0]);
-        file.extend(start);
-        file.resize(4096, 0);
-        decode(file.as_slice())
+    let refused = |frame: &[u8]| {
+        let file = [Raw::delta().header.as_slice(), &[0, 0, 0, 2, 0, 0], frame, &[0; 1000]].concat();
+        let refused = decode(file.as_slice());
+        assert!(matches!(refused, Err(DecodeError::Damaged { at: 106, damage: Damage::Compression { .. } })), "{refused:?}");
     };
-    // Another magic number, blocks of 4 MiB, a checksum of the frame's head that is wrong.
-    for start in
-        [&[0x02, 0x21, 0x4c, 0x18, 0x64, 0x40][..], &[0x04, 0x22, 0x4d, 0x18, 0x64, 0x70], &[0x04, 0x22, 0x4d, 0x18, 0x64, 0x40, 0x00]]
-    {
-        let refused = frame(start);
+    // A sound one whose blocks could have 4 MiB, though this one has a page.
+    let mut larger = FrameEncoder::with_frame_info(FrameInfo::new().block_size(BlockSize::Max4MB), Vec::new());
+    larger.write_all(&plain(2)).unwrap();
+    refused(&larger.finish().unwrap());
+    // Another magic number, and a checksum of the frame's head that is wrong.
+    refused(&[0x02, 0x21, 0x4c, 0x18, 0x64, 0x40]);
+    refused(&[0x04, 0x22, 0x4d, 0x18, 0x64, 0x40, 0x00]);
+}
+
+#[test]
+fn a_frame_of_less_or_more_than_a_page_is_refused() {
+    for length in [511, 513] {
+        let mut frame = FrameEncoder::with_frame_info(FrameInfo::new().block_size(BlockSize::Max64KB), Vec::new());
+        frame.write_all(&vec![7; length]).unwrap();
+        let file = [Raw::delta().header.as_slice(), &[0, 0, 0, 2, 0, 0], &frame.finish().unwrap(), &[0; 1000]].concat();
+        let refused = decode(file.as_slice());
         assert!(matches!(refused, Err(DecodeError::Damaged { at: 106, damage: Damage::Compression { .. } })), "{refused:?}");
     }
 }
@@ -266,6 +276,9 @@ fn an_index_by_itself_is_checked_as_far_as_it_can_be() {
     located(&[0, 0, 0, 0, 0, 0, 0], 7, file_size).unwrap_err();
     located(&sound[..6], 7, file_size).unwrap_err();
     located(&[], 7, file_size).unwrap_err();
+    // Something behind its end.
+    located(&[2, 100, 20, 0, 0], 5, 100 + 20 + 6 + 5 + 24).unwrap_err();
+    located(&[2, 100, 20, 0], 4, 100 + 20 + 6 + 4 + 24).unwrap();
     // A page that no database has.
     located(&[0xff, 0xff, 0xff, 0xff, 0x7f, 100, 20, 0], 8, 100 + 20 + 6 + 8 + 24).unwrap_err();
     for (index_size, file_size) in [(0, file_size), (58, file_size), (u64::MAX, file_size), (7, 0), (7, 23), (7, 136)] {
