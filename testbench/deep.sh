@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Looks at the page store and at everything that SQLite's C code and ours share with tools that take minutes: by hand, before a change of
-# src/engine/{pages,vfs,connection,memory,statement,image} is called done. CI does not run it.
+# src/engine/{pages,vfs,connection,memory,statement,image} or src/ltx is called done. CI does not run it.
 #
 #   testbench/deep.sh miri        the page store under Miri, its tests with threads once per seed
 #   testbench/deep.sh schedules   the same tests under some hundred thousand chosen schedules
@@ -8,11 +8,12 @@
 #   testbench/deep.sh asan        databases in memory with AddressSanitizer, in Rust and in SQLite, and with SQLite's own assertions
 #   testbench/deep.sh tsan        the same tests with ThreadSanitizer
 #   testbench/deep.sh fuzz        damaged images, for ${FUZZ_SECONDS:-120} seconds
+#   testbench/deep.sh ltx         damaged LTX files, as long
 #   testbench/deep.sh simulator   processes on one misbehaving bucket, with the seeds ${SIMULATOR_SEEDS:-0..10000}
 #   testbench/deep.sh             each of them
 #
-# All but the simulator build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into target/deep/. What the
-# fuzzer learned stays in target/deep/corpus and helps the next run; what it found lies in target/deep/findings.
+# All but the simulator build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into target/deep/. What a
+# fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
 # The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
 set -euo pipefail
 
@@ -67,24 +68,34 @@ do_tsan() {
 }
 
 do_fuzz() {
-  local cargo_fuzz
-  cargo_fuzz=$(provide_cargo_fuzz)
   sanitize address,fuzzer-no-link '-DSQLITE_DEFAULT_LOOKASIDE=0,0 -DSQLITE_DEFAULT_PCACHE_INITSZ=0'
   # It brings its own.
   unset RUSTFLAGS
-  "$cargo_fuzz" build image --target-dir "$target/fuzz"
-  local image=$target/fuzz/$host/release/image flags=(-entropic=0 -timeout=10 -max_len=32768 "-artifact_prefix=$target/findings/")
+  fuzz image "$target/fuzz-image/seeds" -max_len=32768
+}
+
+do_ltx() {
+  # A page takes 64 KiB, and no claim of a file may take more than a few of them.
+  fuzz ltx "$root/src/ltx/tests/it/fixtures" -max_len=8192 -malloc_limit_mb=1
+}
+
+# The target $1, which begins with what lies in the folder $2. Further flags are the fuzzer's.
+fuzz() {
+  local cargo_fuzz place=$target/fuzz-$1
+  cargo_fuzz=$(provide_cargo_fuzz)
+  "$cargo_fuzz" build "$1" --target-dir "$target/fuzz"
+  local program=$target/fuzz/$host/release/$1 flags=(-entropic=0 -timeout=10 "-artifact_prefix=$place/findings/" "${@:3}")
   export ASAN_OPTIONS=malloc_context_size=10
-  mkdir -p "$target"/{corpus,seeds,findings}
+  mkdir -p "$place"/{corpus,seeds,findings}
   # Each run begins with all that was kept. Of inputs that reach the same code the smallest is enough.
-  if (($(find "$target/corpus" -type f | wc -l) > 1000)); then
-    rm -rf "$target/corpus.new"
-    mkdir "$target/corpus.new"
-    "$image" -merge=1 "${flags[@]}" "$target/corpus.new" "$target/corpus"
-    rm -rf "$target/corpus"
-    mv "$target/corpus.new" "$target/corpus"
+  if (($(find "$place/corpus" -type f | wc -l) > 1000)); then
+    rm -rf "$place/corpus.new"
+    mkdir "$place/corpus.new"
+    "$program" -merge=1 "${flags[@]}" "$place/corpus.new" "$place/corpus"
+    rm -rf "$place/corpus"
+    mv "$place/corpus.new" "$place/corpus"
   fi
-  SEEDS=$target/seeds "$image" "$target"/{corpus,seeds} "${flags[@]}" -max_total_time="${FUZZ_SECONDS:-120}" -print_final_stats=1
+  SEEDS=$place/seeds "$program" "$place/corpus" "$2" "${flags[@]}" -max_total_time="${FUZZ_SECONDS:-120}" -print_final_stats=1
 }
 
 # Compiles SQLite, and Rust where the caller does not say otherwise, with this sanitizer. Further flags are SQLite's.
@@ -139,7 +150,7 @@ provide_cargo_fuzz() {
 # Both lock files must name the same libraries, or something else is tested than what is shipped.
 same_versions() {
   local name
-  for name in libsqlite3-sys parking_lot rusqlite tokio; do
+  for name in crc-fast libsqlite3-sys lz4_flex parking_lot rusqlite tokio; do
     diff <(grep -A1 "^name = \"$name\"" "$root/Cargo.lock") <(grep -A1 "^name = \"$name\"" "$root/fuzz/Cargo.lock") >&2 ||
       { say "$name is another in fuzz/Cargo.lock: cargo update --manifest-path fuzz/Cargo.toml --package $name --precise VERSION" && return 1; }
   done
@@ -169,7 +180,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz | simulator) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz simulator; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz | ltx | simulator) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz ltx simulator; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
