@@ -17,13 +17,16 @@ mod store;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
@@ -182,7 +185,7 @@ async fn converse(stream: TcpStream, service: S3Service, desk: Arc<Desk>, stop: 
 async fn answer(service: S3Service, desk: Arc<Desk>, request: http::Request<Incoming>) -> Result<s3s::HttpResponse, s3s::StdError> {
     desk.total.fetch_add(1, Ordering::Relaxed);
     let fate = Fate::default();
-    let mut request = request.map(s3s::Body::from);
+    let mut request = request.map(|body| s3s::Body::http_body_unsync(Received(Some(body))));
     request.extensions_mut().insert(fate.clone());
     let response = service.call(request).await.map_err(s3s::StdError::from)?;
     match fate.effect() {
@@ -190,6 +193,45 @@ async fn answer(service: S3Service, desk: Arc<Desk>, request: http::Request<Inco
         Some(FaultEffect::CutBody(after)) => Ok(response.map(|body| cut(body, after))),
         Some(FaultEffect::SlowBody(pause)) => Ok(response.map(|body| slow(body, pause))),
         Some(FaultEffect::Refuse | FaultEffect::Fail | FaultEffect::IgnoreConditions) | None => Ok(response),
+    }
+}
+
+/// The body of a request. What a refusal leaves unread is read when it is dropped: a client that still sends would not see the answer if
+/// the connection were closed.
+struct Received(Option<Incoming>);
+
+/// More than this is not worth an answer.
+const UNREAD: usize = 16 << 20;
+
+impl hyper::body::Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> task::Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.0.as_mut().map_or(task::Poll::Ready(None), |body| Pin::new(body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(SizeHint::default, hyper::body::Body::size_hint)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take().filter(|body| !hyper::body::Body::is_end_stream(body)) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let mut left = UNREAD;
+            while let Some(Ok(frame)) = body.frame().await
+                && left > 0
+            {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            }
+        });
     }
 }
 

@@ -27,7 +27,7 @@ impl Flusher {
             self.known = Known::Absent;
             return Ok(());
         };
-        if self.is_ours(&etag).await {
+        if self.is_ours(&etag).await.map_err(|error| self.note_failure(error))? {
             self.known = Known::Sound(etag);
             return Ok(());
         }
@@ -39,13 +39,16 @@ impl Flusher {
         Ok(())
     }
 
-    /// Whether the object differs from what we put there by its counters only. If that cannot be told it is not.
-    async fn is_ours(&self, etag: &Etag) -> bool {
-        let Some(recorded) = self.tenure.record().snapshot.as_ref().map(|snapshot| snapshot.content.clone()) else { return false };
+    /// Whether the object differs from what we put there by its counters only. What cannot be read as a database is not ours; where the
+    /// store fails, nobody can tell yet.
+    async fn is_ours(&self, etag: &Etag) -> Result<bool, Error> {
+        let Some(recorded) = self.tenure.record().snapshot.as_ref().map(|snapshot| snapshot.content.clone()) else { return Ok(false) };
         let bucket = Arc::clone(&self.settings.borrow().bucket);
-        let options = self.memory.options();
-        let Ok(Some((found, meta))) = restore::read(&self.name, &bucket, self.tenure.place(), options).await else { return false };
-        meta.etag == *etag && content_of(&found.pin()).await.is_ok_and(|content| content == recorded)
+        match restore::read(&self.name, &bucket, self.tenure.place(), self.memory.options()).await {
+            Ok(Some((found, meta))) => Ok(meta.etag == *etag && content_of(&found.pin()).await.is_ok_and(|content| content == recorded)),
+            Err(error @ Error::Bucket { .. }) => Err(error),
+            Ok(None) | Err(_) => Ok(false),
+        }
     }
 
     /// Keeps the object as it is under the name of a new branch.

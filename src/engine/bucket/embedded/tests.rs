@@ -151,6 +151,25 @@ async fn a_presigned_url_needs_no_other_signature() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_client_that_still_sends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let f = Fixture::start(Dialect::Standard).await;
+    let mut stream = TcpStream::connect(f.store.address()).await.unwrap();
+    let mut answer = [0; 12];
+    for _ in 0..2 {
+        let head = format!("PUT /data/k HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000000\r\n\r\n", f.store.address());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *b"HTTP/1.1 403");
+        stream.write_all(&vec![0; 1_000_000]).await.unwrap();
+        while !answer.ends_with(b"</Error>") {
+            answer.rotate_left(1);
+            answer[11] = stream.read_u8().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn r2_refuses_checksums_that_trail_and_foreign_regions() {
     for (dialect, refused) in [(Dialect::Standard, None), (Dialect::R2, Some("NotImplemented"))] {
         let f = Fixture::start(dialect).await;

@@ -136,6 +136,26 @@ async fn our_own_content_by_another_hand_is_nothing_new() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_compared_because_the_store_fails_is_not_taken_for_somebody_elses() {
+    let bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    database.flush(Flush::Forced).await.unwrap();
+    let (_, bytes) = bench.object("apps/orders.db").await.unwrap();
+    let mut same = bytes.to_vec();
+    same[24..28].copy_from_slice(&[9; 4]);
+    same[92..96].copy_from_slice(&[9; 4]);
+    bench.overwrite("apps/orders.db", same.leak()).await;
+    write(&database, "insert into t values (1)").await;
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::GetObject).key(|key| key == "apps/orders.db"));
+    database.flush(Flush::Forced).await.unwrap_err();
+    assert!(matches!(database.facts().uploads, Uploads::Failing { .. }));
+    bench.store.faults().clear();
+    database.flush(Flush::Forced).await.unwrap();
+    assert_eq!((database.facts().outside, count(&database).await), (None, 1));
+}
+
+#[tokio::test]
 async fn a_snapshot_that_somebody_deleted_while_we_serve_is_put_back() {
     let bench = Bench::start().await;
     let database = bench.open(bench.config("orders")).await;
