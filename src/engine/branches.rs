@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::TryStreamExt as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::bucket::{self, Condition, Content, Listed, Put};
+use crate::bucket::{self, Condition, Content, Form, Listed, Put};
 use crate::clock::WallTime;
 use crate::error::Error;
 use crate::head::{Birth, Epoch, Fate, HeadRecord, HeadState, Holder, Parent, maker, parent};
@@ -240,7 +240,7 @@ async fn copy_into(heads: &Heads, from: &Place, etag: &Etag, reserved: Stored, b
         let len = object.meta.size;
         let reader = Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))));
         let metadata = BTreeMap::from([(metadata::PUT_ID.to_owned(), put_id.clone())]);
-        let put = Put { condition: Condition::IfAbsent, metadata, content_type: CONTENT_TYPE };
+        let put = Put { condition: Condition::IfAbsent, form: Form { metadata, content_type: CONTENT_TYPE } };
         match heads.bucket.put(&place.key, Content { len, reader }, put).await {
             Ok(_) => {}
             Err(bucket::Error::PreconditionFailed) if is_put(heads, &place.key, &put_id).await => {}

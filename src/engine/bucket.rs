@@ -140,10 +140,8 @@ impl Content {
 pub struct Put {
     /// What must hold of the object.
     pub condition: Condition,
-    /// User metadata, keys in lower case without `x-amz-meta-`.
-    pub metadata: BTreeMap<String, String>,
-    /// The media type.
-    pub content_type: &'static str,
+    /// What it becomes.
+    pub form: Form,
 }
 
 /// What an object is besides its bytes.
@@ -153,6 +151,13 @@ pub struct Form {
     pub metadata: BTreeMap<String, String>,
     /// The media type.
     pub content_type: &'static str,
+}
+
+impl Form {
+    /// Without metadata.
+    pub fn plain(content_type: &'static str) -> Self {
+        Self { metadata: BTreeMap::new(), content_type }
+    }
 }
 
 /// An object that lies in the store, and that nobody sees. One that is dropped takes up room there until the bucket's lifecycle rules end

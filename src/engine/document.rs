@@ -5,7 +5,6 @@
 //! Invariants: a document is replaced only while it is the one that was read. No two writes of one have equal bytes, because each bears a
 //! put-id of its own, so no ETag returns and a stale condition cannot pass. One of a newer format is left alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bucket::{self, Bucket, Condition, Content, Put};
+use crate::bucket::{self, Bucket, Condition, Content, Form, Put};
 use crate::clock::WallTime;
 use crate::names::{Etag, ObjectKey};
 
@@ -110,7 +109,7 @@ pub(crate) async fn swap<T: Document>(
     let condition = known.map_or(Condition::IfAbsent, |etag| Condition::IfUnchanged(etag.clone()));
     let mut unclear = None;
     for _ in 0..TRIES {
-        let put = Put { condition: condition.clone(), metadata: BTreeMap::new(), content_type: "application/json" };
+        let put = Put { condition: condition.clone(), form: Form::plain("application/json") };
         match bucket.put(key, Content::from_bytes(bytes.clone()), put).await {
             Ok(etag) => return Ok(Swap::Done(Found { document: next, etag, last_modified: None })),
             // An earlier try whose answer was lost may be what stands there.

@@ -3,12 +3,11 @@
 //! Owns: the questions. A store that ignores a condition answers 200 where it must answer 412; what is in doubt counts as ignored.
 //! Invariant: only objects of its own are touched, and they are deleted again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::bucket::{Bucket, Condition, Content, Error, Put};
+use crate::bucket::{Bucket, Condition, Content, Error, Form, Put};
 use crate::names::{DatabaseKey, Etag, ObjectKey};
 
 /// What the store does.
@@ -48,7 +47,7 @@ async fn ask(bucket: &Arc<dyn Bucket>, object: &ObjectKey) -> Result<Verdict, Er
 
 async fn put(bucket: &Arc<dyn Bucket>, key: &ObjectKey, body: &'static str, condition: Condition, in_parts: bool) -> Result<Etag, Error> {
     let content = Content::from_bytes(Bytes::from_static(body.as_bytes()));
-    let put = Put { condition, metadata: BTreeMap::new(), content_type: "text/plain" };
+    let put = Put { condition, form: Form::plain("text/plain") };
     if in_parts { bucket.put_in_parts(key, content, put).await } else { bucket.put(key, content, put).await }
 }
 

@@ -123,7 +123,7 @@ impl Attempt {
         Content { len: self.pin.size(), reader: self.pin.stamped_image(self.put_id.stamp()) }
     }
 
-    fn metadata(&self, branch: &BranchName) -> BTreeMap<String, String> {
+    fn form(&self, branch: &BranchName) -> Form {
         let mut metadata = BTreeMap::from([
             (metadata::BRANCH.to_owned(), branch.to_string()),
             (metadata::EPOCH.to_owned(), self.epoch.to_string()),
@@ -135,7 +135,7 @@ impl Attempt {
             Mark::Done(id) => drop(metadata.insert(metadata::PROMOTION.to_owned(), id.clone())),
             Mark::NotDone(id) => drop(metadata.insert(metadata::NOT_PROMOTED.to_owned(), id.clone())),
         }
-        metadata
+        Form { metadata, content_type: CONTENT_TYPE }
     }
 }
 
@@ -241,8 +241,7 @@ pub(crate) async fn upload_staged(
 
 /// Brings an attempt's bytes into the store, where nobody sees them. What it replaces need not be known yet.
 pub(crate) async fn stage(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Result<Box<dyn Staged>, bucket::Error> {
-    let form = Form { metadata: attempt.metadata(&place.branch), content_type: CONTENT_TYPE };
-    bucket.stage(&place.key, attempt.content(), form).await
+    bucket.stage(&place.key, attempt.content(), attempt.form(&place.branch)).await
 }
 
 async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt, staged: Option<Box<dyn Staged>>) -> Result<Etag, bucket::Error> {
@@ -268,10 +267,7 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt, staged
             staged.discard().await;
             Err(error)
         }
-        (None, Ok(())) => {
-            let put = Put { condition, metadata: attempt.metadata(&place.branch), content_type: CONTENT_TYPE };
-            bucket.put(&place.key, attempt.content(), put).await
-        }
+        (None, Ok(())) => bucket.put(&place.key, attempt.content(), Put { condition, form: attempt.form(&place.branch) }).await,
         (None, Err(error)) => Err(error),
     }
 }

@@ -21,7 +21,7 @@ use super::marks::{Marks, Standing};
 use super::owners::{self, Needs, Registration};
 use super::rows::{self, Description, FileRecord};
 use super::{BLOB, FileSettings, Files, Spooled};
-use crate::bucket::{self, Bucket, Condition, Put};
+use crate::bucket::{self, Bucket, Condition, Form, Put};
 use crate::document::{self, Failure, Found, Swap};
 use crate::error::Error;
 use crate::names::{Etag, ObjectKey};
@@ -200,8 +200,10 @@ async fn upload(bucket: &Arc<dyn Bucket>, key: &ObjectKey, content: &Spooled) ->
     loop {
         let put = Put {
             condition: Condition::Always,
-            metadata: BTreeMap::from([(BLOB.to_owned(), content.key().to_string())]),
-            content_type: "application/octet-stream",
+            form: Form {
+                metadata: BTreeMap::from([(BLOB.to_owned(), content.key().to_string())]),
+                content_type: "application/octet-stream",
+            },
         };
         match bucket.put(key, content.content(), put).await {
             Ok(_) => return Ok(()),

@@ -19,7 +19,7 @@ use futures::TryStreamExt as _;
 use super::*;
 use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, FaultEffect, Operation};
 use crate::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
-use crate::bucket::{Condition, Content, Put};
+use crate::bucket::{Condition, Content, Form, Put};
 use crate::clock::SystemClock;
 use crate::config::{FilesPolicy, Limits, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
@@ -90,7 +90,7 @@ impl Bench {
     }
 
     async fn overwrite(&self, key: &str, bytes: &'static [u8]) -> Etag {
-        let put = Put { condition: Condition::Always, metadata: std::collections::BTreeMap::default(), content_type: "text/plain" };
+        let put = Put { condition: Condition::Always, form: Form::plain("text/plain") };
         self.bucket().put(&ObjectKey::new(key), Content::from_bytes(Bytes::from_static(bytes)), put).await.unwrap()
     }
 

@@ -164,6 +164,7 @@ impl Store {
 const LARGE: u64 = 38 << 10;
 
 /// The bucket as one process sees it.
+#[derive(Clone)]
 pub(super) struct View {
     pub(super) store: Arc<Store>,
     pub(super) process: usize,
@@ -278,8 +279,8 @@ impl Bucket for View {
 
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
         let bytes = bytes_of(content).await?;
-        let Put { condition, metadata, .. } = put;
-        self.change(format!("PUT {key}"), Change::Put { key: key.clone(), bytes, condition, metadata }).await
+        let change = Change::Put { key: key.clone(), bytes, condition: put.condition, metadata: put.form.metadata };
+        self.change(format!("PUT {key}"), change).await
     }
 
     async fn put_in_parts(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
@@ -293,9 +294,7 @@ impl Bucket for View {
     async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error> {
         // Parts are sent until their answer is clear, and nobody sees them.
         self.read(format!("STAGE {key}"), |_| ()).await?;
-        let view =
-            Self { store: Arc::clone(&self.store), parked: self.parked.clone(), dead: Arc::clone(&self.dead), process: self.process };
-        Ok(Box::new(InParts { view, key: key.clone(), bytes: bytes_of(content).await?, form }))
+        Ok(Box::new(InParts { view: self.clone(), key: key.clone(), bytes: bytes_of(content).await?, form }))
     }
 
     async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {

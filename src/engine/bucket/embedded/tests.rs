@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::*;
 use crate::bucket::s3::tests::{Fixture, credentials};
-use crate::bucket::{Condition, Content, Put};
+use crate::bucket::{Condition, Content, Form, Put};
 use crate::names::ObjectKey;
 
 const MIB: usize = 1 << 20;
@@ -37,7 +37,10 @@ fn client(store: &EmbeddedStore, region: &'static str, checksums: RequestChecksu
 }
 
 async fn write(f: &Fixture, key: &str, bytes: &'static [u8]) {
-    let put = Put { condition: Condition::Always, metadata: [("m".to_owned(), "v".to_owned())].into(), content_type: "text/plain" };
+    let put = Put {
+        condition: Condition::Always,
+        form: Form { metadata: [("m".to_owned(), "v".to_owned())].into(), content_type: "text/plain" },
+    };
     f.bucket.put(&ObjectKey::new(key), Content::from_bytes(bytes.into()), put).await.unwrap();
 }
 

@@ -77,7 +77,7 @@ impl Fixture {
 
 fn put(condition: Condition) -> Put {
     let metadata = BTreeMap::from([("buckethead-txid".to_owned(), "7".to_owned())]);
-    Put { condition, metadata, content_type: "application/vnd.sqlite3" }
+    Put { condition, form: Form { metadata, content_type: "application/vnd.sqlite3" } }
 }
 
 fn wrong() -> Etag {
@@ -423,10 +423,8 @@ async fn a_ca_bundle_that_cannot_be_used_is_said() {
 async fn what_is_staged_shows_only_once_it_is_published_and_only_where_the_condition_holds() {
     for size in [10, 9 * MIB] {
         let f = Fixture::start(Dialect::Standard).await;
-        let stage = async || {
-            let Put { metadata, content_type, .. } = put(Condition::Always);
-            f.bucket.stage(&key("a"), Content::from_bytes(pattern(size).into()), Form { metadata, content_type }).await.unwrap()
-        };
+        let stage =
+            async || f.bucket.stage(&key("a"), Content::from_bytes(pattern(size).into()), put(Condition::Always).form).await.unwrap();
         let staged = stage().await;
         // Whatever the condition names may be younger than the bytes.
         let old = f.write("a", "old", Condition::IfAbsent).await.unwrap();

@@ -39,8 +39,8 @@ async fn put_whole(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &P
 
 async fn send_whole(bucket: &S3Bucket, key: &ObjectKey, bytes: Bytes, put: &Put) -> Result<Etag, Error> {
     let (if_match, if_none_match) = headers(&put.condition);
-    let mut request = bucket.once.put_object().bucket(&bucket.name).key(key.as_str()).content_type(put.content_type);
-    for (name, value) in &put.metadata {
+    let mut request = bucket.once.put_object().bucket(&bucket.name).key(key.as_str()).content_type(put.form.content_type);
+    for (name, value) in &put.form.metadata {
         request = request.metadata(name, value);
     }
     let sent = request
@@ -56,9 +56,7 @@ async fn send_whole(bucket: &S3Bucket, key: &ObjectKey, bytes: Bytes, put: &Put)
 }
 
 pub(super) async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-    let Put { condition, metadata, content_type } = put;
-    let staged = stage(bucket, key, content, &Form { metadata, content_type }).await?;
-    Box::new(staged).publish(&condition).await
+    Box::new(stage(bucket, key, content, &put.form).await?).publish(&put.condition).await
 }
 
 /// Sends the parts, and leaves the last request to whoever knows the condition.

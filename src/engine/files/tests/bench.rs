@@ -289,7 +289,7 @@ impl Bucket for MemoryBucket {
             if !holds {
                 return Err(BucketError::PreconditionFailed);
             }
-            let stored = Stored { bytes: bytes.into(), metadata: put.metadata, modified: self.clock.wall() };
+            let stored = Stored { bytes: bytes.into(), metadata: put.form.metadata, modified: self.clock.wall() };
             let etag = stored.meta().etag;
             inner.objects.insert(key.as_str().to_owned(), stored);
             Ok(etag)
@@ -393,7 +393,7 @@ impl Bench {
     pub(crate) async fn flush(&self, bucket: &Arc<dyn Bucket>, database: &Database, at: &str) {
         let mut bytes = Vec::new();
         database.pin().image().read_to_end(&mut bytes).unwrap();
-        let put = Put { condition: Condition::Always, metadata: BTreeMap::new(), content_type: "application/vnd.sqlite3" };
+        let put = Put { condition: Condition::Always, form: Form::plain("application/vnd.sqlite3") };
         bucket.put(&ObjectKey::new(at), Content::from_bytes(bytes.into()), put).await.unwrap();
     }
 

@@ -118,18 +118,23 @@ async fn what_somebody_else_writes_while_we_serve_is_kept_as_a_branch_and_ours_p
     assert_eq!(names, [BranchName::main(), outside.branch]);
 }
 
-#[tokio::test]
-async fn our_own_content_by_another_hand_is_nothing_new() {
-    let bench = Bench::start().await;
-    let database = bench.open(bench.config("orders")).await;
-    write(&database, "create table t(x)").await;
-    database.flush(Flush::Forced).await.unwrap();
+/// The snapshot with the same content and other counters.
+async fn rewritten_by_another_hand(bench: &Bench) {
     let (_, bytes) = bench.object("apps/orders.db").await.unwrap();
     let mut theirs = bytes.to_vec();
     theirs[24..28].copy_from_slice(&[9; 4]);
     theirs[40..44].copy_from_slice(&[0, 0, 0, 1]);
     theirs[92..96].copy_from_slice(&[9; 4]);
     bench.overwrite("apps/orders.db", theirs.leak()).await;
+}
+
+#[tokio::test]
+async fn our_own_content_by_another_hand_is_nothing_new() {
+    let bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    database.flush(Flush::Forced).await.unwrap();
+    rewritten_by_another_hand(&bench).await;
     write(&database, "insert into t values (1)").await;
     database.flush(Flush::Forced).await.unwrap();
     assert_eq!(database.facts().outside, None);
@@ -141,11 +146,7 @@ async fn what_cannot_be_compared_because_the_store_fails_is_not_taken_for_somebo
     let database = bench.open(bench.config("orders")).await;
     write(&database, "create table t(x)").await;
     database.flush(Flush::Forced).await.unwrap();
-    let (_, bytes) = bench.object("apps/orders.db").await.unwrap();
-    let mut same = bytes.to_vec();
-    same[24..28].copy_from_slice(&[9; 4]);
-    same[92..96].copy_from_slice(&[9; 4]);
-    bench.overwrite("apps/orders.db", same.leak()).await;
+    rewritten_by_another_hand(&bench).await;
     write(&database, "insert into t values (1)").await;
     bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::GetObject).key(|key| key == "apps/orders.db"));
     database.flush(Flush::Forced).await.unwrap_err();
