@@ -9,7 +9,6 @@
 //! is unique, and below it only nodes whose `Arc` is unique; everything else is copied on the way down.
 
 mod log;
-mod number;
 mod page;
 #[cfg(test)]
 mod schedules;
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use log::ChangeLog;
 pub use log::Changes;
-pub use number::{PageCount, PageNo, PageSize};
+pub use ltx::{PageCount, PageNo, PageSize};
 pub(crate) use page::{Account, OVERRUN, OutOfMemory, Page};
 pub(crate) use stage::Stage;
 use sync::{AtomicU64, Mutex};

@@ -16,15 +16,30 @@ impl PageNo {
         NonZeroU32::new(number).map(Self)
     }
 
+    /// As tables count, from zero; `None` beyond the last page that SQLite can number.
+    pub fn from_index(index: u32) -> Option<Self> {
+        NonZeroU32::MIN.checked_add(index).map(Self)
+    }
+
+    /// The page that holds the byte at `offset`; `None` beyond the last page that SQLite can number.
+    pub fn at(offset: u64, size: PageSize) -> Option<Self> {
+        Self::from_index(u32::try_from(offset / u64::from(size.get())).ok()?)
+    }
+
     /// As SQLite counts, from one.
     pub fn get(self) -> u32 {
         self.0.get()
     }
 
+    /// From zero, as tables count.
+    pub fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+
     /// Whether this is the page on which other file systems keep their locks, at 1 GiB: SQLite counts it and never uses it, so it has no
     /// content.
     pub fn is_lock_page(self, size: PageSize) -> bool {
-        u64::from(self.get() - 1) * u64::from(size.get()) == 1 << 30
+        u64::from(self.index()) * u64::from(size.get()) == 1 << 30
     }
 }
 
@@ -39,6 +54,21 @@ impl fmt::Display for PageNo {
 pub struct PageCount(pub u32);
 
 impl PageCount {
+    /// As many as it takes for `page` to be the last.
+    pub fn up_to(page: PageNo) -> Self {
+        Self(page.get())
+    }
+
+    /// Whether a database of this many has the page.
+    pub fn holds(self, page: PageNo) -> bool {
+        page.get() <= self.0
+    }
+
+    /// In bytes, as a file.
+    pub fn bytes(self, size: PageSize) -> u64 {
+        u64::from(self.0) * u64::from(size.get())
+    }
+
     /// The first page above `last` that a database of this many has, without the lock page; `None` above the end.
     pub(crate) fn next_after(self, last: u32, size: PageSize) -> Option<PageNo> {
         let next = NonZeroU32::MIN.checked_add(last).map(PageNo)?;
@@ -58,6 +88,9 @@ impl fmt::Display for PageCount {
 pub struct PageSize(u32);
 
 impl PageSize {
+    /// What SQLite gives a new database.
+    pub const DEFAULT: Self = Self(4096);
+
     /// Refuses what SQLite's file format does not know.
     pub fn new(bytes: u32) -> Option<Self> {
         (bytes.is_power_of_two() && (512..=65_536).contains(&bytes)).then_some(Self(bytes))
@@ -69,7 +102,8 @@ impl PageSize {
     }
 
     /// In bytes, to index with.
-    pub(crate) fn len(self) -> usize {
+    #[allow(clippy::len_without_is_empty, reason = "no page is empty")]
+    pub fn len(self) -> usize {
         self.0 as usize
     }
 }
