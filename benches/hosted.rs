@@ -6,8 +6,8 @@ use std::time::Duration;
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
-    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Host, HostOptions,
-    Limits, Location, QueryLimits, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
+    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Host,
+    HostOptions, Limits, Location, QueryLimits, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
 };
 use tempfile::TempDir;
 
@@ -60,6 +60,7 @@ impl Hosted {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
+            durability: Durability::by_snapshots(),
             files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: GIB, query: QueryLimits::default() },
             access: Access::Open,

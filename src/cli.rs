@@ -8,8 +8,10 @@ mod logs;
 mod operator;
 mod parts;
 mod ready_file;
+mod restore;
 mod signals;
 mod spool;
+mod store;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ enum Command {
     Operator(Box<operator::Arguments>),
     /// Deletes files' contents that no database uses any more.
     Gc(gc::Arguments),
+    /// Writes a state of a database's branch into a file.
+    Restore(restore::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
 }
@@ -62,6 +66,13 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
                 }
             }
         }
+        Command::Restore(arguments) => match arguments.settings(|name| std::env::var(name).ok()) {
+            Ok(settings) => on_runtime(restore::run(settings)),
+            Err(problem) => {
+                logs::say_why(&anyhow::Error::new(problem));
+                return ExitCode::from(BAD_SETTINGS);
+            }
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

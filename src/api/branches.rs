@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Kind, Problem};
-use crate::{Admitted, App, body, reply};
+use crate::{Admitted, App, body, point, reply};
 
 /// What `POST branches` takes.
 #[derive(Deserialize)]
@@ -101,11 +101,9 @@ pub(crate) async fn list(State(app): State<App>, admitted: Admitted, uri: Uri) -
 pub(crate) async fn create(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
     may_change(&app, &admitted.name)?;
     let asked: NewBranch = wish(request).await?;
-    if asked.at.is_some() {
-        return Err(Problem::bad_request("`at`: branches are made from the newest state alone so far; leave it out"));
-    }
+    let point = point::of(asked.txid, asked.at.as_deref())?;
     let (name, from) = (branch("name", &asked.name)?, asked.from.as_deref().map(|from| branch("from", from)).transpose()?);
-    let made = app.host.create_branch_of(&admitted.name, &name, from.as_ref(), asked.txid).await;
+    let made = app.host.create_branch_of(&admitted.name, &name, from.as_ref(), point).await;
     let made = made.map_err(|error| Problem::from(&*error))?;
     Ok((StatusCode::CREATED, reply::document(&Branch::of(&made))).into_response())
 }

@@ -141,6 +141,8 @@ mod tests {
             epoch: engine::Epoch(2),
             origin: Origin::Empty,
             durable_time: Some("2026-11-23T08:00:00Z".parse().unwrap()),
+            lag: None,
+            refuses_writes: false,
             pending: true,
             last_snapshot: None,
             uploads: Uploads::Fine,

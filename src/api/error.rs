@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     DatabaseFailed,
     DatabaseClosing,
     DatabaseSuspended,
+    WritesRefused,
     Fenced,
     NoSuchBranch,
     BranchExists,
@@ -86,6 +87,7 @@ impl Kind {
             Self::DatabaseFailed => (S::SERVICE_UNAVAILABLE, "database-failed", "The database could not be opened"),
             Self::DatabaseClosing => (S::SERVICE_UNAVAILABLE, "database-closing", "The database is being closed"),
             Self::DatabaseSuspended => (S::SERVICE_UNAVAILABLE, "database-suspended", "The database is suspended"),
+            Self::WritesRefused => (S::SERVICE_UNAVAILABLE, "writes-refused", "The bucket is too far behind"),
             Self::Fenced => (S::CONFLICT, "fenced", "Somebody else took the branch over"),
             Self::NoSuchBranch => (S::NOT_FOUND, "no-such-branch", "There is no such branch"),
             Self::BranchExists => (S::CONFLICT, "branch-exists", "There is such a branch already"),
@@ -259,11 +261,14 @@ impl From<&Error> for Problem {
                 NotServed::Suspended => Kind::DatabaseSuspended,
             },
             Error::Bucket { source, .. } => bucket_kind(source),
+            Error::Lagging { .. } => Kind::WritesRefused,
             Error::Fenced { .. } => Kind::Fenced,
             Error::BranchNotFound { .. } => Kind::NoSuchBranch,
             Error::BranchExists { .. } => Kind::BranchExists,
             Error::BranchDeleted { .. } => Kind::BranchDeleted,
-            Error::BranchRefused { .. } | Error::NotNewest { .. } | Error::HistoryLost { .. } => Kind::BranchRefused,
+            Error::BranchRefused { .. } | Error::NoSuchState { .. } | Error::NoStateAt { .. } | Error::HistoryLost { .. } => {
+                Kind::BranchRefused
+            }
             Error::HeldByOther { .. } | Error::HeldElsewhere { .. } | Error::ServedElsewhere { .. } => Kind::BranchHeldElsewhere,
             Error::ContentChanged { .. } => Kind::ContentChanged,
             Error::PromotionIdUsed { .. } => Kind::OverwriteIdUsed,
@@ -271,6 +276,8 @@ impl From<&Error> for Problem {
             Error::SnapshotCorrupt { .. }
             | Error::SnapshotMissing { .. }
             | Error::SnapshotTooLarge { .. }
+            | Error::ChainBroken { .. }
+            | Error::StateTooLarge { .. }
             | Error::PromotionUnknown { .. }
             | Error::NewerFormat { .. }
             | Error::HeadDamaged { .. }

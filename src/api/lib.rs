@@ -15,6 +15,7 @@ mod health;
 mod kv;
 mod metrics;
 mod observe;
+mod point;
 mod query;
 mod reply;
 mod serve;

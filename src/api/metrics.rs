@@ -137,13 +137,23 @@ const GAUGES: &[Gauge] = &[
     },
     Gauge {
         name: "txid",
-        help: "The number of the newest snapshot in the bucket.",
+        help: "The number of the newest state in the bucket.",
         value: |state| of_open(state, |facts| Some(real(facts.txid))),
     },
     Gauge {
         name: "durable_timestamp_seconds",
         help: "Every commit before this moment is in the bucket.",
         value: |state| of_open(state, |facts| facts.durable_time.map(|time| time.as_duration().as_secs_f64())),
+    },
+    Gauge {
+        name: "lag_seconds",
+        help: "How long the oldest commit has waited that is not in the bucket; 0 if there is none.",
+        value: |state| of_open(state, |facts| Some(facts.lag.unwrap_or_default().as_secs_f64())),
+    },
+    Gauge {
+        name: "refuses_writes",
+        help: "Whether writes are refused because the bucket is too far behind.",
+        value: |state| of_open(state, |facts| Some(flag(facts.refuses_writes))),
     },
     Gauge {
         name: "pending",

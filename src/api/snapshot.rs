@@ -3,24 +3,32 @@
 use std::io::{self, Read};
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use engine::{Flush, Flushed, SnapshotFacts};
+use engine::{Flush, Flushed, Point, SnapshotFacts};
 use futures::{Stream, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use crate::error::Problem;
-use crate::{Admitted, reply};
+use crate::point::Rest;
+use crate::{Admitted, App, point, reply};
 
 /// How much of the file is read at a time: all that one download holds besides its pin.
 const CHUNK: usize = 256 << 10;
 
-/// The newest version as a SQLite file. Later commits do not disturb it.
-pub(crate) async fn download(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
-    reply::no_query(uri.query())?;
-    let pin = admitted.handle.database.pin();
+/// The newest version as a SQLite file, or a past state. Later commits do not disturb it.
+pub(crate) async fn download(State(app): State<App>, admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+    let Rest { point, others } = point::of_query(uri.query().unwrap_or_default())?;
+    if let Some((name, _)) = others.first() {
+        return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `txid` and `at`")));
+    }
+    let pin = match point {
+        Point::Newest => admitted.handle.database.pin(),
+        point => app.host.past(&admitted.name, point).await.map_err(|error| Problem::from(&*error))?.memory.pin(),
+    };
     let filename = format!("attachment; filename=\"{}.db\"", admitted.name.name());
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3")),

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, FilesPolicy, FilesPrefix, Host, HostOptions, Limits,
-    Location, QueryLimits, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Host, HostOptions,
+    Limits, Location, QueryLimits, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -110,6 +110,7 @@ impl Server {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::from_secs(5), keep_previous: true },
+            durability: Durability::by_snapshots(),
             files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             access: Access::Open,

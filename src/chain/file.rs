@@ -106,6 +106,12 @@ impl Files {
         Self { all: self.all.iter().filter(|file| !damaged.contains(&file.to_string())).copied().collect() }
     }
 
+    /// How far the files lead from the newest whole database without a gap.
+    pub fn reach(&self) -> Option<Txid> {
+        let whole = self.all.iter().rev().find(|file| file.level == Level::Whole)?;
+        Some(self.leading(*whole, Txid::LAST).reaches())
+    }
+
     /// All of them, by the state that they end at.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &File> {
         self.all.iter()

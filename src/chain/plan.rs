@@ -75,25 +75,30 @@ fn but_for(txid: Option<Txid>) -> String {
 }
 
 impl Files {
-    /// How to put a state together. Each step goes as far as it can, so that deltas within a compaction are read only for a state within it:
-    /// what lies in a slot that was emptied once proves nothing.
-    pub fn plan(&self, target: Target) -> Result<Plan, Missing> {
-        let asked = match target {
+    /// The number of a state, if there is any file of it.
+    pub fn asked(&self, target: Target) -> Option<Txid> {
+        match target {
             Target::Newest => self.all.last().map(|file| file.txids.max()),
             Target::Txid(txid) => Some(txid),
             Target::At(time) => self.all.iter().filter(|file| file.time <= time).map(|file| file.txids.max()).max(),
-        };
+        }
+    }
+
+    /// How to put a state together. Each step goes as far as it can, so that deltas within a compaction are read only for a state within it:
+    /// what lies in a slot that was emptied once proves nothing.
+    pub fn plan(&self, target: Target) -> Result<Plan, Missing> {
+        let asked = self.asked(target);
         let wholes = || self.all.iter().filter(|file| file.level == Level::Whole);
         let earliest = wholes().map(|whole| whole.txids.max()).min();
         let asked = asked.ok_or(Missing::Whole { earliest })?;
         let whole = wholes().rev().find(|whole| whole.txids.max() <= asked).ok_or(Missing::Whole { earliest })?;
-        let plan = self.from(*whole, asked);
+        let plan = self.leading(*whole, asked);
         if plan.reaches() == asked { Ok(plan) } else { Err(self.missing(asked, plan.reaches())) }
     }
 
     /// As near to a state as the files behind a whole database lead. A step that goes further never leads into a dead end that a shorter one
     /// avoids, since whatever may be applied to an earlier state may be applied to a later one within it.
-    fn from(&self, whole: File, asked: Txid) -> Plan {
+    pub(crate) fn leading(&self, whole: File, asked: Txid) -> Plan {
         let mut plan = Plan { whole, steps: Vec::new() };
         let mut within: Vec<&File> = self.all.iter().filter(|file| file.level != Level::Whole && file.txids.max() <= asked).collect();
         within.sort_by_key(|file| file.txids.min());

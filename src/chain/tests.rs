@@ -205,3 +205,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_reach_ends_at_the_first_gap() {
+    let files = files(&[delta(5), file(Level::Minutes, 6, 8), delta(10)]);
+    assert_eq!(files.reach(), Some(txid(8)));
+    assert_eq!(Files::new([delta(5)], txid(4)).reach(), None);
+}

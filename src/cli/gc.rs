@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use engine::bucket::BucketSource as _;
-use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
-use engine::{BucketName, DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SqlPool, SystemClock};
-use url::Url;
+use engine::bucket::s3::{EndpointPolicy, Stores};
+use engine::{DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SqlPool, SystemClock};
 
 use super::logs;
+use super::store::{self, SettingsError, Store, StoreArguments, wrong};
 
 /// Deletes files' contents that no database uses any more.
 ///
@@ -24,16 +24,8 @@ use super::logs;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// The bucket; by default `R2_BUCKET`.
-    #[arg(long, value_name = "NAME")]
-    bucket: Option<String>,
-    /// The store; by default `R2_ENDPOINT_URL`, that of `R2_ACCOUNT_ID`, or `AWS_ENDPOINT_URL`. AWS itself, if none is named and the keys are
-    /// those of `AWS_*`.
-    #[arg(long, value_name = "URL")]
-    endpoint: Option<String>,
-    /// The store's region; by default `AWS_REGION`, or `auto`.
-    #[arg(long, value_name = "NAME")]
-    region: Option<String>,
+    #[command(flatten)]
+    store: StoreArguments,
     /// What the keys of the contents begin with.
     #[arg(long, value_name = "PREFIX", default_value = FilesPrefix::DEFAULT)]
     prefix: String,
@@ -49,12 +41,6 @@ pub(super) struct Arguments {
     /// Delete unused contents that buckethead did not write, too. A database that this run does not know may use them.
     #[arg(long)]
     include_unowned: bool,
-    /// If keys of both families are set, take those of `AWS_*`, as the operator does with a Secret; by default those of `R2_*`.
-    #[arg(long)]
-    prefer_aws: bool,
-    /// Certificates (PEM) of a private authority that the store's certificate is from; trusted besides the public ones.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
     /// The KMS key that the list of marks is encrypted with.
     #[arg(long, value_name = "ID")]
     kms_key_id: Option<String>,
@@ -88,9 +74,7 @@ enum Output {
 /// Everything that a run needs.
 #[derive(Debug, PartialEq)]
 pub(super) struct Settings {
-    bucket: BucketName,
-    store: StoreConfig,
-    ca_file: Option<PathBuf>,
+    store: Store,
     options: Options,
     output: Output,
     termination_log: Option<PathBuf>,
@@ -105,56 +89,13 @@ struct Options {
     include_unowned: bool,
 }
 
-/// What was not said, or cannot be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SettingsError {
-    /// Nothing was done.
-    #[error("settings are missing: {}", .0.join(", "))]
-    Missing(Vec<&'static str>),
-    /// Nothing was done.
-    #[error("{0}")]
-    Wrong(String),
-}
-
 impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
-        // The line break that `echo` leaves in a Secret is no part of the value.
-        let env = |name: &str| env(name).map(|value| value.trim_end_matches(['\r', '\n']).to_owned()).filter(|value| !value.is_empty());
-        let mut missing = Vec::new();
-        let has = |family: &str| env(&format!("{family}_ACCESS_KEY_ID")).or(env(&format!("{family}_SECRET_ACCESS_KEY"))).is_some();
-        let is_r2 = if self.prefer_aws { !has("AWS") } else { has("R2") || env("AWS_ACCESS_KEY_ID").is_none() };
-        let (id, secret) =
-            if is_r2 { ("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY") } else { ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") };
-        let account = || env("R2_ACCOUNT_ID").map(|account| format!("https://{account}.r2.cloudflarestorage.com"));
-        let endpoint = self.endpoint.clone().or_else(|| env("R2_ENDPOINT_URL")).or_else(account).or_else(|| env("AWS_ENDPOINT_URL"));
-        let bucket = self.bucket.clone().or_else(|| env("R2_BUCKET"));
-        let mut need = |value: Option<String>, name| {
-            value.unwrap_or_else(|| {
-                missing.push(name);
-                String::new()
-            })
-        };
-        let bucket = need(bucket, "R2_BUCKET (or --bucket)");
-        let credentials = Credentials {
-            access_key_id: need(env(id), id),
-            secret_access_key: need(env(secret), secret),
-            session_token: env("AWS_SESSION_TOKEN").filter(|_| !is_r2),
-        };
-        if is_r2 && endpoint.is_none() {
-            missing.push("R2_ENDPOINT_URL or R2_ACCOUNT_ID (or --endpoint)");
-        }
-        if !missing.is_empty() {
-            return Err(SettingsError::Missing(missing));
-        }
-        let store = StoreConfig {
-            endpoint: endpoint.as_deref().map(parse_endpoint).transpose()?,
-            region: self.region.clone().or_else(|| env("AWS_REGION")).unwrap_or_else(|| "auto".to_owned()),
-            credentials,
-            ca_bundle: None,
-            kms_key_id: self.kms_key_id.clone(),
-        };
-        let key = self.key.clone().or_else(|| env("BUCKETHEAD_KEY"));
+        let env = store::trimmed(env);
+        let mut store = self.store.settings(&env)?;
+        store.config.kms_key_id = self.kms_key_id;
+        let key = self.key.or_else(|| env("BUCKETHEAD_KEY"));
         let options = Options {
             prefix: FilesPrefix::parse(&self.prefix).map_err(wrong)?,
             key: key.map(|key| DatabaseKey::parse(&key)).transpose().map_err(wrong)?.map_or(OwnerKey::Default, OwnerKey::Named),
@@ -162,34 +103,17 @@ impl Arguments {
             dry_run: self.dry_run,
             include_unowned: self.include_unowned,
         };
-        let bucket = BucketName::parse(&bucket).map_err(wrong)?;
-        let Self { ca_file, output, termination_log, .. } = self;
-        Ok(Settings { bucket, store, ca_file, options, output, termination_log })
-    }
-}
-
-fn wrong(error: impl std::fmt::Display) -> SettingsError {
-    SettingsError::Wrong(error.to_string())
-}
-
-fn parse_endpoint(text: &str) -> Result<Url, SettingsError> {
-    let url = Url::parse(text).map_err(|error| wrong(format!("the endpoint `{text}` is no URL: {error}")))?;
-    if matches!(url.scheme(), "http" | "https") {
-        Ok(url)
-    } else {
-        Err(wrong(format!("the endpoint `{text}` must begin with http:// or https://")))
+        let (output, termination_log) = (self.output, self.termination_log);
+        Ok(Settings { store, options, output, termination_log })
     }
 }
 
 /// Runs gc once.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "info");
-    let Settings { bucket, mut store, ca_file, options, output, termination_log } = settings;
+    let Settings { store, options, output, termination_log } = settings;
     let (prefix, dry_run) = (options.prefix.clone(), options.dry_run);
-    let collected = async {
-        store.ca_bundle = ca_file.as_deref().map(read_certificates).transpose()?;
-        collect(&bucket, &store, options).await
-    };
+    let collected = async { collect(store.with_certificates()?, options).await };
     let collected = collected.await;
     if let Some(path) = &termination_log {
         let outcome = match &collected {
@@ -208,14 +132,10 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read the certificates of --ca-file {}", path.display()))
-}
-
-async fn collect(bucket: &BucketName, store: &StoreConfig, options: Options) -> anyhow::Result<GcReport> {
+async fn collect(store: Store, options: Options) -> anyhow::Result<GcReport> {
     // Whoever runs the command names the endpoint, and lends nobody's identity but its own.
     let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
-    let bucket = stores.bucket(store, bucket).context("the store cannot be reached")?;
+    let bucket = stores.bucket(&store.config, &store.bucket).context("the store cannot be reached")?;
     let Options { prefix, key, grace, dry_run, include_unowned } = options;
     let options = GcOptions { prefix, key, grace, dry_run, include_unowned, largest_database: GcOptions::LARGEST_DATABASE };
     let pool = SqlPool::new(super::sql_threads());
@@ -233,6 +153,7 @@ pub(super) fn leave(path: &Path, outcome: &GcOutcome) {
 mod tests {
     use super::*;
     use clap::Parser as _;
+    use url::Url;
 
     #[derive(Debug, clap::Parser)]
     struct Line {
@@ -252,14 +173,14 @@ mod tests {
     #[test]
     fn the_environment_of_the_package_is_enough() {
         let found = settings(&[], &R2).unwrap();
-        assert_eq!(found.bucket.as_str(), "orders-data");
-        assert_eq!(found.store.endpoint.as_ref().map(Url::as_str), Some("https://abc.r2.cloudflarestorage.com/"));
-        assert_eq!((found.store.region.as_str(), found.store.credentials.access_key_id.as_str()), ("auto", "id"));
+        assert_eq!(found.store.bucket.as_str(), "orders-data");
+        assert_eq!(found.store.config.endpoint.as_ref().map(Url::as_str), Some("https://abc.r2.cloudflarestorage.com/"));
+        assert_eq!((found.store.config.region.as_str(), found.store.config.credentials.access_key_id.as_str()), ("auto", "id"));
         assert_eq!(found.options.key, OwnerKey::Default);
         assert_eq!((found.options.prefix.as_str(), found.options.grace), ("files/", Duration::from_mins(5)));
         let with_url = [&R2[..], &[("R2_ENDPOINT_URL", "http://minio:9000"), ("BUCKETHEAD_KEY", "a.db")]].concat();
         let found = settings(&[], &with_url).unwrap();
-        assert_eq!(found.store.endpoint.as_ref().map(Url::as_str), Some("http://minio:9000/"));
+        assert_eq!(found.store.config.endpoint.as_ref().map(Url::as_str), Some("http://minio:9000/"));
         assert_eq!(found.options.key, OwnerKey::Named(DatabaseKey::parse("a.db").unwrap()));
     }
 
@@ -278,15 +199,15 @@ mod tests {
         let aws =
             [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "t"), ("AWS_REGION", "eu-west-1")];
         let found = settings(&["--bucket", "orders-data"], &aws).unwrap();
-        assert_eq!((found.store.endpoint, found.store.region.as_str()), (None, "eu-west-1"));
-        assert_eq!(found.store.credentials.session_token.as_deref(), Some("t"));
+        assert_eq!((found.store.config.endpoint, found.store.config.region.as_str()), (None, "eu-west-1"));
+        assert_eq!(found.store.config.credentials.session_token.as_deref(), Some("t"));
     }
 
     #[test]
     fn of_two_families_that_of_the_package_comes_first_unless_somebody_says_otherwise() {
         let aws = [("AWS_ACCESS_KEY_ID", "aws\n"), ("AWS_SECRET_ACCESS_KEY", "secret\r\n")];
         let both = [&R2[..], &aws[..]].concat();
-        let id = |arguments: &[&str], env| settings(arguments, env).unwrap().store.credentials.access_key_id;
+        let id = |arguments: &[&str], env| settings(arguments, env).unwrap().store.config.credentials.access_key_id;
         assert_eq!((id(&[], &both), id(&["--prefer-aws"], &both), id(&["--prefer-aws"], &R2)), ("id".into(), "aws".into(), "id".into()));
         let half = [&R2[..], &aws[1..]].concat();
         assert_eq!(settings(&["--prefer-aws"], &half), Err(SettingsError::Missing(vec!["AWS_ACCESS_KEY_ID"])));
@@ -297,7 +218,7 @@ mod tests {
         let arguments =
             ["--bucket", "other-data", "--key", "b.db", "--prefix", "blobs", "--grace-seconds", "7", "--dry-run", "--include-unowned"];
         let found = settings(&arguments, &[&R2[..], &[("BUCKETHEAD_KEY", "a.db")]].concat()).unwrap();
-        assert_eq!(found.bucket.as_str(), "other-data");
+        assert_eq!(found.store.bucket.as_str(), "other-data");
         let key = OwnerKey::Named(DatabaseKey::parse("b.db").unwrap());
         let prefix = FilesPrefix::parse("blobs/").unwrap();
         assert_eq!(found.options, Options { prefix, key, grace: Duration::from_secs(7), dry_run: true, include_unowned: true });

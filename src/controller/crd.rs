@@ -197,6 +197,16 @@ pub struct BucketDatabaseSpec {
 }
 
 /// What a field is when the manifest does not say.
+impl BucketDatabaseSpec {
+    /// How long a commit may wait until it is on its way to the bucket.
+    pub fn saved_within(&self) -> std::time::Duration {
+        match self.durability.mode {
+            DurabilityMode::Snapshot => self.interval.as_duration(),
+            DurabilityMode::Stream | DurabilityMode::Sync => self.durability.stream_interval.as_duration(),
+        }
+    }
+}
+
 mod default {
     use super::Period;
 

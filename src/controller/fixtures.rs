@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Error, Etag, Facts, FilesPolicy, FilesPrefix,
-    GcStage, GcSummary, Limits, Listing, Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy, State, Uploads,
-    WallTime, bucket,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, Epoch, Error, Etag, Facts, FilesPolicy,
+    FilesPrefix, GcStage, GcSummary, Limits, Listing, Location, MemoryUse, Origin, Previous, QueryLimits, SnapshotFacts, SnapshotPolicy,
+    State, Uploads, WallTime, bucket,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -77,6 +77,7 @@ pub(crate) fn config() -> DatabaseConfig {
             kms_key_id: None,
         },
         snapshots: SnapshotPolicy { interval: Duration::from_mins(1), min_interval: Duration::from_secs(5), keep_previous: true },
+        durability: Durability::by_snapshots(),
         files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
         limits: Limits { max_size: 1 << 20, query: QueryLimits::default() },
         access: Access::Tokens(Vec::new()),
@@ -137,6 +138,8 @@ pub(crate) fn facts() -> Facts {
         epoch: Epoch(7),
         origin: Origin::Snapshot { etag: Etag::new("e3"), size: 4096 },
         durable_time: Some(second(-5)),
+        lag: None,
+        refuses_writes: false,
         pending: false,
         last_snapshot: Some(SnapshotFacts {
             time: second(-5),

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, Fate, NewBranch, OverwriteRequest, Remains, State, WallTime};
+use engine::{BranchName, DatabaseConfig, DatabaseName, Facts, Fate, NewBranch, OverwriteRequest, Point, Remains, State, WallTime};
 use kube::ResourceExt;
 
 use self::lineage::Lineage;
@@ -454,9 +454,18 @@ fn declared(resource: &BucketDatabase) -> BTreeMap<BranchName, NewBranch> {
     let parsed = |branch: &BranchSpec| {
         let (name, from) = (BranchName::parse(&branch.name).ok()?, BranchName::parse(&branch.from).ok()?);
         let policy = upkeep::on_leave(branch.deletion_policy);
-        Some((name.clone(), NewBranch { name, from, txid: branch.txid, policy }))
+        Some((name.clone(), NewBranch { name, from, point: point_of(branch), policy }))
     };
     resource.spec.branches.iter().filter_map(parsed).collect()
+}
+
+/// The state that a branch of the spec begins at. The schema lets no branch name it twice.
+fn point_of(branch: &BranchSpec) -> Point {
+    match (branch.txid, &branch.at) {
+        (Some(txid), _) => Point::Txid(txid),
+        (None, Some(at)) => Point::At(at.0),
+        (None, None) => Point::Newest,
+    }
 }
 
 fn asked_flush(resource: &BucketDatabase, seen: &Observed) -> Vec<Step> {

@@ -111,8 +111,9 @@ impl Problem {
             | Error::ServedElsewhere { .. }
             | Error::HistoryLost { .. }
             | Error::PromotionIdUsed { .. } => Self::stuck(reason, format!("{error}; correct the spec")),
-            Error::NotNewest { asked, newest, .. } if asked > newest => Self::passing(reason, format!("{error}; it is looked for again")),
-            Error::NotNewest { .. } => Self::stuck(reason, format!("{error}: remove txid, or declare another branch")),
+            Error::NoSuchState { asked, newest, .. } if asked > newest => Self::passing(reason, format!("{error}; it is looked for again")),
+            Error::NoSuchState { .. } => Self::stuck(reason, format!("{error}: remove txid, or name another one")),
+            Error::NoStateAt { .. } => Self::stuck(reason, format!("{error}: remove at, or name another moment")),
             Error::PromotionUnknown { branch, id, .. } => Self::stuck(
                 reason,
                 format!(
@@ -137,8 +138,18 @@ impl Problem {
                 reason,
                 format!("the snapshot at {key} has {size} bytes, more than the {limit} of spec.limits.maxSize: raise it"),
             ),
+            Error::StateTooLarge { branch, limit, .. } => {
+                Self::stuck(reason, format!("branch {branch} is larger than the {limit} bytes of spec.limits.maxSize: raise it"))
+            }
+            Error::ChainBroken { branch, detail, .. } => Self::stuck(
+                reason,
+                format!(
+                    "the state of branch {branch} cannot be put together ({detail}): bring the files back, for example from a backup or an older version of the object"
+                ),
+            ),
             Error::HeldElsewhere { by, .. } => Self::held(by),
             Error::Sql(_)
+            | Error::Lagging { .. }
             | Error::NotServed { .. }
             | Error::FileNotFound { .. }
             | Error::FileLost { .. }
@@ -248,9 +259,11 @@ fn retry(error: &Error) -> Retry {
         | Error::SnapshotMissing { previous: Previous::Unknown, .. }
         | Error::Bucket { .. }
         | Error::HeldElsewhere { .. }
+        | Error::Lagging { .. }
         | Error::Fenced { .. }
         | Error::BranchNotFound { .. }
-        | Error::NotNewest { .. }
+        | Error::NoSuchState { .. }
+        | Error::NoStateAt { .. }
         | Error::Sql(_)
         | Error::NotServed { .. }
         | Error::FileNotFound { .. }
@@ -265,6 +278,8 @@ fn retry(error: &Error) -> Retry {
         Error::SnapshotCorrupt { .. }
         | Error::SnapshotMissing { .. }
         | Error::SnapshotTooLarge { .. }
+        | Error::ChainBroken { .. }
+        | Error::StateTooLarge { .. }
         | Error::BranchExists { .. }
         | Error::BranchDeleted { .. }
         | Error::BranchRefused { .. }

@@ -81,8 +81,12 @@ reasons! {
     SnapshotChanging,
     /// The snapshot is larger than `limits.maxSize`.
     SnapshotTooLarge,
+    /// Files of the branch's chain are missing or damaged, and there is no way around them.
+    ChainBroken,
     /// Another resource or cluster serves the same bucket, key and branch.
     HeldElsewhere,
+    /// The bucket has not taken commits for longer than `durability.maxLag`.
+    BucketBehind,
     /// Another tenure took the branch over while it was served here.
     Fenced,
     /// There is no such branch.
@@ -167,8 +171,10 @@ impl From<&engine::Error> for Reason {
             engine::Error::Bucket { source, .. } => Self::from(source),
             engine::Error::SnapshotCorrupt { .. } => Self::SnapshotCorrupt,
             engine::Error::SnapshotMissing { .. } => Self::SnapshotMissing,
-            engine::Error::SnapshotTooLarge { .. } => Self::SnapshotTooLarge,
+            engine::Error::SnapshotTooLarge { .. } | engine::Error::StateTooLarge { .. } => Self::SnapshotTooLarge,
+            engine::Error::ChainBroken { .. } => Self::ChainBroken,
             engine::Error::HeldElsewhere { .. } | engine::Error::HeldByOther { .. } => Self::HeldElsewhere,
+            engine::Error::Lagging { .. } => Self::BucketBehind,
             engine::Error::Fenced { .. } => Self::Fenced,
             engine::Error::BranchNotFound { .. } => Self::BranchNotFound,
             engine::Error::BranchDeleted { .. } => Self::BranchDeleted,
@@ -177,7 +183,7 @@ impl From<&engine::Error> for Reason {
             engine::Error::PromotionUnknown { .. } | engine::Error::HistoryLost { .. } => Self::HistoryUnknown,
             engine::Error::PromotionIdUsed { .. } => Self::PromotionIdUsed,
             engine::Error::ServedElsewhere { .. } => Self::TargetServedElsewhere,
-            engine::Error::NotNewest { .. } => Self::TxidNotAvailable,
+            engine::Error::NoSuchState { .. } | engine::Error::NoStateAt { .. } => Self::TxidNotAvailable,
             engine::Error::NewerFormat { .. } => Self::NewerFormat,
             engine::Error::HeadDamaged { .. } => Self::HeadRecordDamaged,
             engine::Error::ConditionsIgnored { .. } => Self::ConditionsIgnored,

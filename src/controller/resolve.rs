@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    Access, AskedPromotion, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Epoch, Etag, FilesPolicy, FilesPrefix,
-    Limits, Location, NameError, QueryLimits, SnapshotPolicy, TokenDigest,
+    Access, AskedPromotion, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, Epoch, Etag, FilesPolicy,
+    FilesPrefix, Limits, Location, Mode, NameError, OnMaxLag, QueryLimits, SnapshotPolicy, TokenDigest,
 };
 use kube::ResourceExt;
 use url::Url;
 
-use crate::crd::{Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, Jurisdiction, R2, SecretKeyRef, SecretRef};
+use crate::crd::{
+    self, Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, DurabilityMode, Jurisdiction, R2, SecretKeyRef, SecretRef,
+};
 use crate::objects::Token;
 use crate::schedule::Schedule;
 
@@ -151,6 +153,24 @@ fn credentials_missing(secret: &str, key: &str, gap: Gap) -> String {
     )
 }
 
+/// What is refused as not supported never comes so far.
+fn durability(asked: &crd::Durability, snapshot_interval: Duration) -> Durability {
+    Durability {
+        mode: match asked.mode {
+            DurabilityMode::Snapshot => Mode::Snapshot,
+            DurabilityMode::Stream | DurabilityMode::Sync => Mode::Stream,
+        },
+        stream_interval: asked.stream_interval.as_duration(),
+        snapshot_interval,
+        retention: asked.retention.as_duration(),
+        max_lag: asked.max_lag.as_duration(),
+        on_max_lag: match asked.on_max_lag {
+            crd::OnMaxLag::Refuse => OnMaxLag::Refuse,
+            crd::OnMaxLag::Continue => OnMaxLag::Continue,
+        },
+    }
+}
+
 /// All that it takes to open the database, if the resource and its Secrets say all of it.
 pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &Defaults) -> Result<DatabaseConfig, ResolveError> {
     let spec = &resource.spec;
@@ -164,6 +184,7 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
             min_interval: spec.min_interval.as_duration(),
             keep_previous: spec.keep_previous,
         },
+        durability: durability(&spec.durability, spec.snapshot_interval.as_duration()),
         files: files(spec)?,
         limits: limits(spec),
         access: match access(spec, secrets, defaults) {

@@ -164,7 +164,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(resource: &BucketDatabase, verdict: &'a Verdict, facts: Option<&'a Facts>) -> Self {
-        Self { name: plan::name_of(resource), verdict, facts, interval: resource.spec.interval.as_duration() }
+        Self { name: plan::name_of(resource), verdict, facts, interval: resource.spec.saved_within() }
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -224,6 +224,7 @@ impl<'a> View<'a> {
         };
         let (reason, message) = match &facts.origin {
             Origin::Snapshot { etag, .. } => (Reason::Restored, format!("it began with the snapshot of ETag {etag}")),
+            Origin::Chain { txid, .. } => (Reason::Restored, format!("it began with the state of txid {txid}")),
             Origin::Empty => (Reason::StartedEmpty, "the store proved that there was no snapshot: it began empty".to_owned()),
             Origin::Outside { etag, .. } => (
                 Reason::OutsideSnapshotAdopted,
@@ -269,7 +270,7 @@ impl<'a> View<'a> {
                     DURABLE,
                     Truth::False,
                     problem.reason,
-                    format!("snapshots fail since {}: {}", whole_seconds(*since).0, problem.message),
+                    format!("uploads fail since {}: {}", whole_seconds(*since).0, problem.message),
                 )
             }
         }
@@ -278,6 +279,13 @@ impl<'a> View<'a> {
     fn writable(&self) -> Finding {
         match self.facts {
             None => self.not_open(WRITABLE, Truth::False),
+            Some(facts) if facts.refuses_writes => {
+                let message = format!(
+                    "writes are refused, because the bucket has been behind for {} s: they go on by themselves once it has caught up. The condition                      Durable says why; durability.maxLag and onMaxLag say when",
+                    facts.lag.unwrap_or_default().as_secs()
+                );
+                finding(WRITABLE, Truth::False, Reason::BucketBehind, message)
+            }
             Some(_) => finding(WRITABLE, Truth::True, Reason::Serving, "it takes writes"),
         }
     }

@@ -2,19 +2,23 @@
 //!
 //! A branch is there once its head record says `ready`. Before that its name is reserved, and whoever wants the branch may finish it;
 //! after its deletion a tombstone stays, because a late request of an earlier life could still arrive.
-//! Invariants: a name is reserved before its object is put, and the object is put only where none is; a branch shares no object with the
-//! one that it was made from.
+//! Invariants: a name is reserved before its objects are put, and they are put only where none is; of two states that it was to be made of
+//! the later one has the higher number; a branch shares no object with the one that it was made from.
 
 mod kept;
 mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chain::Level;
 use futures::TryStreamExt as _;
+use ltx::Txid;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::bucket::{self, Condition, Content, Form, Listed, Put};
+use crate::chains::{Chain, Landing, SlotMark, Upload, millis};
 use crate::clock::WallTime;
+use crate::delta::{Draft, Tip};
 use crate::error::Error;
 use crate::head::{Birth, Epoch, Fate, HeadRecord, HeadState, Holder, Parent, maker, parent};
 use crate::heads::{Heads, Stored, Written};
@@ -30,7 +34,10 @@ pub(crate) use leaving::{delete_leaving, note_fate};
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) branch: BranchName,
+    /// 0 where its writer did not number it.
     pub(crate) txid: u64,
+    /// When it was made.
+    pub(crate) time: WallTime,
     /// The lowest txid since when the content is this one.
     pub(crate) same_since: u64,
     pub(crate) pin: Pin,
@@ -75,58 +82,111 @@ const NAMES: u32 = 100;
 
 /// Makes a branch, or finishes one that somebody began.
 pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
-    let reserved = reserve(heads, name, parent(&source.branch, source.txid), birth).await?;
+    let reserved = reserve(heads, name, source, birth).await?;
     let place = Place::of(&heads.key, name);
-    let attempt = Attempt {
-        pin: source.pin.clone(),
-        pinned_at: WallTime::UNIX_EPOCH,
-        txid: source.txid,
-        // It belongs to no tenure until somebody opens it.
-        epoch: Epoch::default(),
-        put_id: heads.put_ids.fresh(),
-        replaces: Known::Absent,
-        keep_previous: false,
-        promotion: Mark::None,
-    };
-    let doing = "writing the branch";
-    match upload(&heads.bucket, &place, &attempt).await {
-        Outcome::Stored(etag) => {
-            let content = content_of(&source.pin).await;
-            let content = content.map_err(|error| Error::Internal { database: heads.database.clone(), detail: error.to_string() })?;
-            let ready = |record: &HeadRecord| record.ready().noted(&etag, source.txid, source.pin.size(), content.clone());
-            finish(heads, &place, reserved, ready).await?;
-            Ok(BranchFacts {
-                name: name.clone(),
-                txid: source.txid,
-                size: source.pin.size(),
-                etag,
-                last_modified: None,
-                parent: Some((source.branch.as_str().to_owned(), source.txid)),
-                holder: None,
-                made_here: true,
-                fate: Fate { policy: birth.policy, leaving: None },
-            })
-        }
+    let first = first_of(heads, &reserved)?;
+    let made = match begin(heads, &place, Known::Absent, first, source).await? {
+        Begun::Ours(made) => made,
         // Somebody who reserved the name before us put it, and came no further, or the seed was faster. It is whole, so it is the branch.
-        Outcome::Conflict { theirs: Some(_) } => adopt(heads, &place, reserved, source, birth).await,
-        Outcome::Conflict { theirs: None } => {
+        Begun::Theirs { etag: Some(_) } => return adopt(heads, &place, reserved, source, birth).await,
+        Begun::Theirs { etag: None } => {
             let source = bucket::Error::Unavailable { message: "the branch's object came and went".to_owned() };
-            Err(heads.failed(doing, source))
+            return Err(heads.failed(WRITING, source));
         }
-        Outcome::NotWritten(error) | Outcome::Unclear(error) => Err(heads.failed(doing, error)),
+    };
+    finish(heads, &place, reserved, |record| made.noted_in(&record.ready())).await?;
+    Ok(BranchFacts {
+        name: name.clone(),
+        txid: first.get(),
+        size: source.pin.size(),
+        etag: made.etag,
+        last_modified: None,
+        parent: Some((source.branch.as_str().to_owned(), source.txid)),
+        holder: None,
+        made_here: true,
+        fate: Fate { policy: birth.policy, leaving: None },
+    })
+}
+
+const WRITING: &str = "writing the branch";
+
+/// The first objects of a branch, which its record does not name yet.
+struct Made {
+    etag: Etag,
+    first: Txid,
+    size: u64,
+    content: String,
+}
+
+impl Made {
+    fn noted_in(&self, record: &HeadRecord) -> HeadRecord {
+        record.noted(&self.etag, self.first.get(), self.size, self.content.clone()).chained(self.first)
     }
 }
 
+/// Whose objects a branch begins with.
+enum Begun {
+    Ours(Made),
+    /// Somebody else's, or none although one stood there.
+    Theirs {
+        etag: Option<Etag>,
+    },
+}
+
+/// Puts the objects that a branch begins with: the plain file in the place of what is known, then the whole database of its chain.
+async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, source: &Source) -> Result<Begun, Error> {
+    let fault = |detail: String| Error::Internal { database: heads.database.clone(), detail };
+    let attempt = Attempt {
+        pin: source.pin.clone(),
+        txid: first.get(),
+        // It belongs to no tenure until somebody opens it.
+        epoch: Epoch::default(),
+        put_id: heads.put_ids.fresh(),
+        replaces,
+        keep_previous: false,
+        promotion: Mark::None,
+    };
+    let etag = match upload(&heads.bucket, place, &attempt).await {
+        Outcome::Stored(etag) => etag,
+        Outcome::Conflict { theirs } => return Ok(Begun::Theirs { etag: theirs }),
+        Outcome::NotWritten(error) | Outcome::Unclear(error) => return Err(heads.failed(WRITING, error)),
+    };
+    let (pin, time) = (source.pin.clone(), millis(source.time));
+    let encoded = tokio::task::spawn_blocking(move || Draft::whole(&pin, &Tip::of(&pin, first, time), Epoch::default()).encoded());
+    let file = encoded.await.map_err(|panic| fault(panic.to_string()))?.map_err(|error| fault(error.to_string()))?;
+    let upload = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
+    match Chain::of(heads, &place.branch).put(&upload).await {
+        // A number stands for one state, whoever brings it.
+        Landing::Stored | Landing::Taken(_) => {}
+        Landing::NotWritten(error) | Landing::Unclear(error) => return Err(heads.failed(WRITING, error)),
+    }
+    let content = content_of(&source.pin).await.map_err(|error| fault(error.to_string()))?;
+    Ok(Begun::Ours(Made { etag, first, size: source.pin.size(), content }))
+}
+
+/// Where the numbers of a reserved branch begin.
+fn first_of(heads: &Heads, reserved: &Stored) -> Result<Txid, Error> {
+    let detail = || format!("the branch was reserved with the number {}", reserved.record.txid);
+    Txid::new(reserved.record.txid).ok_or_else(|| Error::Internal { database: heads.database.clone(), detail: detail() })
+}
+
 /// Reserves a name that nobody uses.
-async fn reserve(heads: &Heads, name: &BranchName, parent: Parent, birth: &Birth) -> Result<Stored, Error> {
+async fn reserve(heads: &Heads, name: &BranchName, source: &Source, birth: &Birth) -> Result<Stored, Error> {
+    // Only a number tells that two sources are the same state.
+    let (parent, is_numbered) = (parent(&source.branch, source.txid), source.txid > 0);
+    reserve_for(heads, name, parent, is_numbered, birth).await
+}
+
+async fn reserve_for(heads: &Heads, name: &BranchName, parent: Parent, is_numbered: bool, birth: &Birth) -> Result<Stored, Error> {
     let mut found = heads.read(name).await?;
+    let first = parent.txid.max(1);
     for _ in 0..TRIES {
         is_free(heads, name, found.as_ref()).await?;
         let next = match &found {
             // Made of what the source is now, since what it was then may be gone.
-            Some(stored) if stored.record.parent.as_ref() == Some(&parent) => return Ok(stored.clone()),
-            Some(stored) => stored.record.made_of(parent.clone()),
-            None => HeadRecord::reserved(parent.clone(), birth),
+            Some(stored) if is_numbered && stored.record.parent.as_ref() == Some(&parent) => return Ok(stored.clone()),
+            Some(stored) => stored.record.made_of(parent.clone(), first),
+            None => HeadRecord::reserved(parent.clone(), first, birth),
         };
         match heads.write(name, found.as_ref(), next).await? {
             Written::Ours(stored) => return Ok(stored),
@@ -218,7 +278,7 @@ pub(crate) async fn keep_object(heads: &Heads, place: &Place, etag: &Etag, name:
     for number in 1..NAMES {
         let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
         let Ok(branch) = BranchName::parse(&name) else { break };
-        match reserve(heads, &branch, parent(&place.branch, 0), &Birth::default()).await {
+        match reserve_for(heads, &branch, parent(&place.branch, 0), false, &Birth::default()).await {
             Ok(reserved) => return copy_into(heads, place, etag, reserved, branch).await,
             Err(Error::BranchExists { .. } | Error::BranchDeleted { .. }) => {}
             Err(error) => return Err(error),
@@ -313,7 +373,7 @@ async fn remove(heads: &Heads, place: &Place) -> Result<(), Error> {
     for key in [&place.previous, &place.key] {
         heads.bucket.delete(key).await.map_err(|error| heads.failed("deleting the branch", error))?;
     }
-    Ok(())
+    Chain::of(heads, &place.branch).remove().await.map_err(|error| heads.failed("deleting the branch", error))
 }
 
 /// All branches that are there, and those of which only objects are left.

@@ -30,6 +30,69 @@ pub struct SnapshotPolicy {
     pub keep_previous: bool,
 }
 
+/// When a commit is in the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// With the next snapshot.
+    Snapshot,
+    /// A moment later, as a delta of its own or together with others.
+    Stream,
+}
+
+/// What becomes of writes once the bucket has not taken any for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMaxLag {
+    /// They are refused, so that no more can be lost.
+    Refuse,
+    /// They go on.
+    Continue,
+}
+
+/// How much may be lost, and how far back one can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durability {
+    /// When a commit is in the bucket.
+    pub mode: Mode,
+    /// In `Stream`: a commit is in the bucket at most this long after it was made, plus the PUT.
+    pub stream_interval: Duration,
+    /// In `Stream`: how old `<key>` may become while the database changes.
+    pub snapshot_interval: Duration,
+    /// How long each state can be had.
+    pub retention: Duration,
+    /// How old the oldest commit may become that is not in the bucket.
+    pub max_lag: Duration,
+    /// And then.
+    pub on_max_lag: OnMaxLag,
+}
+
+impl Default for Durability {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Stream,
+            stream_interval: Duration::from_secs(1),
+            snapshot_interval: Duration::from_hours(1),
+            retention: Duration::from_hours(24),
+            max_lag: Duration::from_mins(5),
+            on_max_lag: OnMaxLag::Refuse,
+        }
+    }
+}
+
+impl Durability {
+    /// How long a commit may wait until it is on its way to the bucket.
+    pub(crate) fn interval(&self, snapshots: &SnapshotPolicy) -> Duration {
+        match self.mode {
+            Mode::Snapshot => snapshots.interval,
+            Mode::Stream => self.stream_interval,
+        }
+    }
+
+    /// Commits wait for the next snapshot.
+    pub fn by_snapshots() -> Self {
+        Self { mode: Mode::Snapshot, ..Self::default() }
+    }
+}
+
 /// Where the contents of files lie, and how long they stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesPolicy {
@@ -81,6 +144,8 @@ pub struct DatabaseConfig {
     pub store: StoreConfig,
     /// When snapshots are made.
     pub snapshots: SnapshotPolicy,
+    /// How much may be lost.
+    pub durability: Durability,
     /// Where its files lie.
     pub files: FilesPolicy,
     /// What it may use.
@@ -99,6 +164,13 @@ pub struct DatabaseConfig {
     pub promotion: Option<AskedPromotion>,
     /// If the snapshot is corrupt: accept `<key>.prev` in its place, if it still has this ETag.
     pub accept_snapshot: Option<Etag>,
+}
+
+impl DatabaseConfig {
+    /// How long a commit may wait until it is on its way to the bucket.
+    pub fn interval(&self) -> Duration {
+        self.durability.interval(&self.snapshots)
+    }
 }
 
 impl TokenDigest {

@@ -99,7 +99,7 @@ impl Database {
         let _under_way = self.enter()?;
         let limits = self.limits();
         let response = self.inner.memory.read(request, &limits).await?;
-        self.still_served(response)
+        self.still_served(self.named(response))
     }
 
     /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers.
@@ -116,15 +116,24 @@ impl Database {
 
     /// Runs statements that may write, in the writers' queue.
     pub async fn write(&self, request: Request) -> Result<Response, Error> {
-        let _under_way = self.enter()?;
+        let _under_way = self.enter_to_write()?;
         let limits = self.limits();
         let response = self.inner.memory.write(request, &limits).await?;
-        self.still_served(response)
+        self.still_served(self.named(response))
+    }
+
+    /// The newest state that is in the bucket, by its number.
+    pub fn durable_txid(&self) -> u64 {
+        self.inner.ledger.lock().txid
+    }
+
+    fn named(&self, response: Response) -> Response {
+        Response { state: response.seen.and_then(|seen| self.inner.ledger.lock().naming.of(seen)), ..response }
     }
 
     /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it.
     pub async fn begin(&self, mode: TransactionMode, lifetime: Duration) -> Result<OpenTransaction, Error> {
-        let _under_way = self.enter()?;
+        let _under_way = if mode == TransactionMode::Write { self.enter_to_write()? } else { self.enter()? };
         let limits = TransactionLimits { query: self.limits(), lifetime };
         Ok(self.inner.memory.begin(mode, &limits).await?)
     }
@@ -160,7 +169,7 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let _under_way = self.enter()?;
+        let _under_way = self.enter_to_write()?;
         let limits = self.limits();
         let answer = self.inner.memory.change(&limits, change).await?;
         self.still_served(answer)
@@ -197,6 +206,7 @@ impl Database {
     pub fn facts(&self) -> Facts {
         let newest = *self.inner.memory.commits().borrow();
         let ledger = self.inner.ledger.lock().clone();
+        let refuses_writes = self.lagging(&ledger).is_some();
         Facts {
             size: self.inner.memory.size(),
             memory: self.inner.memory.memory_use(),
@@ -207,11 +217,18 @@ impl Database {
             epoch: ledger.epoch,
             origin: self.inner.origin.clone(),
             durable_time: ledger.durable_time,
+            lag: ledger.dirty_since.map(|since| self.inner.memory.now().saturating_duration_since(since)),
+            refuses_writes,
             pending: ledger.durable != Some(newest),
             last_snapshot: ledger.last_snapshot,
             uploads: ledger.uploads,
             outside: ledger.outside,
         }
+    }
+
+    /// Brings what is committed into the chain; `<key>` may follow later.
+    pub(crate) async fn save(&self) -> Result<(), Arc<Error>> {
+        self.source().await.map(drop)
     }
 
     /// Refuses new requests, ends open transactions, waits for requests under way, and flushes. After it succeeded nothing is flushed any more; if it fails the
@@ -275,6 +292,21 @@ impl Database {
             return Err(Error::NotServed { database: self.inner.name.clone(), why: NotServed::Closing });
         }
         Ok(token)
+    }
+
+    /// The same for who wants to write: while the bucket is too far behind nothing more is taken that could be lost.
+    fn enter_to_write(&self) -> Result<TaskTrackerToken, Error> {
+        let token = self.enter()?;
+        match self.lagging(&self.inner.ledger.lock()) {
+            Some(lag) => Err(Error::Lagging { database: self.inner.name.clone(), lag }),
+            None => Ok(token),
+        }
+    }
+
+    /// How old the oldest commit is that is not in the bucket, if that is too old.
+    fn lagging(&self, ledger: &Ledger) -> Option<Duration> {
+        let lag = self.inner.memory.now().saturating_duration_since(ledger.dirty_since?);
+        (lag > ledger.longest_lag?).then_some(lag)
     }
 
     /// An answer that was on its way when the database was lost tells of what nobody else can see.

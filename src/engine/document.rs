@@ -5,6 +5,7 @@
 //! Invariants: a document is replaced only while it is the one that was read. No two writes of one have equal bytes, because each bears a
 //! put-id of its own, so no ETag returns and a stale condition cannot pass. One of a newer format is left alone.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,8 +24,8 @@ const TRIES: u32 = 4;
 
 /// What a document of ours can say.
 pub(crate) trait Document: Serialize + DeserializeOwned + PartialEq + Clone + Send + Sync {
-    /// The one format that this build reads and writes.
-    const FORMAT: u32;
+    /// The formats that this build reads.
+    const FORMATS: RangeInclusive<u32>;
 
     /// The number of its format.
     fn format(&self) -> u32;
@@ -77,7 +78,7 @@ pub(crate) fn parse<T: Document>(bytes: &[u8]) -> Result<T, Unreadable> {
     // The format is read first, since a newer one may hold what this build cannot read.
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::Damaged(format!("is no JSON: {error}")))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(format) if format == u64::from(T::FORMAT) => {}
+        Some(format) if u32::try_from(format).is_ok_and(|format| T::FORMATS.contains(&format)) => {}
         Some(format) => return Err(Unreadable::Newer { format }),
         None => return Err(Unreadable::Damaged("names no format, so buckethead did not write it".to_owned())),
     }
@@ -104,7 +105,7 @@ pub(crate) async fn swap<T: Document>(
     known: Option<&Etag>,
     next: T,
 ) -> Result<Swap<T>, Failure> {
-    debug_assert_eq!(next.format(), T::FORMAT);
+    debug_assert!(T::FORMATS.contains(&next.format()));
     let bytes = Bytes::from(next.to_bytes());
     let condition = known.map_or(Condition::IfAbsent, |etag| Condition::IfUnchanged(etag.clone()));
     let mut unclear = None;

@@ -73,6 +73,14 @@ pub enum Error {
         #[source]
         source: bucket::Error,
     },
+    /// The bucket has not taken commits for so long that no more are taken. Retry once it is back.
+    #[error("{database}: writes are refused, because the bucket has been behind for {} s: what was committed since is in memory alone", lag.as_secs())]
+    Lagging {
+        /// Which database.
+        database: DatabaseName,
+        /// For how long the oldest commit has waited.
+        lag: std::time::Duration,
+    },
     /// Another tenure took the branch over, or it was deleted. Nothing more is served or saved; what was not in the bucket is lost.
     #[error("{database}: our epoch {ours} over branch {branch} is fenced off by epoch {theirs}{}; {lost} commits were not in the bucket", match by { Some(by) => format!(" of {by}"), None => String::new() })]
     Fenced {
@@ -147,17 +155,31 @@ pub enum Error {
         /// What is there.
         found: u64,
     },
-    /// Only the newest state of a branch can be used so far, and that is another one.
-    #[error("{database}: branch {branch} is at txid {newest}, not {asked}; only the newest state of a branch can be used so far")]
-    NotNewest {
+    /// A state of a branch that cannot be had: it is not there yet, or not any more, or by itself never was.
+    #[error("{database}: txid {asked} of branch {branch} cannot be had: {detail}")]
+    NoSuchState {
         /// Which database.
         database: DatabaseName,
         /// The branch.
         branch: BranchName,
         /// What was asked for.
         asked: u64,
-        /// What is there.
+        /// The newest that is there.
         newest: u64,
+        /// Why, and what can be had.
+        detail: String,
+    },
+    /// A moment of a branch whose state cannot be had: it is too old, or still to come.
+    #[error("{database}: the state of branch {branch} at {at} cannot be had: {detail}")]
+    NoStateAt {
+        /// Which database.
+        database: DatabaseName,
+        /// The branch.
+        branch: BranchName,
+        /// What was asked for.
+        at: crate::clock::WallTime,
+        /// Why.
+        detail: String,
     },
     /// Another database of this process serves the branch, and it alone can overwrite it.
     #[error("{database}: branch {branch} is served by {by}, which alone can overwrite it")]
@@ -266,6 +288,26 @@ pub enum Error {
         /// In bytes.
         limit: u64,
     },
+    /// The files of a branch's chain do not make the state that is asked for. They are left as they are.
+    #[error("{database}: the state of branch {branch} cannot be put together: {detail}")]
+    ChainBroken {
+        /// Which database.
+        database: DatabaseName,
+        /// Which branch of it.
+        branch: BranchName,
+        /// What is missing, and which files are damaged.
+        detail: String,
+    },
+    /// A state is larger than `limits.maxSize`.
+    #[error("{database}: branch {branch} is larger than limits.maxSize, {limit} bytes")]
+    StateTooLarge {
+        /// Which database.
+        database: DatabaseName,
+        /// Which branch of it.
+        branch: BranchName,
+        /// In bytes.
+        limit: u64,
+    },
     /// Another resource of this operator serves the same bucket, key and branch.
     #[error("{database}: {by} serves the same bucket, key and branch")]
     HeldElsewhere {
@@ -341,6 +383,7 @@ impl Error {
             Self::Sql(_) => "sql",
             Self::NotServed { .. } => "not-served",
             Self::Bucket { .. } => "bucket",
+            Self::Lagging { .. } => "lagging",
             Self::Fenced { .. } => "fenced",
             Self::HeldByOther { .. } => "held-by-other",
             Self::BranchNotFound { .. } => "branch-not-found",
@@ -348,7 +391,7 @@ impl Error {
             Self::BranchDeleted { .. } => "branch-deleted",
             Self::BranchRefused { .. } => "branch-refused",
             Self::ContentChanged { .. } => "content-changed",
-            Self::NotNewest { .. } => "not-newest",
+            Self::NoSuchState { .. } | Self::NoStateAt { .. } => "no-such-state",
             Self::ServedElsewhere { .. } => "served-elsewhere",
             Self::HistoryLost { .. } => "history-lost",
             Self::PromotionIdUsed { .. } => "promotion-id-used",
@@ -359,6 +402,8 @@ impl Error {
             Self::SnapshotCorrupt { .. } => "snapshot-corrupt",
             Self::SnapshotMissing { .. } => "snapshot-missing",
             Self::SnapshotTooLarge { .. } => "snapshot-too-large",
+            Self::ChainBroken { .. } => "chain-broken",
+            Self::StateTooLarge { .. } => "state-too-large",
             Self::HeldElsewhere { .. } => "held-elsewhere",
             Self::FileNotFound { .. } => "file-not-found",
             Self::FileLost { .. } => "file-lost",

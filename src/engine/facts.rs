@@ -36,6 +36,13 @@ pub enum Origin {
         /// In bytes.
         size: u64,
     },
+    /// The branch's chain was restored.
+    Chain {
+        /// The state that it led to.
+        txid: u64,
+        /// In bytes, as a file.
+        size: u64,
+    },
     /// `<key>` was restored, and somebody without a tenure had put it in the place of ours.
     Outside {
         /// Its ETag.
@@ -82,7 +89,7 @@ pub struct Facts {
     pub size: u64,
     /// What it costs.
     pub memory: MemoryUse,
-    /// The number of the newest snapshot in the bucket; 0 before the first.
+    /// The number of the newest state in the bucket.
     pub txid: u64,
     /// The branch that is served.
     pub branch: BranchName,
@@ -94,6 +101,10 @@ pub struct Facts {
     pub origin: Origin,
     /// Every commit before this moment is in the bucket.
     pub durable_time: Option<WallTime>,
+    /// How long the oldest commit has waited that is not in the bucket.
+    pub lag: Option<Duration>,
+    /// That is so long that writes are refused.
+    pub refuses_writes: bool,
     /// There are commits that are not in the bucket.
     pub pending: bool,
     /// The newest one of this process, or the one that was restored.

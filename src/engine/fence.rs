@@ -139,7 +139,7 @@ mod tests {
         let me = holder("c", "apps/orders");
         let ready = HeadRecord::found(Epoch(1), 0);
         assert_eq!(enter(Some(&ready.tombstone()), claim(&me)), Err(Refusal::Deleted));
-        let reserved = HeadRecord::reserved(crate::head::Parent { branch: "main".to_owned(), txid: 1 }, &crate::head::Birth::default());
+        let reserved = HeadRecord::reserved(crate::head::Parent { branch: "main".to_owned(), txid: 1 }, 1, &crate::head::Birth::default());
         assert_eq!(enter(Some(&reserved), claim(&me)), Err(Refusal::NotMadeYet));
     }
 }

@@ -65,11 +65,14 @@ pub(crate) struct FileSettings {
     pub(crate) policy: FilesPolicy,
     /// A row is in the bucket at most this long after its commit.
     pub(crate) flush_interval: Duration,
+    /// How long past states can be read, which may have other rows.
+    pub(crate) retention: Duration,
 }
 
 impl FileSettings {
     pub(crate) fn of(config: &DatabaseConfig, bucket: Arc<dyn Bucket>) -> Self {
-        Self { bucket, policy: config.files.clone(), flush_interval: config.snapshots.interval }
+        let flush_interval = config.interval();
+        Self { bucket, policy: config.files.clone(), flush_interval, retention: config.durability.retention }
     }
 }
 
@@ -91,7 +94,7 @@ impl FileStore {
     /// Takes over credentials, grace and interval; the prefix stays. Tells whether gc has to know of it.
     pub(crate) fn set(&self, settings: FileSettings) -> bool {
         let before = std::mem::replace(&mut *self.settings.write(), settings.clone());
-        (before.policy, before.flush_interval) != (settings.policy, settings.flush_interval)
+        (before.policy, before.flush_interval, before.retention) != (settings.policy, settings.flush_interval, settings.retention)
     }
 
     fn settings(&self) -> FileSettings {

@@ -1,4 +1,4 @@
-//! When the next snapshot is due. Pure: commits, answers and the time go in, a moment comes out.
+//! When the next delta is due, and the next snapshot. Pure: commits, answers and the time go in, a moment comes out.
 //!
 //! Invariant: nothing to save means no moment at all, so that an idle database costs no timer.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::SnapshotPolicy;
+use crate::config::{Durability, Mode, SnapshotPolicy};
 use crate::memory::Commits;
 
 /// The wait after the first failed upload; it doubles with each further one.
@@ -21,12 +21,8 @@ pub(crate) struct Progress {
     pub(crate) durable: Option<Commits>,
     /// When the oldest commit that is not in the bucket was noticed.
     pub(crate) dirty_since: Option<Instant>,
-    /// When an upload last began.
-    pub(crate) last_begun: Option<Instant>,
     /// Failed tries since the last success, and when the last of them ended.
     pub(crate) failed: Option<(u32, Instant)>,
-    /// Somebody else writes at our place.
-    pub(crate) conflict: bool,
 }
 
 /// What the flusher waits for besides commits and requests.
@@ -53,22 +49,14 @@ impl Progress {
         }
     }
 
-    /// When to upload next.
-    pub(crate) fn next(&self, policy: &SnapshotPolicy) -> Next {
+    /// When to upload next, if a commit may wait so long.
+    pub(crate) fn next(&self, interval: Duration) -> Next {
         let Some(dirty_since) = self.dirty_since else { return Next::Idle };
-        if self.conflict {
-            return Next::Idle;
-        }
         match self.failed {
             // A store that is away for a second must not cost a whole interval of lag, hence retries do not wait for it.
-            Some((attempts, at)) => Next::At(at + backoff(attempts).min(policy.interval.max(FIRST_RETRY))),
-            None => Next::At(dirty_since + policy.interval),
+            Some((attempts, at)) => Next::At(at + backoff(attempts).min(interval.max(FIRST_RETRY))),
+            None => Next::At(dirty_since + interval),
         }
-    }
-
-    /// Whether an unforced request to flush comes too soon after the last flush of any kind.
-    pub(crate) fn is_debounced(&self, policy: &SnapshotPolicy, now: Instant) -> bool {
-        self.last_begun.is_some_and(|last| now.saturating_duration_since(last) < policy.min_interval)
     }
 
     /// An upload succeeded.
@@ -86,8 +74,103 @@ impl Progress {
     }
 }
 
+/// What is known of the snapshots of one database: the plain files at `<key>`, which follow the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Copies {
+    /// What the newest does not hold.
+    behind: Option<Behind>,
+    /// The same, while one is on its way that does.
+    on_its_way: Option<Behind>,
+    last_begun: Option<Instant>,
+    failed: Option<(u32, Instant)>,
+}
+
+/// Deltas that are in no snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Behind {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Behind {
+    fn and(self, other: Option<Self>) -> Self {
+        other.map_or(self, |other| Self { since: self.since.min(other.since), bytes: self.bytes.saturating_add(other.bytes) })
+    }
+}
+
+impl Copies {
+    /// `<key>` is not what it should be.
+    pub(crate) fn astray(now: Instant) -> Self {
+        Self { behind: Some(Behind { since: now, bytes: u64::MAX }), ..Self::default() }
+    }
+
+    /// A delta of so many bytes arrived.
+    pub(crate) fn went_on(&mut self, bytes: u64, now: Instant) {
+        self.behind = Some(Behind { since: now, bytes }.and(self.behind));
+    }
+
+    /// When the next is due of a database of so many bytes.
+    pub(crate) fn next(&self, durability: &Durability, size: u64) -> Next {
+        let behind = match (self.behind, self.failed) {
+            (None, None) => return Next::Idle,
+            (_, Some((attempts, at))) => return Next::At(at + backoff(attempts)),
+            (Some(behind), None) => behind,
+        };
+        match durability.mode {
+            Mode::Snapshot => Next::At(behind.since),
+            Mode::Stream if behind.bytes > size / 2 => Next::At(behind.since),
+            Mode::Stream => Next::At(behind.since + durability.snapshot_interval),
+        }
+    }
+
+    /// Whether an unforced request to flush comes too soon after the last snapshot.
+    pub(crate) fn is_debounced(&self, policy: &SnapshotPolicy, now: Instant) -> bool {
+        self.last_begun.is_some_and(|last| now.saturating_duration_since(last) < policy.min_interval)
+    }
+
+    /// One begins that holds everything so far.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.last_begun = Some(now);
+        self.on_its_way = match self.behind.take() {
+            Some(behind) => Some(behind.and(self.on_its_way)),
+            None => self.on_its_way,
+        };
+    }
+
+    /// The same one is sent again. What came since is not in it.
+    pub(crate) fn begin_again(&mut self, now: Instant) {
+        self.last_begun = Some(now);
+    }
+
+    /// It is there.
+    pub(crate) fn succeeded(&mut self) {
+        self.on_its_way = None;
+        self.failed = None;
+    }
+
+    /// Nobody knows whether it is, and the same one is sent again.
+    pub(crate) fn unclear(&mut self, now: Instant) {
+        let attempts = self.failed.map_or(0, |(attempts, _)| attempts);
+        self.failed = Some((attempts.saturating_add(1), now));
+    }
+
+    /// It is not.
+    pub(crate) fn failed(&mut self, now: Instant) {
+        self.unclear(now);
+        self.behind = match self.on_its_way.take() {
+            Some(behind) => Some(behind.and(self.behind)),
+            None => self.behind,
+        };
+    }
+
+    /// Whether the last tries failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failed.is_some()
+    }
+}
+
 /// How long to wait after so many failures in a row.
-fn backoff(attempts: u32) -> Duration {
+pub(crate) fn backoff(attempts: u32) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
     FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY)
 }
@@ -96,8 +179,7 @@ fn backoff(attempts: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const POLICY: SnapshotPolicy =
-        SnapshotPolicy { interval: Duration::from_mins(1), min_interval: Duration::from_secs(5), keep_previous: true };
+    const INTERVAL: Duration = Duration::from_mins(1);
 
     fn start() -> Instant {
         Instant::from_std(std::sync::LazyLock::force(&ORIGIN).to_owned())
@@ -114,7 +196,7 @@ mod tests {
     fn an_idle_database_waits_for_no_moment() {
         let mut progress = Progress { durable: Some(Commits(7)), ..Progress::default() };
         progress.observe(Commits(7), after(0));
-        assert_eq!(progress.next(&POLICY), Next::Idle);
+        assert_eq!(progress.next(INTERVAL), Next::Idle);
     }
 
     #[test]
@@ -122,14 +204,14 @@ mod tests {
         let mut progress = Progress { durable: Some(Commits(7)), ..Progress::default() };
         progress.observe(Commits(8), after(10));
         progress.observe(Commits(9), after(30));
-        assert_eq!(progress.next(&POLICY), Next::At(after(70)));
+        assert_eq!(progress.next(INTERVAL), Next::At(after(70)));
     }
 
     #[test]
     fn a_database_that_began_empty_is_dirty_before_its_first_commit() {
         let mut progress = Progress::default();
         progress.observe(Commits(0), after(0));
-        assert_eq!(progress.next(&POLICY), Next::At(after(60)));
+        assert_eq!(progress.next(INTERVAL), Next::At(after(60)));
     }
 
     #[test]
@@ -137,9 +219,9 @@ mod tests {
         let mut progress = Progress { durable: Some(Commits(1)), ..Progress::default() };
         progress.observe(Commits(2), after(0));
         progress.succeeded(Commits(2), Commits(3), after(60));
-        assert_eq!(progress.next(&POLICY), Next::At(after(120)));
+        assert_eq!(progress.next(INTERVAL), Next::At(after(120)));
         progress.succeeded(Commits(3), Commits(3), after(120));
-        assert_eq!(progress.next(&POLICY), Next::Idle);
+        assert_eq!(progress.next(INTERVAL), Next::Idle);
     }
 
     #[test]
@@ -149,7 +231,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..9 {
             progress.failed(after(100));
-            let Next::At(at) = progress.next(&POLICY) else { panic!("a failed upload is tried again") };
+            let Next::At(at) = progress.next(INTERVAL) else { panic!("a failed upload is tried again") };
             waits.push(at.duration_since(after(100)).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -158,17 +240,41 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_ends_all_uploads() {
-        let mut progress = Progress { conflict: true, ..Progress::default() };
-        progress.observe(Commits(2), after(0));
-        assert_eq!(progress.next(&POLICY), Next::Idle);
+    fn a_manual_flush_is_debounced_by_the_last_snapshot_whatever_asked_for_it() {
+        let policy = SnapshotPolicy { interval: INTERVAL, min_interval: Duration::from_secs(5), keep_previous: true };
+        let mut copies = Copies::default();
+        assert!(!copies.is_debounced(&policy, after(0)));
+        copies.begin(after(10));
+        assert!(copies.is_debounced(&policy, after(14)));
+        assert!(!copies.is_debounced(&policy, after(15)));
     }
 
     #[test]
-    fn a_manual_flush_is_debounced_by_the_last_flush_of_any_kind() {
-        let progress = Progress { last_begun: Some(after(10)), ..Progress::default() };
-        assert!(progress.is_debounced(&POLICY, after(14)));
-        assert!(!progress.is_debounced(&POLICY, after(15)));
-        assert!(!Progress::default().is_debounced(&POLICY, after(0)));
+    fn a_snapshot_follows_each_delta_or_half_the_size_or_an_interval() {
+        let (each, stream) = (Durability::by_snapshots(), Durability::default());
+        let mut copies = Copies::default();
+        assert_eq!((copies.next(&each, 100), copies.next(&stream, 100)), (Next::Idle, Next::Idle));
+        copies.went_on(30, after(1));
+        copies.went_on(20, after(2));
+        assert_eq!((copies.next(&each, 100), copies.next(&stream, 100)), (Next::At(after(1)), Next::At(after(3601))));
+        copies.went_on(1, after(3));
+        assert_eq!(copies.next(&stream, 100), Next::At(after(1)), "more than half of its size");
+        assert_eq!(Copies::astray(after(9)).next(&stream, 100), Next::At(after(9)));
+    }
+
+    #[test]
+    fn what_a_failed_snapshot_should_have_held_stays_behind() {
+        let stream = Durability::default();
+        let mut copies = Copies::default();
+        copies.went_on(50, after(1));
+        copies.begin(after(2));
+        assert_eq!(copies.next(&stream, 100), Next::Idle);
+        copies.went_on(1, after(3));
+        copies.failed(after(4));
+        assert_eq!(copies.next(&stream, 100), Next::At(after(5)), "a second later");
+        copies.begin(after(5));
+        copies.went_on(7, after(6));
+        copies.succeeded();
+        assert_eq!(copies.next(&stream, 100), Next::At(after(3606)), "what came while it was on its way");
     }
 }

@@ -1,13 +1,15 @@
 //! The task that brings one database's commits into its bucket.
 //!
-//! Owns: the tenure, and the order of everything that is written to the branch. It alone uploads, one snapshot at a time.
-//! Does not own: when (`flush.rs`), how (`snapshot.rs`), what is done about somebody else's object (`outside.rs`).
-//! Invariant: with nothing to save it waits for a commit or a request, and for nothing else.
+//! Owns: the tenure, and the order of everything that is written to the branch. It alone uploads: one delta at a time, and beside it one
+//! snapshot. Does not own: when (`flush.rs`), how (`chains.rs`, `snapshot.rs`), what is done about somebody else's object (`outside.rs`).
+//! Invariants: with nothing to save it waits for a commit or a request, and for nothing else; a commit is called durable only once the
+//! delta that holds it stands in its slot; a slot that somebody else has taken ends the tenure.
 
 mod change;
+mod copy;
 mod outside;
+mod upkeep;
 
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +22,23 @@ use tokio::time::Instant;
 
 use crate::branches::Source;
 use crate::bucket::{self, Bucket};
+use crate::chains::{Chain, Landing, SlotMark, Upload, epoch_of, millis, wall};
 use crate::clock::{Clock, WallTime};
-use crate::config::SnapshotPolicy;
+use crate::config::{DatabaseConfig, Durability, OnMaxLag, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
+use crate::delta::{By, Delta, Tip};
 use crate::error::Error;
 use crate::facts::{Outside, SnapshotFacts, Uploads};
-use crate::flush::{Next, Progress};
-use crate::head::{Epoch, HeadRecord};
-use crate::memory::{Commits, MemoryDatabase, Pin};
-use crate::names::{BranchName, DatabaseName, Etag};
-use crate::opening::Opened;
-use crate::snapshot::{self, Attempt, Known, Mark, Outcome, PutIds, content_of};
+use crate::flush::{Copies, Next, Progress};
+use crate::head::Epoch;
+use crate::memory::{Changes, Commits, MemoryDatabase, Pin};
+use crate::names::{BranchName, DatabaseName};
+use crate::naming::Naming;
+use crate::opening::{Opened, Ready};
+use crate::snapshot::PutIds;
 use crate::tenure::{Ended, Failure, Tenure};
+use copy::Copy;
+use upkeep::Upkeep;
 
 pub use change::Overwritten;
 pub(crate) use change::{Overwrite, Remembered, Switch, remembered};
@@ -40,7 +47,26 @@ pub(crate) use change::{Overwrite, Remembered, Switch, remembered};
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) policy: SnapshotPolicy,
+    pub(crate) durability: Durability,
     pub(crate) bucket: Arc<dyn Bucket>,
+}
+
+impl Settings {
+    /// Of a configuration whose bucket is reached like this.
+    pub(crate) fn of(config: &DatabaseConfig, bucket: Arc<dyn Bucket>) -> Self {
+        Self { policy: config.snapshots, durability: config.durability, bucket }
+    }
+
+    /// How long a commit may wait until it is on its way.
+    fn interval(&self) -> Duration {
+        self.durability.interval(&self.policy)
+    }
+
+    /// How long it may wait before no more are taken. Waiting for its turn is no lag.
+    fn longest_lag(&self) -> Option<Duration> {
+        let is_refused = self.durability.on_max_lag == OnMaxLag::Refuse;
+        is_refused.then(|| self.interval().saturating_add(self.durability.max_lag))
+    }
 }
 
 /// What others may see of the flusher's work.
@@ -54,8 +80,12 @@ pub(crate) struct Ledger {
     pub(crate) last_snapshot: Option<SnapshotFacts>,
     pub(crate) uploads: Uploads,
     pub(crate) outside: Option<Outside>,
-    /// For the order at shutdown.
+    /// Since when the oldest commit waits that is not in the bucket.
     pub(crate) dirty_since: Option<Instant>,
+    /// Writes are refused once it has waited longer.
+    pub(crate) longest_lag: Option<Duration>,
+    /// What states in memory are called.
+    pub(crate) naming: Naming,
 }
 
 /// A request to the flusher.
@@ -83,19 +113,62 @@ enum End {
 pub(crate) struct Flusher {
     name: DatabaseName,
     pub(crate) memory: MemoryDatabase,
-    tenure: Tenure,
     settings: watch::Receiver<Settings>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
     put_ids: Arc<PutIds>,
     clock: Arc<dyn Clock>,
     notify: Box<dyn Fn() + Send + Sync>,
     lost: Box<dyn Fn(Arc<Error>) + Send + Sync>,
-    known: Known,
+    line: Line,
     progress: Progress,
-    /// An upload of which nobody knows whether it arrived: one under way, or one without a clear answer.
-    unsettled: Option<Attempt>,
-    /// The overwrite that the head record may call begun although it was not carried out. Each snapshot says so until the record is right.
+}
+
+/// The branch that is served, as it lies in the bucket.
+struct Line {
+    tenure: Tenure,
+    chain: Chain,
+    tip: Arc<Tip>,
+    /// Page 1 in memory is another one than the chain's, though no commit made it so.
+    differs: bool,
+    /// What the next delta holds, while it is made.
+    pinned: Option<Pinned>,
+    /// A delta of which nobody knows whether it arrived: one under way, or one without a clear answer. It goes again as it is.
+    on_its_way: Option<OnItsWay>,
+    copy: Copy,
+    upkeep: Upkeep,
+    /// The overwrite that the head record may call begun although it was not carried out.
     not_done: Option<String>,
+}
+
+#[derive(Clone)]
+struct Pinned {
+    pin: Pin,
+    changes: Option<Changes>,
+    at: (Instant, WallTime),
+}
+
+#[derive(Clone)]
+struct OnItsWay {
+    delta: Delta,
+    upload: Upload,
+    /// Everything committed before is in it.
+    pinned_at: (Instant, WallTime),
+}
+
+impl Line {
+    fn of(tenure: Tenure, state: Ready, now: Instant) -> (MemoryDatabase, Self) {
+        let Ready { memory, tip, differs, known, snapshot, is_behind, behind, .. } = state;
+        let chain = Chain::of(tenure.heads(), tenure.branch());
+        let copy =
+            Copy::of(known, snapshot.map_or(0, |snapshot| snapshot.txid), if is_behind { Copies::astray(now) } else { Copies::default() });
+        let upkeep = Upkeep::of(&tip, behind, now);
+        (memory, Self { tenure, chain, upkeep, tip: Arc::new(tip), differs, pinned: None, on_its_way: None, copy, not_done: None })
+    }
+
+    /// The commits that the chain holds; `None` if that is not what the memory held then.
+    fn durable(&self) -> Option<Commits> {
+        (!self.differs).then_some(self.tip.commits)
+    }
 }
 
 /// What a flusher works with besides the branch itself.
@@ -110,45 +183,33 @@ pub(crate) struct Surroundings {
     pub(crate) lost: Box<dyn Fn(Arc<Error>) + Send + Sync>,
 }
 
-/// How often one flush puts its state back in the place of somebody else's.
-const CONFLICTS: u32 = 3;
-
 impl Flusher {
     /// For a branch that was just opened.
     pub(crate) fn new(surroundings: Surroundings, opened: Opened) -> Self {
         let Surroundings { name, settings, put_ids, clock, notify, lost } = surroundings;
-        let Opened { memory, tenure, known, txid, origin: _, durable, durable_time, snapshot } = opened;
+        let Opened { tenure, state } = opened;
+        let (durable_time, last_snapshot, outside) = (state.durable_time, state.snapshot.clone(), state.outside.clone());
+        let (memory, line) = Line::of(tenure, state, clock.now());
         let ledger = Ledger {
-            branch: tenure.branch().clone(),
-            epoch: tenure.epoch(),
-            durable: Some(durable),
+            branch: line.tenure.branch().clone(),
+            epoch: line.tenure.epoch(),
+            durable: line.durable(),
             durable_time: Some(durable_time),
-            txid,
-            last_snapshot: Some(snapshot),
+            txid: line.tip.txid.get(),
+            last_snapshot,
             uploads: Uploads::Fine,
-            outside: None,
+            outside,
             dirty_since: None,
+            longest_lag: settings.borrow().longest_lag(),
+            naming: Naming::new(line.tenure.epoch(), line.tip.txid, line.tip.commits),
         };
-        Self {
-            name,
-            memory,
-            tenure,
-            settings,
-            ledger: Arc::new(Mutex::new(ledger)),
-            put_ids,
-            clock,
-            notify,
-            lost,
-            known,
-            progress: Progress { durable: Some(durable), ..Progress::default() },
-            unsettled: None,
-            not_done: None,
-        }
+        let progress = Progress { durable: line.durable(), ..Progress::default() };
+        Self { name, memory, settings, ledger: Arc::new(Mutex::new(ledger)), put_ids, clock, notify, lost, line, progress }
     }
 
     /// Ends a tenure of which nothing was served.
     pub(crate) async fn release(mut self) {
-        self.tenure.release().await;
+        self.line.release().await;
     }
 
     /// Runs until it is told to finish, until its tenure is over, or until nobody can tell it anything any more. A panic, which is a fault
@@ -181,27 +242,38 @@ impl Flusher {
         loop {
             let newest = *commits.borrow_and_update();
             self.progress.observe(newest, self.clock.now());
-            self.ledger.lock().dirty_since = self.progress.dirty_since;
-            let Settings { policy, bucket } = self.settings.borrow_and_update().clone();
-            self.tenure.reach_by(bucket);
-            let due: OptionFuture<_> = match self.progress.next(&policy) {
-                Next::Idle => None.into(),
-                Next::At(moment) => Some(tokio::time::sleep_until(moment)).into(),
-            };
+            let settings = self.settings.borrow_and_update().clone();
+            {
+                let mut ledger = self.ledger.lock();
+                ledger.dirty_since = self.progress.dirty_since;
+                ledger.longest_lag = settings.longest_lag();
+            }
+            self.line.tenure.reach_by(Arc::clone(&settings.bucket));
+            self.line.chain.reach_by(Arc::clone(&settings.bucket));
+            let delta_due: OptionFuture<_> = wait(self.progress.next(settings.interval())).into();
+            let copy_due: OptionFuture<_> = wait(self.line.copy.next(&settings.durability, self.memory.size())).into();
+            let upkeep_due: OptionFuture<_> = wait(self.line.upkeep.next(self.memory.size())).into();
+            let copied: OptionFuture<_> = self.line.copy.under_way().into();
+            let kept_up: OptionFuture<_> = self.line.upkeep.under_way().into();
             // Once dirty, further commits change nothing about the next moment, so they need not wake anybody.
             let clean = self.progress.dirty_since.is_none();
-            tokio::select! {
+            let result = tokio::select! {
                 command = commands.recv() => match command {
                     None => return End::Told,
-                    Some(command) => if let Some(end) = self.obey(command).await { return end },
+                    Some(command) => if let Some(end) = self.obey(command).await { return end } else { Ok(()) },
                 },
-                Some(()) = due => match self.flush(Flush::Forced).await {
-                    Ok(_) => {}
-                    Err(error) if is_end(&error) => return End::Lost(error),
-                    Err(error) => tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "snapshot failed"),
-                },
-                changed = commits.changed(), if clean => if changed.is_err() { return End::Told },
-                changed = self.settings.changed() => if changed.is_err() { return End::Told },
+                Some(()) = delta_due => self.save().await.map(drop),
+                Some(()) = copy_due => self.begin_copy().await,
+                Some(copied) = copied => self.copied(copied).await.map(drop),
+                Some(()) = upkeep_due => self.begin_upkeep().await,
+                Some(done) = kept_up => self.kept_up(done).await,
+                changed = commits.changed(), if clean => if changed.is_err() { return End::Told } else { Ok(()) },
+                changed = self.settings.changed() => if changed.is_err() { return End::Told } else { Ok(()) },
+            };
+            match result {
+                Ok(()) => {}
+                Err(error) if is_end(&error) => return End::Lost(error),
+                Err(error) => tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "an upload failed"),
             }
         }
     }
@@ -217,12 +289,7 @@ impl Flusher {
                 end.map(End::Lost)
             }
             Command::Pin(reply) => {
-                let branch = self.tenure.branch().clone();
-                let result = self.durable_pin().await.map(|(pin, txid)| {
-                    // A snapshot that could not be noted is known by its own number alone.
-                    let noted = self.tenure.record().snapshot.as_ref().filter(|noted| noted.txid == txid);
-                    Source { branch, txid, same_since: noted.map_or(txid, |noted| noted.same_since), pin }
-                });
+                let result = self.source().await;
                 let end = result.as_ref().err().filter(|error| is_end(error)).cloned();
                 reply.send(result).ok();
                 end.map(End::Lost)
@@ -244,143 +311,131 @@ impl Flusher {
 
     /// Everything was refused and awaited before, so after the flush nothing is served.
     async fn finish(&mut self) -> Result<Option<SnapshotFacts>, Arc<Error>> {
-        self.flush(Flush::Forced).await?;
-        self.tenure.release().await;
+        self.save().await?;
+        match self.copy_now().await {
+            Ok(_) => {}
+            Err(error) if is_end(&error) => return Err(error),
+            // All of it is in the chain. Whoever opens the branch next renews the snapshot.
+            Err(error) => tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not renewed"),
+        }
+        self.line.release().await;
         Ok(self.ledger.lock().last_snapshot.clone())
     }
 
     async fn flush(&mut self, flush: Flush) -> Result<Flushed, Arc<Error>> {
         let policy = self.settings.borrow().policy;
-        if flush == Flush::Manual && self.progress.is_debounced(&policy, self.clock.now()) {
+        if flush == Flush::Manual && self.line.copy.is_debounced(&policy, self.clock.now()) {
             return Ok(Flushed::Skipped(self.ledger.lock().last_snapshot.clone()));
         }
-        self.save(policy.keep_previous).await
+        self.save().await?;
+        self.copy_now().await
     }
 
-    async fn save(&mut self, keep_previous: bool) -> Result<Flushed, Arc<Error>> {
-        // What an unclear attempt left behind is settled before anything else is written.
-        if let Some(attempt) = self.unsettled.clone() {
-            // Whether to copy first is no part of what is sent, and a copy that is not permitted must not hold it up for ever.
-            self.store(Attempt { keep_previous, ..attempt }).await?;
-        }
-        let newest = *self.memory.commits().borrow();
-        if !self.progress.is_dirty(newest) {
-            let last = self.ledger.lock().last_snapshot.clone();
-            return Ok(last.map_or(Flushed::Skipped(None), Flushed::Unchanged));
-        }
-        let attempt = self.attempt(keep_previous);
-        self.store(attempt).await.map(Flushed::Uploaded)
-    }
-
-    /// The newest version, to be put in the place of the snapshot that we know.
-    fn attempt(&self, keep_previous: bool) -> Attempt {
-        Attempt {
-            pinned_at: self.clock.wall(),
-            pin: self.memory.pin(),
-            txid: self.ledger.lock().txid + 1,
-            epoch: self.tenure.epoch(),
-            put_id: self.put_ids.fresh(),
-            replaces: self.known.clone(),
-            keep_previous,
-            promotion: self.not_done.clone().map_or(Mark::None, Mark::NotDone),
-        }
-    }
-
-    /// A version that is in the bucket as it is, with its number, after whatever it takes to have one.
-    async fn durable_pin(&mut self) -> Result<(Pin, u64), Arc<Error>> {
-        self.flush(Flush::Forced).await?;
-        let pin = self.memory.pin();
-        if Some(pin.commits()) == self.progress.durable {
+    /// A state of the branch that is in the bucket.
+    async fn source(&mut self) -> Result<Source, Arc<Error>> {
+        let before = self.line.tip.txid;
+        let pin = self.save().await?;
+        if self.line.tip.txid == before {
             // Without an upload nothing has told yet whether it is still the newest state of the branch.
-            match self.tenure.check().await {
-                Ok(()) => return Ok((pin, self.ledger.lock().txid)),
+            match self.line.tenure.check().await {
+                Ok(()) => {}
                 Err(Failure::Ended(ended)) => return Err(self.ended(ended)),
                 Err(Failure::Head(error)) => return Err(Arc::new(error)),
             }
         }
-        // Somebody commits all the time: what is uploaded now is the version that is meant.
-        let attempt = self.attempt(self.settings.borrow().policy.keep_previous);
-        let pin = attempt.pin.clone();
-        let facts = self.store(attempt).await?;
-        Ok((pin, facts.txid))
+        Ok(self.line.source(pin))
     }
 
-    /// Uploads an attempt. Somebody else's object in the place is put aside, unless that somebody has ended our tenure.
-    async fn store(&mut self, mut attempt: Attempt) -> Result<SnapshotFacts, Arc<Error>> {
-        for _ in 0..CONFLICTS {
-            match self.send(&attempt).await? {
-                Sent::Stored(facts) => return Ok(facts),
-                Sent::Conflict(theirs) => {
-                    self.put_aside(theirs).await?;
-                    attempt = Attempt { put_id: self.put_ids.fresh(), replaces: self.known.clone(), ..attempt };
-                }
+    /// Brings what is committed by now into the chain, and tells the state that is there then.
+    async fn save(&mut self) -> Result<Pin, Arc<Error>> {
+        // What an unclear attempt left behind is settled before anything else is written.
+        self.send().await?;
+        let pin = self.memory.pin();
+        if self.progress.durable == Some(pin.commits()) {
+            return Ok(pin);
+        }
+        drop(pin);
+        let next = match self.next_delta().await {
+            Ok(next) => next,
+            Err(error) => return Err(self.note_failure(error)),
+        };
+        let pin = next.delta.draft.pin.clone();
+        self.line.pinned = None;
+        self.line.on_its_way = Some(next);
+        self.send().await?;
+        Ok(pin)
+    }
+
+    /// What was committed since the last delta, as the next one.
+    async fn next_delta(&mut self) -> Result<OnItsWay, Error> {
+        // Names were given for one that is there.
+        let pinned = if let Some(pinned) = self.line.pinned.take() {
+            pinned
+        } else {
+            let at = (self.clock.now(), self.clock.wall());
+            // Whoever asks for the name of a state sees either that it is not in this delta, or that it is.
+            let mut ledger = self.ledger.lock();
+            let (pin, changes) = self.memory.pin_with_changes(self.line.tip.commits);
+            ledger.naming.delta(self.line.tip.next_txid(), pin.commits());
+            Pinned { pin, changes, at }
+        };
+        self.line.pinned = Some(pinned.clone());
+        let Pinned { pin, changes, at } = pinned;
+        let changes = changes.map(|changes| if self.line.differs { with_first_page(changes) } else { changes });
+        self.made(pin, changes, SlotMark::None, at).await
+    }
+
+    /// The delta that leads to a version, ready to be sent.
+    async fn made(&self, pin: Pin, changes: Option<Changes>, mark: SlotMark, pinned_at: (Instant, WallTime)) -> Result<OnItsWay, Error> {
+        let by = By { epoch: self.line.tenure.epoch(), time: millis(self.clock.wall()) };
+        let tip = Arc::clone(&self.line.tip);
+        let work = tokio::task::spawn_blocking(move || {
+            let delta = tip.delta(&pin, changes, by);
+            let file = delta.draft.clone().encoded()?;
+            Ok::<_, std::io::Error>((delta, file))
+        });
+        let fault = |detail: String| Error::Internal { database: self.name.clone(), detail };
+        let (delta, file) = work.await.map_err(|panic| fault(panic.to_string()))?.map_err(|error| fault(error.to_string()))?;
+        let upload = Upload { level: chain::Level::Delta, file, put_id: self.put_ids.fresh(), mark };
+        Ok(OnItsWay { delta, upload, pinned_at })
+    }
+
+    /// Sends the delta that is on its way, if there is one.
+    async fn send(&mut self) -> Result<(), Arc<Error>> {
+        let Some(OnItsWay { upload, .. }) = &self.line.on_its_way else { return Ok(()) };
+        let landing = self.line.chain.put(upload).await;
+        let result = match landing {
+            Landing::Stored => {
+                self.arrived();
+                Ok(())
             }
-        }
-        Err(self.failed(bucket::Error::Unavailable { message: "somebody else keeps writing the snapshot".to_owned() }))
-    }
-
-    async fn send(&mut self, attempt: &Attempt) -> Result<Sent, Arc<Error>> {
-        let begun = self.clock.now();
-        self.progress.last_begun = Some(begun);
-        let bucket = Arc::clone(&self.settings.borrow().bucket);
-        let unclear_before = self.unsettled.replace(attempt.clone()).is_some();
-        let (outcome, content) = tokio::join!(snapshot::upload(&bucket, self.tenure.place(), attempt), content_of(&attempt.pin));
-        // A clear refusal of this try says nothing about an unclear one before it, which may still arrive.
-        let stays_unclear = unclear_before && matches!(outcome, Outcome::NotWritten(_));
-        if !stays_unclear && !matches!(outcome, Outcome::Unclear(_)) {
-            self.unsettled = None;
-        }
-        let result = match outcome {
-            Outcome::Stored(etag) => self.stored(attempt, etag, begun, content).await.map(Sent::Stored),
-            Outcome::Conflict { theirs } => Ok(Sent::Conflict(theirs)),
-            Outcome::NotWritten(source) | Outcome::Unclear(source) => Err(self.failed(source)),
+            Landing::Taken(theirs) => Err(self.slot_taken(&theirs).await),
+            Landing::NotWritten(source) | Landing::Unclear(source) => Err(self.failed("writing a delta", source)),
         };
         (self.notify)();
         result
     }
 
-    /// It is in the bucket. Noting it in the head record may fail without harm: the next one notes it, or whoever opens next finds it.
-    async fn stored(
-        &mut self,
-        attempt: &Attempt,
-        etag: Etag,
-        begun: Instant,
-        content: io::Result<String>,
-    ) -> Result<SnapshotFacts, Arc<Error>> {
-        let facts = SnapshotFacts {
-            time: self.clock.wall(),
-            txid: attempt.txid,
-            size: attempt.pin.size(),
-            duration: Some(self.clock.now().saturating_duration_since(begun)),
-            etag: etag.clone(),
-        };
-        self.known = Known::Sound(etag);
-        self.progress.succeeded(attempt.pin.commits(), *self.memory.commits().borrow(), begun);
-        {
-            let mut ledger = self.ledger.lock();
-            ledger.durable = self.progress.durable;
-            ledger.durable_time = Some(attempt.pinned_at);
-            ledger.txid = attempt.txid;
-            ledger.last_snapshot = Some(facts.clone());
+    /// The delta stands in its slot.
+    fn arrived(&mut self) {
+        let Some(OnItsWay { delta, upload, pinned_at: (begun, time) }) = self.line.on_its_way.take() else { return };
+        self.line.arrived(&delta, upload.file.len, self.clock.now());
+        self.memory.forget_changes(self.line.tip.commits);
+        self.progress.succeeded(self.line.tip.commits, *self.memory.commits().borrow(), begun);
+        let mut ledger = self.ledger.lock();
+        ledger.durable = self.progress.durable;
+        ledger.durable_time = Some(time);
+        ledger.txid = self.line.tip.txid.get();
+        if !self.line.copy.is_failing() {
             ledger.uploads = Uploads::Fine;
         }
-        let content = content.map_err(|error| self.failed(error.into()))?;
-        let not_done = self.not_done.clone();
-        let change = |record: &HeadRecord| {
-            let noted = record.noted(&facts.etag, facts.txid, facts.size, content.clone());
-            if let Some(id) = &not_done { noted.without_promotion(id) } else { noted }
-        };
-        match self.tenure.change(change).await {
-            Ok(()) => {
-                self.not_done = None;
-                Ok(facts)
-            }
-            // It was in the bucket before the branch was taken over, and whoever took over has read it; but nobody may be told so by us.
-            Err(Failure::Ended(ended)) => Err(self.ended(ended)),
-            Err(Failure::Head(error)) => {
-                tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "the snapshot was not noted in the head record");
-                Ok(facts)
-            }
+    }
+
+    /// Somebody else has our slot: whoever that is, what we have in memory is not the branch any more.
+    async fn slot_taken(&mut self, theirs: &bucket::ObjectMeta) -> Arc<Error> {
+        match self.line.tenure.check().await {
+            Err(Failure::Ended(ended)) => self.ended(ended),
+            Ok(()) | Err(Failure::Head(_)) => self.ended(Ended { epoch: epoch_of(theirs), by: None }),
         }
     }
 
@@ -390,20 +445,24 @@ impl Flusher {
         let lost = newest.0.saturating_sub(self.progress.durable.map_or(0, |durable| durable.0));
         Arc::new(Error::Fenced {
             database: self.name.clone(),
-            branch: self.tenure.branch().clone(),
-            ours: self.tenure.epoch(),
+            branch: self.line.tenure.branch().clone(),
+            ours: self.line.tenure.epoch(),
             theirs: epoch,
             by: by.map(Box::new),
             lost,
         })
     }
 
-    fn failed(&mut self, source: bucket::Error) -> Arc<Error> {
-        self.note_failure(Error::Bucket { database: self.name.clone(), doing: "writing a snapshot", source })
+    fn failed(&mut self, doing: &'static str, source: bucket::Error) -> Arc<Error> {
+        self.note_failure(Error::Bucket { database: self.name.clone(), doing, source })
     }
 
     fn note_failure(&mut self, error: Error) -> Arc<Error> {
         self.progress.failed(self.clock.now());
+        self.tell_failure(error)
+    }
+
+    fn tell_failure(&self, error: Error) -> Arc<Error> {
         let error = Arc::new(error);
         let mut ledger = self.ledger.lock();
         let (since, attempts) = match &ledger.uploads {
@@ -413,13 +472,44 @@ impl Flusher {
         ledger.uploads = Uploads::Failing { error: Arc::clone(&error), since, attempts };
         error
     }
+
+    fn bucket(&self) -> Arc<dyn Bucket> {
+        Arc::clone(&self.settings.borrow().bucket)
+    }
 }
 
-/// What became of an upload.
-enum Sent {
-    Stored(SnapshotFacts),
-    /// Neither what we knew nor ours stands there.
-    Conflict(Option<Etag>),
+impl Line {
+    /// A delta of so many bytes stands in its slot.
+    fn arrived(&mut self, delta: &Delta, bytes: u64, now: Instant) {
+        Arc::make_mut(&mut self.tip).follow(delta);
+        self.differs = false;
+        self.copy.went_on(bytes, now);
+        self.upkeep.went_on(delta, bytes, now);
+    }
+
+    /// The newest durable state, which is this version.
+    fn source(&self, pin: Pin) -> Source {
+        let Tip { txid, time, same_since, .. } = *self.tip;
+        Source { branch: self.tenure.branch().clone(), txid: txid.get(), time: wall(time), same_since: same_since.get(), pin }
+    }
+
+    async fn release(&mut self) {
+        self.tenure.release(self.tip.txid.get()).await;
+    }
+}
+
+fn with_first_page(mut changes: Changes) -> Changes {
+    if changes.pages.first() != Some(&ltx::PageNo::FIRST) {
+        changes.pages.insert(0, ltx::PageNo::FIRST);
+    }
+    changes
+}
+
+fn wait(next: Next) -> Option<tokio::time::Sleep> {
+    match next {
+        Next::Idle => None,
+        Next::At(moment) => Some(tokio::time::sleep_until(moment)),
+    }
 }
 
 /// Whether a failure means that the database must not be served any more.

@@ -29,7 +29,7 @@ use crate::clock::WallTime;
 use crate::files::{FileKey, Marks, Needs, Phase};
 
 #[cfg(test)]
-pub(crate) use run::{Broken, Run};
+pub(crate) use run::Run;
 pub use run::{GcError, GcOptions, GcReport, GcStage, OwnerKey, collect_garbage};
 pub use summary::{GcOutcome, GcSummary};
 

@@ -7,8 +7,11 @@
 
 mod promotions;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 
+use ltx::Txid;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::WallTime;
@@ -84,6 +87,12 @@ impl SnapshotRef {
     }
 }
 
+/// Where a chain begins. What lies there with lower numbers was left by somebody who came to no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChainRef {
+    pub(crate) first: u64,
+}
+
 /// Of what a branch was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Parent {
@@ -111,6 +120,11 @@ pub struct Fate {
     pub leaving: Option<WallTime>,
 }
 
+/// Of records that know no chain. Builds that know none read no others.
+const BEFORE_CHAINS: u32 = 1;
+/// Of records whose branch may have one.
+const WITH_CHAIN: u32 = 2;
+
 /// What a branch stands at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,8 +140,17 @@ pub(crate) struct HeadRecord {
     pub(crate) holder: Option<Holder>,
     /// The last tenure ended by itself, so that nothing of it is still under way.
     pub(crate) released: bool,
-    /// The number of the newest snapshot that was noted; the object itself may be newer.
+    /// The newest state that was noted; the branch may be further.
     pub(crate) txid: u64,
+    /// From here on the chain is the branch; before, the object at its key is.
+    #[serde(default)]
+    pub(crate) chain: Option<ChainRef>,
+    /// The first state that can be had. It never goes back.
+    #[serde(default)]
+    pub(crate) horizon: Option<u64>,
+    /// Slots that were taken so that nobody else can fill them. They stay as long as the branch.
+    #[serde(default)]
+    pub(crate) fences: Vec<u64>,
     #[serde(default)]
     pub(crate) snapshot: Option<SnapshotRef>,
     #[serde(default)]
@@ -152,7 +175,7 @@ pub(crate) struct HeadRecord {
 }
 
 impl Document for HeadRecord {
-    const FORMAT: u32 = 1;
+    const FORMATS: RangeInclusive<u32> = BEFORE_CHAINS..=WITH_CHAIN;
 
     fn format(&self) -> u32 {
         self.format
@@ -170,7 +193,7 @@ impl HeadRecord {
     /// A branch of which nothing is known but that nobody holds it. `txid` and `epoch` are those of its objects.
     pub(crate) fn found(epoch: Epoch, txid: u64) -> Self {
         Self {
-            format: Self::FORMAT,
+            format: BEFORE_CHAINS,
             counter: 0,
             put_id: String::new(),
             state: HeadState::Ready,
@@ -178,6 +201,9 @@ impl HeadRecord {
             holder: None,
             released: false,
             txid,
+            chain: None,
+            horizon: None,
+            fences: Vec::new(),
             snapshot: None,
             parent: None,
             maker: None,
@@ -194,17 +220,18 @@ impl HeadRecord {
         Self { maker: Some(maker(me)), ..self }
     }
 
-    /// A name that is reserved for a new branch.
-    pub(crate) fn reserved(parent: Parent, birth: &Birth) -> Self {
+    /// A name that is reserved for a new branch, whose numbers begin with `first`.
+    pub(crate) fn reserved(parent: Parent, first: u64, birth: &Birth) -> Self {
         let Birth { maker, policy, kept_for } = birth.clone();
         Self {
+            format: WITH_CHAIN,
             state: HeadState::Creating,
             released: true,
             parent: Some(parent),
             maker,
             deletion_policy: policy,
             kept_for,
-            ..Self::found(Epoch::default(), 0)
+            ..Self::found(Epoch::default(), first)
         }
     }
 
@@ -221,17 +248,51 @@ impl HeadRecord {
     /// The same as the successor of `before`, by an attempt of its own.
     pub(crate) fn after(self, before: Option<&Self>, put_id: impl fmt::Display) -> Self {
         let counter = before.map_or(1, |before| before.counter + 1);
-        Self { format: Self::FORMAT, counter, put_id: put_id.to_string(), ..self }
+        Self { counter, put_id: put_id.to_string(), ..self }
     }
 
     /// Held by a new tenure.
     pub(crate) fn raised(&self, holder: Holder) -> Self {
-        Self { epoch: self.epoch.next(), holder: Some(holder), released: false, ..self.clone() }
+        Self { format: WITH_CHAIN, epoch: self.epoch.next(), holder: Some(holder), released: false, ..self.clone() }
     }
 
     /// Its holder has ended its tenure.
     pub(crate) fn released(&self) -> Self {
         Self { released: true, ..self.clone() }
+    }
+
+    /// The branch has come so far.
+    pub(crate) fn at(&self, txid: u64) -> Self {
+        Self { txid: self.txid.max(txid), ..self.clone() }
+    }
+
+    /// Its chain stands, and begins here.
+    pub(crate) fn chained(&self, first: Txid) -> Self {
+        let first = first.get();
+        Self { format: WITH_CHAIN, chain: Some(ChainRef { first }), horizon: Some(first), fences: Vec::new(), ..self.at(first) }
+    }
+
+    /// These slots are not to be emptied.
+    pub(crate) fn fenced_at(&self, slots: impl IntoIterator<Item = u64>) -> Self {
+        let mut fences: BTreeSet<u64> = self.fences.iter().copied().collect();
+        fences.extend(slots);
+        Self { fences: fences.into_iter().collect(), ..self.clone() }
+    }
+
+    /// Earlier states than this cannot be had any more.
+    pub(crate) fn with_horizon(&self, horizon: Txid) -> Self {
+        Self { horizon: self.horizon.max(Some(horizon.get())), ..self.clone() }
+    }
+
+    /// Where its chain begins, if it has one.
+    pub(crate) fn first(&self) -> Option<Txid> {
+        Txid::new(self.chain?.first)
+    }
+
+    /// Slots that are never emptied: of fences and of overwrites.
+    pub(crate) fn kept_slots(&self) -> BTreeSet<Txid> {
+        let promotions = self.promotions.iter().map(PromotionEntry::txid);
+        self.fences.iter().copied().chain(promotions).filter_map(Txid::new).collect()
     }
 
     /// A snapshot was put at the branch's key.
@@ -246,24 +307,20 @@ impl HeadRecord {
         Self { state: HeadState::Ready, ..self.clone() }
     }
 
-    /// A reserved branch is made of something else.
-    pub(crate) fn made_of(&self, parent: Parent) -> Self {
-        Self { parent: Some(parent), ..self.clone() }
+    /// A reserved branch is made of something else. Its numbers begin above those of what somebody may have begun to make.
+    pub(crate) fn made_of(&self, parent: Parent, first: u64) -> Self {
+        Self { parent: Some(parent), txid: first.max(self.txid + 1), ..self.clone() }
     }
 
     /// Its object stands, and nobody compared what is in it: whoever opens it makes it their own first.
     pub(crate) fn adopted(&self, txid: u64, parent: Option<Parent>) -> Self {
-        Self { state: HeadState::Ready, released: false, txid, snapshot: None, parent, ..self.clone() }
+        let txid = txid.max(self.txid);
+        Self { state: HeadState::Ready, released: false, txid, chain: None, horizon: None, snapshot: None, parent, ..self.clone() }
     }
 
     /// It is deleted, and whoever holds it finds out by the epoch.
     pub(crate) fn tombstone(&self) -> Self {
         Self { state: HeadState::Tombstone, epoch: self.epoch.next(), holder: None, released: true, snapshot: None, ..self.clone() }
-    }
-
-    /// Whether the branch still has the content that it had at `txid`.
-    pub(crate) fn is_as_at(&self, txid: u64) -> bool {
-        self.snapshot.as_ref().is_some_and(|snapshot| (snapshot.same_since..=snapshot.txid).contains(&txid))
     }
 }
 
@@ -306,7 +363,10 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_and_damage_is_told() {
-        assert_eq!(parse::<HeadRecord>(br#"{"format": 2, "else": []}"#), Err(Unreadable::Newer { format: 2 }));
+        assert_eq!(parse::<HeadRecord>(br#"{"format": 3, "else": []}"#), Err(Unreadable::Newer { format: 3 }));
+        let builds_before_chains = 1..=BEFORE_CHAINS;
+        let raised = HeadRecord::found(Epoch(1), 1).raised(holder("a"));
+        assert!(!builds_before_chains.contains(&raised.format), "an earlier build must not take part any more");
         assert!(matches!(parse::<HeadRecord>(b"{}"), Err(Unreadable::Damaged(_))));
         assert!(matches!(parse::<HeadRecord>(b"\xff"), Err(Unreadable::Damaged(_))));
     }
@@ -324,8 +384,9 @@ mod tests {
     fn a_fence_changes_the_number_and_not_the_content() {
         let record = HeadRecord::found(Epoch(1), 0).noted(&Etag::new("a"), 4, 1, "x".to_owned());
         let fenced = record.noted(&Etag::new("b"), 5, 1, "x".to_owned());
-        assert!(fenced.is_as_at(4) && fenced.is_as_at(5) && !fenced.is_as_at(3) && !fenced.is_as_at(6));
-        assert!(!fenced.noted(&Etag::new("c"), 6, 1, "y".to_owned()).is_as_at(5));
+        let since = |record: &HeadRecord| record.snapshot.as_ref().map(|snapshot| (snapshot.same_since, snapshot.txid));
+        assert_eq!(since(&fenced), Some((4, 5)));
+        assert_eq!(since(&fenced.noted(&Etag::new("c"), 6, 1, "y".to_owned())), Some((6, 6)));
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl Host {
         opener.await_release(config, self.options.release_wait).await?;
         let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
         let ready = opener.open(config).await?;
-        seed::create_tables(&ready.memory).await?;
+        seed::create_tables(&ready.state.memory).await?;
         self.remember(&config.name, ready.tenure.epoch());
         let serving = self.serve(config, opener.bucket, ready);
         serving.database.files().announce().await;
@@ -283,7 +283,7 @@ impl Host {
             Arc::clone(&self.put_ids),
             Arc::clone(&self.options.clock),
         );
-        let (settings, settings_seen) = watch::channel(Settings { policy: config.snapshots, bucket });
+        let (settings, settings_seen) = watch::channel(Settings::of(config, bucket));
         let (commands, commands_seen) = mpsc::channel(COMMANDS_KEPT);
         let (changes, name) = (self.changes.clone(), config.name.clone());
         // Without a receiver nobody needs to know.
@@ -294,7 +294,7 @@ impl Host {
                 host.lose(&name, &this, error);
             }
         });
-        let origin = opened.origin.clone();
+        let origin = opened.state.origin.clone();
         let flusher = self.flusher(config, settings_seen, opened, notify, lost);
         let (memory, ledger) = (flusher.memory.clone(), Arc::clone(&flusher.ledger));
         self.tasks.spawn(flusher.run(commands_seen));
@@ -378,7 +378,7 @@ impl Host {
             self.tasks.spawn(async move { database.files().announce().await });
         }
         match bucket {
-            Ok(bucket) => drop(serving.settings.send_replace(Settings { policy: config.snapshots, bucket })),
+            Ok(bucket) => drop(serving.settings.send_replace(Settings::of(&config, bucket))),
             Err(error) => {
                 tracing::warn!(database = %config.name, error = &error as &dyn std::error::Error, "the store's settings were not taken over");
                 serving.settings.send_modify(|settings| settings.policy = config.snapshots);
@@ -528,6 +528,16 @@ impl Host {
         let deadline = self.options.clock.now() + limit;
         let mut results = Vec::new();
         let mut names = self.by_age_of_unsaved();
+        // What is small and must not be lost comes first, of all of them. What a store does not take is tried again by the close.
+        let serving: Vec<_> = names.iter().filter_map(|name| Some((name.clone(), self.serving_of(name)?))).collect();
+        let saves = serving.into_iter().map(|(name, serving)| async move { (name, serving.database.save().await) });
+        let mut saves = futures::stream::iter(saves).buffer_unordered(PARALLEL_FLUSHES);
+        while let Ok(Some((name, saved))) = tokio::time::timeout_at(deadline, saves.next()).await {
+            if saved.is_err() && !may_succeed_later(&saved) {
+                names.retain(|other| *other != name);
+                results.push((name, saved));
+            }
+        }
         loop {
             let round = self.close_all(names, deadline).await;
             let is_last = self.options.clock.now() + PAUSE >= deadline;

@@ -129,6 +129,24 @@ pub(crate) fn load(mut reader: impl Read, max_size: u64, clock: Arc<dyn Clock>) 
     Ok(store)
 }
 
+/// Page 1 of a database of so many pages, if it is one: `None` if it may stay as it is. One in WAL mode becomes one in rollback mode.
+pub(crate) fn in_rollback_mode(page: &[u8], count: PageCount) -> Result<Option<Vec<u8>>, String> {
+    let Some(first) = page.first_chunk::<HEADER>() else { return Err(format!("it has {} bytes", page.len())) };
+    let header = Header::parse(first)?;
+    if header.page_size.len() != page.len() {
+        return Err(format!("its header speaks of pages of {} bytes, and they have {}", header.page_size, page.len()));
+    }
+    if let Some(claimed) = header.pages.filter(|claimed| *claimed > count.0) {
+        return Err(format!("it should have {claimed} pages and has {count}"));
+    }
+    if page[FILE_VERSIONS] == [1, 1] {
+        return Ok(None);
+    }
+    let mut bytes = page.to_vec();
+    bytes[FILE_VERSIONS].fill(1);
+    Ok(Some(bytes))
+}
+
 /// Reads until `out` is full or the reader ends, and tells how much there was.
 fn fill(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;

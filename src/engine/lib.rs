@@ -1,10 +1,12 @@
 //! The engine: SQLite databases in memory, kept in buckets. Knows neither Kubernetes nor HTTP.
 
 mod branches;
+mod chains;
 mod clock;
 mod config;
 mod connection;
 mod database;
+mod delta;
 mod document;
 mod error;
 mod facts;
@@ -19,8 +21,10 @@ mod host;
 mod image;
 mod memory;
 mod names;
+mod naming;
 mod opening;
 mod pages;
+mod past;
 mod probe;
 mod remains;
 mod restore;
@@ -30,6 +34,8 @@ mod simulator;
 mod snapshot;
 mod sql;
 mod statement;
+mod sums;
+mod tasks;
 mod tenure;
 mod vfs;
 
@@ -39,7 +45,9 @@ pub mod kv;
 
 pub use branches::{BranchFacts, Listing};
 pub use clock::{Clock, SystemClock, WallTime};
-pub use config::{Access, AskedPromotion, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy, TokenDigest};
+pub use config::{
+    Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Limits, Location, Mode, OnMaxLag, SnapshotPolicy, TokenDigest,
+};
 pub use database::{Database, Flush, Flushed};
 pub use error::{Error, FileLoss, NotServed, Previous};
 pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
@@ -53,5 +61,7 @@ pub use memory::{
     SwitchError, TransactionLimits, TransactionMode,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};
+pub use naming::{NoStateId, StateId};
+pub use past::{PastState, Point, past_state};
 pub use remains::{BranchRemains, MadeBy, Remains};
 pub use sql::{Column, Params, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value};

@@ -6,6 +6,7 @@
 //! sees `SQLITE_BUSY`. A connection that a panic went through, or of which a request changed the settings, is
 //! never used again.
 
+mod assembly;
 mod branch;
 mod connections;
 mod pin;
@@ -35,6 +36,7 @@ use transaction::OpenTransactions;
 
 pub use crate::image::LoadError;
 pub use crate::pages::{Changes, Commits, MemoryUse, PageCount, PageNo, PageSize};
+pub(crate) use assembly::Assembly;
 pub(crate) use branch::PausedWriters;
 pub use branch::SwitchError;
 pub use pin::Pin;
@@ -266,6 +268,11 @@ impl MemoryDatabase {
     /// Sets the most that the database may have, in bytes, for all commits from now on. One that has more already can still shrink.
     pub fn set_max_size(&self, bytes: u64) {
         self.0.file.store().set_max_size(bytes);
+    }
+
+    /// By the clock that the database has.
+    pub(crate) fn now(&self) -> tokio::time::Instant {
+        self.0.clock.now()
     }
 
     /// One of the readers' places.

@@ -133,6 +133,16 @@ impl DatabaseKey {
         ObjectKey::new(format!("{}.head/{branch}.json", self.0))
     }
 
+    /// With what the keys of the files of a branch's chain begin.
+    pub(crate) fn chain(&self, branch: &BranchName) -> String {
+        format!("{}{branch}/", self.chains())
+    }
+
+    /// With what the keys of the files of all chains begin.
+    pub(crate) fn chains(&self) -> String {
+        format!("{}.ltx/", self.0)
+    }
+
     /// With what the keys of all head records begin.
     pub(crate) fn heads(&self) -> String {
         format!("{}.head/", self.0)
@@ -158,6 +168,12 @@ impl DatabaseKey {
     pub(crate) fn branch_of_snapshot(&self, object: &ObjectKey) -> Option<BranchName> {
         // Names have no dot, so `.prev` is no part of one.
         BranchName::parse(object.as_str().strip_prefix(&self.branches())?).ok()
+    }
+
+    /// The branch to whose chain this object belongs.
+    pub(crate) fn branch_of_chain(&self, object: &ObjectKey) -> Option<BranchName> {
+        let (name, _) = object.as_str().strip_prefix(&self.chains())?.split_once('/')?;
+        BranchName::parse(name).ok()
     }
 
     /// As written in the resource.
@@ -294,6 +310,9 @@ mod tests {
         assert_eq!(key.branch_of_snapshot(&key.previous(&branch)), None);
         assert_eq!(key.branch_of_snapshot(&key.snapshot(&BranchName::main())), None);
         assert_eq!(key.branch_of_head(&key.probe("1")), None);
+        assert_eq!(key.chain(&branch), "apps/orders.db.ltx/release-7/");
+        assert_eq!(key.branch_of_chain(&ObjectKey::new(format!("{}0000/x", key.chain(&branch)))), Some(branch));
+        assert_eq!(key.branch_of_chain(&key.snapshot(&BranchName::main())), None);
     }
 
     #[test]

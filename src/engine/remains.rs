@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::bucket;
+use crate::chains;
 use crate::error::Error;
 use crate::files::{FilesPrefix, remove_owner};
 use crate::head::{HeadState, Holder, PromotionState, maker};
@@ -31,7 +32,7 @@ pub struct BranchRemains {
     pub name: BranchName,
     /// It was deleted; only objects may be left.
     pub is_deleted: bool,
-    /// A snapshot, or the one before it.
+    /// A snapshot, the one before it, or a file of its chain.
     pub has_objects: bool,
     /// Whose it is.
     pub made_by: MadeBy,
@@ -70,6 +71,7 @@ pub(crate) async fn survey(heads: &Heads, prefix: &FilesPrefix, me: &Holder) -> 
         let newest = object.key.as_str().strip_suffix(".prev").map_or(object.key.clone(), ObjectKey::new);
         found.extend(key.branch_of_snapshot(&newest).map(|branch| (branch, true)));
     }
+    found.extend(chains::branches_with_files(bucket, key).await.map_err(failed)?.into_iter().map(|branch| (branch, true)));
     for object in [key.snapshot(&main), key.previous(&main)] {
         if bucket::listed(bucket, &object).await.map_err(failed)?.is_some() {
             found.insert(main.clone(), true);

@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::Rng as _;
 use sha2::Digest as _;
 
-use crate::bucket::{self, Bucket, Condition, Content, Form, Put, Staged};
-use crate::clock::WallTime;
+use crate::bucket::{self, Bucket, Condition, Content, Form, Put};
 use crate::head::Epoch;
 use crate::memory::Pin;
 use crate::names::{BranchName, DatabaseKey, Etag, ObjectKey};
@@ -64,6 +63,10 @@ pub(crate) mod metadata {
     pub(crate) const EPOCH: &str = "buckethead-epoch";
     pub(crate) const TXID: &str = "buckethead-txid";
     pub(crate) const PUT_ID: &str = "buckethead-put-id";
+    /// Where Litestream looks for the time of a file.
+    pub(crate) const LITESTREAM_TIMESTAMP: &str = "litestream-timestamp";
+    /// The slot was taken so that nobody else can fill it.
+    pub(crate) const FENCE: &str = "buckethead-fence";
     /// The overwrite that this object, or one before it, carried out.
     pub(crate) const PROMOTION: &str = "buckethead-promotion";
     /// The overwrite that was found not to have been carried out.
@@ -92,22 +95,12 @@ impl Known {
     fn is(&self, etag: &Etag) -> bool {
         matches!(self, Self::Sound(known) | Self::NotOurs(known) if known == etag)
     }
-
-    /// For messages.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Absent => "none".to_owned(),
-            Self::Sound(etag) | Self::NotOurs(etag) => etag.to_string(),
-        }
-    }
 }
 
 /// One snapshot on its way. Sent again as it is until its answer is clear.
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) pin: Pin,
-    /// When the pin was taken: everything committed before is in it.
-    pub(crate) pinned_at: WallTime,
     pub(crate) txid: u64,
     pub(crate) epoch: Epoch,
     pub(crate) put_id: PutId,
@@ -211,19 +204,9 @@ const TRIES: u32 = 3;
 
 /// Sends an attempt, and finds out what became of it.
 pub(crate) async fn upload(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Outcome {
-    upload_staged(bucket, place, attempt, None).await
-}
-
-/// The same, where [`stage`] may have brought the attempt's bytes into the store before.
-pub(crate) async fn upload_staged(
-    bucket: &Arc<dyn Bucket>,
-    place: &Place,
-    attempt: &Attempt,
-    mut staged: Option<Box<dyn Staged>>,
-) -> Outcome {
     let mut unclear = None;
     for _ in 0..TRIES {
-        match send(bucket, place, attempt, staged.take()).await {
+        match send(bucket, place, attempt).await {
             Ok(etag) => return Outcome::Stored(etag),
             Err(bucket::Error::PreconditionFailed) => match settle(bucket, place, attempt).await {
                 Ok(outcome) => return outcome,
@@ -239,12 +222,7 @@ pub(crate) async fn upload_staged(
     Outcome::Unclear(unclear.expect("the loop ends here only after an unclear try"))
 }
 
-/// Brings an attempt's bytes into the store, where nobody sees them. What it replaces need not be known yet.
-pub(crate) async fn stage(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Result<Box<dyn Staged>, bucket::Error> {
-    bucket.stage(&place.key, attempt.content(), attempt.form(&place.branch)).await
-}
-
-async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt, staged: Option<Box<dyn Staged>>) -> Result<Etag, bucket::Error> {
+async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Result<Etag, bucket::Error> {
     let copied = async {
         match &attempt.replaces {
             Known::Sound(etag) if attempt.keep_previous => copy_previous(bucket, place, etag).await,
@@ -252,10 +230,11 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt, staged
         }
     };
     let staged = async {
-        match staged {
-            Some(staged) => Ok(Some(staged)),
-            None if bucket.is_large(attempt.pin.size()) => stage(bucket, place, attempt).await.map(Some),
-            None => Ok(None),
+        // Its parts are in the store before anybody sees them.
+        if bucket.is_large(attempt.pin.size()) {
+            bucket.stage(&place.key, attempt.content(), attempt.form(&place.branch)).await.map(Some)
+        } else {
+            Ok(None)
         }
     };
     // What is replaced is copied while the parts of what replaces it are on their way.

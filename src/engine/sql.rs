@@ -5,6 +5,9 @@ mod script;
 
 use std::time::Duration;
 
+use crate::memory::Commits;
+use crate::naming::StateId;
+
 pub(crate) use script::{Piece, Verb, pieces, verb};
 
 /// A value as SQLite stores it.
@@ -127,6 +130,10 @@ pub struct ResultSet {
 pub struct Response {
     /// In the order of the statements.
     pub results: Vec<ResultSet>,
+    /// What the memory held when the last of them ended; unknown within a transaction that stays open.
+    pub seen: Option<Commits>,
+    /// The name of that state, where the database belongs to a branch.
+    pub state: Option<StateId>,
 }
 
 /// What went wrong with a statement, as far as the caller does something different about it.

@@ -15,6 +15,7 @@ use crate::sql::{
     Column, Params, Piece, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value, Verb, pieces,
     verb,
 };
+use crate::vfs;
 
 /// How the engine brackets a request whose statements are all or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub(crate) fn run(session: &Session, request: &Request, begin: Begin, limits: &Q
         session.speak("ROLLBACK").map_err(|error| SqlError::from(&error))?;
     }
     outcome?;
-    Ok(Response { results: run.results })
+    Ok(Response { results: run.results, seen: vfs::seen(), state: None })
 }
 
 /// Opens a transaction that stays open.
@@ -82,7 +83,7 @@ pub(crate) fn run_within(session: &Session, request: &Request, limits: &QueryLim
         }
         Transaction::None => run.each(request)?,
     }
-    Ok(Response { results: run.results })
+    Ok(Response { results: run.results, seen: None, state: None })
 }
 
 /// A request that is running.

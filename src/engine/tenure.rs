@@ -119,9 +119,9 @@ impl Tenure {
     }
 
     /// Says that nothing of it is under way any more. Nothing may be served or written after this began, whatever its outcome: without
-    /// it, whoever comes next fences.
-    pub(crate) async fn release(&mut self) {
-        match self.change(HeadRecord::released).await {
+    /// it, whoever comes next fences. `txid` is the newest state.
+    pub(crate) async fn release(&mut self, txid: u64) {
+        match self.change(|record| record.at(txid).released()).await {
             Ok(()) => {}
             Err(Failure::Ended(Ended { epoch, .. })) => {
                 tracing::info!(database = %self.heads.database, branch = %self.place.branch, %epoch, "somebody took over before the release");

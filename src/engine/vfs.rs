@@ -12,6 +12,7 @@ mod ffi;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
 
-use crate::pages::{NotTheWriter, OutOfMemory, Page, PageCount, PageNo, PageStore, Stage, Version};
+use crate::pages::{Commits, NotTheWriter, OutOfMemory, Page, PageCount, PageNo, PageStore, Stage, Version};
 
 /// How SQLite's lock levels stand to one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,16 @@ impl From<OutOfMemory> for Refusal {
     fn from(_: OutOfMemory) -> Self {
         Self::OutOfMemory
     }
+}
+
+thread_local! {
+    /// The version that a connection on this thread read last.
+    static SEEN: Cell<Option<Commits>> = const { Cell::new(None) };
+}
+
+/// What the version held that a connection on this thread has let go last. Taken by asking.
+pub(crate) fn seen() -> Option<Commits> {
+    SEEN.take()
 }
 
 /// One connection's view of a database.
@@ -219,6 +230,7 @@ impl File {
         if wanted == Lock::None
             && let Some(base) = self.base.take()
         {
+            SEEN.set(Some(base.commits()));
             self.lent.keep(base);
         }
     }

@@ -14,6 +14,9 @@ impl Txid {
     /// The first of a database. A file that begins with it holds all pages.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
+    /// The last that can be written.
+    pub const LAST: Self = Self(NonZeroU64::MAX);
+
     /// Zero is none.
     pub fn new(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)

@@ -254,7 +254,7 @@ async fn a_branch_that_left_the_list_can_be_kept_until_its_time_is_over() {
     let (namespace, place, operator, _database) = with_next("leaving").await;
     let resource = |branches: Value, retention: &str| {
         let resource = Resource::database(DATABASE, &place, KEY).with("/spec/branches", branches);
-        resource.with("/spec/durability", json!({"retention": retention}))
+        resource.with("/spec/durability/retention", retention)
     };
     let policy_is = async |policy: &str| {
         until("the policy in the head record", async || (head(&place, "next").await?["deletionPolicy"] == policy).then_some(())).await;

@@ -124,7 +124,9 @@ fn a_lost_branch_is_409_and_what_ends_an_opening_503() {
         Error::SnapshotCorrupt { database: name(), key: key(), etag: Etag::new("a"), detail, previous: Previous::Absent },
         Error::SnapshotMissing { database: name(), key: key(), previous: Previous::Absent },
         Error::SnapshotTooLarge { database: name(), key: key(), size: 2, limit: 1 },
-        Error::NewerFormat { database: name(), key: key(), format: 2 },
+        Error::ChainBroken { database: name(), branch: BranchName::main(), detail: "a gap".to_owned() },
+        Error::StateTooLarge { database: name(), branch: BranchName::main(), limit: 1 },
+        Error::NewerFormat { database: name(), key: key(), format: 3 },
     ] {
         assert_eq!(Problem::from(error).kind, Kind::DatabaseFailed);
     }

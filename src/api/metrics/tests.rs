@@ -28,6 +28,8 @@ fn facts() -> Facts {
         epoch: engine::Epoch(2),
         origin: Origin::Empty,
         durable_time: Some("2026-11-23T08:00:00.5Z".parse::<WallTime>().unwrap()),
+        lag: None,
+        refuses_writes: false,
         pending: true,
         last_snapshot: None,
         uploads: Uploads::Fine,

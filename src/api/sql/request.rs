@@ -3,6 +3,8 @@
 //! Owns: how values are written in JSON. Errors name the field and what to write instead.
 //! Invariant: a number is bound exactly or refused; digits alone are an INTEGER, anything with a point or exponent is a REAL.
 
+use std::borrow::Cow;
+
 use std::collections::HashSet;
 use std::fmt;
 
@@ -47,13 +49,15 @@ pub(super) fn from_text(body: &[u8]) -> Result<Request, Problem> {
 }
 
 /// `q`, and `params` as JSON.
-pub(super) fn from_query(query: &str) -> Result<Request, Problem> {
+pub(super) fn from_parameters<'a>(parameters: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Result<Request, Problem> {
     let (mut sql, mut json) = (None, None);
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in parameters {
         let place = match &*name {
             "q" => &mut sql,
             "params" => &mut json,
-            _ => return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `q` and `params`"))),
+            _ => {
+                return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `q`, `params`, `txid` and `at`")));
+            }
         };
         if place.replace(value.into_owned()).is_some() {
             return Err(Problem::bad_request(format!("query parameter `{name}` is given twice")));

@@ -74,8 +74,8 @@ fn note_made(memory: &Memory, resource: &BucketDatabase, name: &BranchName) {
 /// What can only be refused again as it is declared is not asked for again.
 fn note_refused(memory: &Memory, resource: &BucketDatabase, new: &NewBranch, error: &engine::Error) {
     let is_final = match error {
-        engine::Error::BranchDeleted { .. } | engine::Error::BranchRefused { .. } => true,
-        engine::Error::NotNewest { asked, newest, .. } => asked < newest,
+        engine::Error::BranchDeleted { .. } | engine::Error::BranchRefused { .. } | engine::Error::NoStateAt { .. } => true,
+        engine::Error::NoSuchState { asked, newest, .. } => asked < newest,
         _ => false,
     };
     let declared = resource.spec.branches.iter().find(|declared| declared.name == new.name.as_str());

@@ -23,12 +23,11 @@ pub struct BranchSpec {
     pub from: String,
 
     /// The moment of `from` that it begins at, for example `2026-11-23T08:00:00Z`; within `durability.retention`. Without `at` and `txid` it
-    /// begins at the newest state. Not in this version.
+    /// begins at the newest state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Time>,
 
-    /// The state of `from` that it begins at, by its number; in place of `at`. In this version it must be the newest when the branch is
-    /// created.
+    /// The state of `from` that it begins at, by its number; in place of `at`. It must be within `durability.retention`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::txid")]
     pub txid: Option<u64>,

@@ -26,12 +26,12 @@ pub struct Durability {
     pub stream_interval: Period,
 
     /// How long past states can be read, branched from and restored; from `0s` to `8760h`. So long a branch with `deletionPolicy: Delete`
-    /// stays that has left `branches`. The mode `snapshot` keeps no past states.
+    /// stays that has left `branches`. In the mode `snapshot` there is one past state for each `interval`.
     #[serde(default = "default::day")]
     #[x_kube(validation = rules::lasts("0s", "8760h"))]
     pub retention: Period,
 
-    /// How far the bucket may fall behind the memory before `onMaxLag` applies; from `1s` to `168h`.
+    /// How long a commit may wait for the bucket, beyond `streamInterval` or `interval`, before `onMaxLag` applies; from `1s` to `168h`.
     #[serde(default = "default::max_lag")]
     #[x_kube(validation = rules::lasts("1s", "168h"))]
     pub max_lag: Period,
@@ -56,9 +56,9 @@ pub struct Durability {
 #[serde(rename_all = "lowercase")]
 pub enum DurabilityMode {
     /// In memory; the whole database goes to the bucket each `interval`.
-    #[default]
     Snapshot,
     /// In memory; changes go to the bucket each `streamInterval`.
+    #[default]
     Stream,
     /// In the bucket.
     Sync,

@@ -20,14 +20,12 @@ impl std::fmt::Display for Unsupported {
     }
 }
 
-const NEWEST: &str = "this version makes branches from the newest state alone, which `txid` can name: remove the field";
-const DELTAS: &str = "this version writes whole snapshots each `interval` (durability.mode: snapshot): remove the field";
+const VERIFY: &str = "this version does not verify by itself: remove the field";
+const SYNC: &str = "this version knows snapshot and stream: choose one of them";
 
 /// What the spec asks for and this build cannot do, in the order of the schema; empty if nothing.
 pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     let mut found = Found(Vec::new());
-    found.check(spec.snapshot_interval != super::default::snapshot_interval(), "spec.snapshotInterval", DELTAS);
-    found.check(spec.branches.iter().any(|branch| branch.at.is_some()), "spec.branches[].at", NEWEST);
     found.durability(&spec.durability);
     found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
     found.0
@@ -44,11 +42,8 @@ impl Found {
 
     fn durability(&mut self, asked: &Durability) {
         let known = Durability::default();
-        self.check(asked.mode != DurabilityMode::Snapshot, "spec.durability.mode", DELTAS);
-        self.check(asked.stream_interval != known.stream_interval, "spec.durability.streamInterval", DELTAS);
-        self.check(asked.max_lag != known.max_lag, "spec.durability.maxLag", DELTAS);
-        self.check(asked.on_max_lag != known.on_max_lag, "spec.durability.onMaxLag", DELTAS);
-        self.check(asked.verify_interval != known.verify_interval, "spec.durability.verifyInterval", DELTAS);
+        self.check(asked.mode == DurabilityMode::Sync, "spec.durability.mode", SYNC);
+        self.check(asked.verify_interval != known.verify_interval, "spec.durability.verifyInterval", VERIFY);
         self.check(
             asked.unsafe_single_writer,
             "spec.durability.unsafeSingleWriter",
@@ -74,11 +69,11 @@ mod tests {
         let spec = json!({
             "bucket": "b-1", "key": "k", "endpoint": "https://minio.storage:9000", "region": "us-east-1", "interval": "5s", "minInterval": "1s",
             "keepPrevious": false, "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "k"},
-            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "60m", "files": {"prefix": "blobs/", "gc": {"schedule": "@daily", "graceSeconds": 1, "dryRun": true, "includeUnowned": true}},
+            "credentials": {"secretRef": {"name": "s"}}, "snapshotInterval": "2h", "files": {"prefix": "blobs/", "gc": {"schedule": "@daily", "graceSeconds": 1, "dryRun": true, "includeUnowned": true}},
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
             "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write", "service": true},
-            "branch": "next", "branches": [{"name": "next", "deletionPolicy": "Delete"}, {"name": "later", "from": "next", "txid": 3}],
-            "promotion": {"id": "1", "from": {"branch": "next"}}, "durability": {"retention": "48h"},
+            "branch": "next", "branches": [{"name": "next", "deletionPolicy": "Delete"}, {"name": "later", "from": "next", "txid": 3}, {"name": "then", "at": "2026-11-23T08:00:00Z"}],
+            "promotion": {"id": "1", "from": {"branch": "next"}}, "durability": {"mode": "snapshot", "retention": "48h", "streamInterval": "2s", "maxLag": "1m", "onMaxLag": "Continue"},
             "suspend": true, "deletionPolicy": "Delete",
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
@@ -87,13 +82,7 @@ mod tests {
     #[test]
     fn each_field_of_an_unbuilt_part_is_refused_when_it_differs_from_its_default() {
         let each = [
-            (json!({"snapshotInterval": "2h"}), "spec.snapshotInterval"),
-            (json!({"branches": [{"name": "next", "at": "2026-11-23T08:00:00Z"}]}), "spec.branches[].at"),
-            (json!({"durability": {"mode": "stream"}}), "spec.durability.mode"),
             (json!({"durability": {"mode": "sync"}}), "spec.durability.mode"),
-            (json!({"durability": {"streamInterval": "2s"}}), "spec.durability.streamInterval"),
-            (json!({"durability": {"maxLag": "1m"}}), "spec.durability.maxLag"),
-            (json!({"durability": {"onMaxLag": "Continue"}}), "spec.durability.onMaxLag"),
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
             (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
             (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),

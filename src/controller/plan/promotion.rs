@@ -115,7 +115,7 @@ fn is_final(error: &Error) -> bool {
         | Error::BranchDeleted { .. }
         | Error::BranchRefused { .. } => true,
         // A number that is not there yet may come.
-        Error::NotNewest { asked, newest, .. } => asked < newest,
+        Error::NoSuchState { asked, newest, .. } => asked < newest,
         _ => false,
     }
 }
@@ -142,12 +142,12 @@ fn explain(promotion: &Promotion, database: &DatabaseName, error: &Error) -> Pro
                  changed, and promote under a new id with the txid that you reviewed"
             ),
         ),
-        Error::NotNewest { asked, newest, .. } => {
+        Error::NoSuchState { asked, newest, .. } => {
             let (reason, stands) =
                 (Reason::TxidNotAvailable, format!("spec.promotion.from.txid: branch {} is at txid {newest}", from.branch));
             if asked < newest {
                 let remedy = "review the newer content, and promote it under a new id";
-                Problem::stuck(reason, format!("{stands}, and does not have the content of txid {asked} any more: {remedy}"))
+                Problem::stuck(reason, format!("{stands}, and its state at txid {asked} cannot be had any more: {remedy}"))
             } else {
                 Problem::passing(reason, format!("{stands}, and {asked} is not there yet; it is looked for again"))
             }

@@ -48,7 +48,8 @@ fn every_field_reaches_the_engine() {
         "endpointTls": {"caRef": {"name": "ca"}}, "encryption": {"kmsKeyId": "kms"},
         "files": {"prefix": "blobs/", "gc": {"graceSeconds": 7}},
         "limits": {"maxSize": "1Mi", "statementTimeout": "3s", "maxRows": 7, "maxResultSize": "2Ki"},
-        "promotion": {"id": "release-7", "from": {"branch": "release-7"}},
+        "promotion": {"id": "release-7", "from": {"branch": "release-7"}}, "snapshotInterval": "2h",
+        "durability": {"mode": "snapshot", "streamInterval": "2s", "retention": "48h", "maxLag": "61s", "onMaxLag": "Continue"},
     }));
     let pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
     let secrets = Secrets { ca: Some(data(&[("ca.crt", pem)])), ..secrets(Some(aws())) };
@@ -67,6 +68,14 @@ fn every_field_reaches_the_engine() {
             kms_key_id: Some("kms".to_owned()),
         },
         snapshots: SnapshotPolicy { interval: Duration::from_secs(30), min_interval: Duration::from_secs(2), keep_previous: false },
+        durability: Durability {
+            mode: Mode::Snapshot,
+            stream_interval: Duration::from_secs(2),
+            snapshot_interval: Duration::from_hours(2),
+            retention: Duration::from_hours(48),
+            max_lag: Duration::from_secs(61),
+            on_max_lag: OnMaxLag::Continue,
+        },
         files: FilesPolicy { prefix: FilesPrefix::parse("blobs/").unwrap(), grace: Duration::from_secs(7) },
         limits: Limits {
             max_size: 1 << 20,

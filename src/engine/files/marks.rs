@@ -21,6 +21,8 @@ use crate::clock::WallTime;
 use crate::document::{Document, Found};
 use crate::snapshot::PutId;
 
+const FORMAT: u32 = 1;
+
 /// What happens to the blobs of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,7 +49,7 @@ pub(crate) struct Marks {
 }
 
 impl Document for Marks {
-    const FORMAT: u32 = 1;
+    const FORMATS: std::ops::RangeInclusive<u32> = FORMAT..=FORMAT;
 
     fn format(&self) -> u32 {
         self.format
@@ -69,7 +71,7 @@ impl Marks {
     /// What comes after `before`.
     pub(crate) fn next(before: Option<&Self>, phase: Phase, hashes: BTreeSet<FileKey>, time: WallTime, put_id: &PutId) -> Self {
         let counter = before.map_or(0, |before| before.counter) + 1;
-        Self { format: Self::FORMAT, counter, put_id: put_id.to_string(), phase, time, hashes }
+        Self { format: FORMAT, counter, put_id: put_id.to_string(), phase, time, hashes }
     }
 
     pub(crate) fn standing(&self, key: &FileKey) -> Standing {

@@ -16,12 +16,14 @@ use crate::document::{self, Document, Failure, Found, Swap, Unreadable};
 use crate::names::{BranchName, DatabaseKey};
 use crate::snapshot::PutIds;
 
+const FORMAT: u32 = 1;
+
 /// How long gc has to wait, because a row may be committed, or a past state wanted, that it cannot see yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "in JSON the unit stands in the name")]
 pub(crate) struct Needs {
-    /// How long past states can be read; 0 while there are none but the newest.
+    /// How long past states can be read.
     pub(crate) retention_seconds: u64,
     pub(crate) grace_seconds: u64,
     /// A row is in the bucket at most this long after its commit.
@@ -29,8 +31,8 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    pub(crate) fn new(grace: Duration, flush_interval: Duration) -> Self {
-        Self { retention_seconds: 0, grace_seconds: ceil(grace), flush_interval_seconds: ceil(flush_interval) }
+    pub(crate) fn new(grace: Duration, flush_interval: Duration, retention: Duration) -> Self {
+        Self { retention_seconds: ceil(retention), grace_seconds: ceil(grace), flush_interval_seconds: ceil(flush_interval) }
     }
 
     /// The longest of the three, where the interval counts twice: a put may commit its row up to an interval after it has looked at the marks
@@ -58,7 +60,7 @@ pub(crate) struct Owner {
 }
 
 impl Document for Owner {
-    const FORMAT: u32 = 1;
+    const FORMATS: std::ops::RangeInclusive<u32> = FORMAT..=FORMAT;
 
     fn format(&self) -> u32 {
         self.format
@@ -86,7 +88,7 @@ pub(crate) async fn register(bucket: &Arc<dyn Bucket>, put_ids: &PutIds, wanted:
         if branches.insert(wanted.branch.to_string(), wanted.needs) == Some(wanted.needs) {
             return Ok(());
         }
-        let next = Owner { format: Owner::FORMAT, put_id: put_ids.fresh().to_string(), key: wanted.key.to_string(), branches };
+        let next = Owner { format: FORMAT, put_id: put_ids.fresh().to_string(), key: wanted.key.to_string(), branches };
         match document::swap(bucket, &object, etag.as_ref(), next).await? {
             Swap::Done(_) => return Ok(()),
             Swap::Lost => {}
@@ -127,11 +129,12 @@ mod tests {
 
     #[test]
     fn the_longest_need_decides_and_the_interval_counts_twice() {
-        let wait = |grace, interval| Needs::new(Duration::from_secs(grace), Duration::from_millis(interval)).wait().as_secs();
+        let wait =
+            |grace, interval| Needs::new(Duration::from_secs(grace), Duration::from_millis(interval), Duration::ZERO).wait().as_secs();
         assert_eq!(wait(300, 60_000), 300);
         assert_eq!(wait(0, 3_600_000), 7200);
         assert_eq!(wait(0, 1_500), 4);
-        let needs = Needs { retention_seconds: 86_400, ..Needs::new(Duration::ZERO, Duration::ZERO) };
+        let needs = Needs { retention_seconds: 86_400, ..Needs::new(Duration::ZERO, Duration::ZERO, Duration::ZERO) };
         assert_eq!(needs.wait().as_secs(), 86_400);
     }
 }

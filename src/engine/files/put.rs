@@ -97,7 +97,7 @@ impl Files<'_> {
             prefix: settings.policy.prefix.clone(),
             key: store.key.clone(),
             branch: self.database.branch(),
-            needs: Needs::new(settings.policy.grace, settings.flush_interval),
+            needs: Needs::new(settings.policy.grace, settings.flush_interval, settings.retention),
         };
         // Held over the requests on purpose: puts at the same moment must not register one by one, nor go on before it is done.
         let mut registered = store.registered.lock().await;

@@ -179,15 +179,16 @@ async fn the_record_says_what_each_branch_needs() {
     let content = bench.spooled(b"hello").await;
     main.files().put(&content, Description::default()).await.unwrap();
     bench.open_branch("orders.db", "next").await.files().put(&content, Description::default()).await.unwrap();
-    let needs = Needs::new(bench::GRACE, bench::INTERVAL);
+    let needs = Needs::new(bench::GRACE, bench::INTERVAL, Duration::ZERO);
     assert_eq!(owner().await.branches, [("main".to_owned(), needs), ("next".to_owned(), needs)].into());
     // A change of the settings is told before the next put goes on.
     let policy = FilesPolicy { prefix: bench.prefix(), grace: Duration::from_secs(9) };
-    let settings = FileSettings { bucket: bench.bucket.shared(), policy, flush_interval: Duration::from_secs(8) };
+    let settings =
+        FileSettings { bucket: bench.bucket.shared(), policy, flush_interval: Duration::from_secs(8), retention: Duration::ZERO };
     assert!(main.file_store().set(settings.clone()));
     assert!(!main.file_store().set(settings));
     main.files().put(&content, Description::default()).await.unwrap();
-    assert_eq!(owner().await.branches["main"], Needs::new(Duration::from_secs(9), Duration::from_secs(8)));
+    assert_eq!(owner().await.branches["main"], Needs::new(Duration::from_secs(9), Duration::from_secs(8), Duration::ZERO));
     assert_eq!(owner().await.branches["next"], needs);
     remove_owner(&bench.bucket.shared(), &bench.prefix(), &bench::key("orders.db")).await.unwrap();
     assert_eq!(owners(&bench.bucket.shared(), &bench.prefix()).await.unwrap(), []);

@@ -5,21 +5,22 @@
 
 use std::sync::Arc;
 
+use ltx::Txid;
 use tokio::sync::oneshot;
 
-use super::{Flusher, PAUSE};
+use super::{Flusher, Line, OnItsWay, PAUSE};
 use crate::branches::{self, Source};
-use crate::bucket::Staged;
+use crate::chains::{Landing, SlotMark};
 use crate::clock::WallTime;
-use crate::database::Flush;
 use crate::error::Error;
 use crate::facts::{SnapshotFacts, Uploads};
 use crate::flush::Progress;
 use crate::head::{HeadRecord, Parent, Past, PromotionEntry, PromotionState, parent};
-use crate::memory::PausedWriters;
+use crate::memory::{PausedWriters, Pin};
 use crate::names::{BranchName, DatabaseName};
+use crate::naming::Naming;
 use crate::opening::Opened;
-use crate::snapshot::{self, Attempt, Known, Mark, Outcome, PutId, content_of, upload_staged};
+use crate::snapshot::{self, Attempt, Mark, Outcome, content_of};
 use crate::tenure::Failure;
 
 /// Go on with a branch that was opened for it.
@@ -108,46 +109,87 @@ impl Flusher {
         end
     }
 
-    async fn go_on_with(&mut self, mut to: Opened) -> Result<(), Arc<Error>> {
-        let refused = |error: Error| Arc::new(error);
-        if self.memory.page_size() != to.memory.page_size() {
-            let (database, branch) = (self.name.clone(), to.tenure.branch().clone());
-            to.tenure.release().await;
-            let why = format!("has pages of {} bytes, not {}", to.memory.page_size().get(), self.memory.page_size().get());
-            return Err(refused(Error::BranchRefused { database, branch, why }));
+    async fn go_on_with(&mut self, to: Opened) -> Result<(), Arc<Error>> {
+        let Opened { mut tenure, state } = to;
+        let txid = state.tip.txid.get();
+        if self.memory.page_size() != state.memory.page_size() {
+            let (database, branch) = (self.name.clone(), tenure.branch().clone());
+            tenure.release(txid).await;
+            let why = format!("has pages of {} bytes, not {}", state.memory.page_size(), self.memory.page_size());
+            return Err(Arc::new(Error::BranchRefused { database, branch, why }));
         }
-        let paused = self.memory.pause_writers("the database was switched to another branch").await;
-        if let Err(error) = self.flush(Flush::Forced).await {
-            to.tenure.release().await;
+        // What takes long is done before writers wait.
+        if let Err(error) = self.renew_before_leaving().await {
+            tenure.release(txid).await;
             return Err(error);
         }
-        let pin = to.memory.pin();
-        if let Err(error) = paused.switch(&pin).await {
-            to.tenure.release().await;
-            return Err(refused(Error::Internal { database: self.name.clone(), detail: error.to_string() }));
-        }
-        let mut old = std::mem::replace(&mut self.tenure, to.tenure);
-        self.known = to.known;
-        self.unsettled = None;
-        self.not_done = None;
-        // What was made of it since it was read, such as missing tables, is not in the bucket yet.
-        let is_saved = pin.commits() == to.durable;
-        let durable = is_saved.then(|| *self.memory.commits().borrow());
-        self.progress = Progress { durable, ..Progress::default() };
+        let paused = self.memory.pause_writers("the database was switched to another branch").await;
+        let left = match self.save().await {
+            Ok(pin) => pin,
+            Err(error) => {
+                tenure.release(txid).await;
+                return Err(error);
+            }
+        };
+        // What was made of it since it was read, such as missing tables, is not in the bucket yet, nor is the page 1 that it gets here.
+        let (pin, changes) = state.memory.pin_with_changes(state.tip.commits);
+        let prepared = paused.prepare(&pin).map(|prepared| prepared.pin);
+        self.ledger.lock().naming.end(left.commits());
+        let switched = match prepared {
+            Ok(prepared) => paused.take(prepared.clone()).await.map(|()| prepared),
+            Err(error) => Err(error),
+        };
+        let prepared = match switched {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.ledger.lock().naming.go_on();
+                tenure.release(txid).await;
+                return Err(Arc::new(Error::Internal { database: self.name.clone(), detail: error.to_string() }));
+            }
+        };
+        let (durable_time, last_snapshot, outside) = (state.durable_time, state.snapshot.clone(), state.outside.clone());
+        let (_, line) = Line::of(tenure, state, self.clock.now());
+        let mut old = std::mem::replace(&mut self.line, line);
+        self.progress = Progress::default();
         {
             let mut ledger = self.ledger.lock();
-            ledger.branch = self.tenure.branch().clone();
-            ledger.epoch = self.tenure.epoch();
-            ledger.durable = durable;
-            ledger.durable_time = Some(to.durable_time);
-            ledger.txid = to.txid;
-            ledger.last_snapshot = Some(to.snapshot);
+            ledger.branch = self.line.tenure.branch().clone();
+            ledger.epoch = self.line.tenure.epoch();
+            ledger.durable = None;
+            ledger.durable_time = Some(durable_time);
+            ledger.txid = txid;
+            ledger.last_snapshot = last_snapshot;
             ledger.uploads = Uploads::Fine;
-            ledger.outside = None;
+            ledger.outside = outside;
+            ledger.naming = Naming::of_switch(self.line.tenure.epoch(), self.line.tip.next_txid(), prepared.commits());
         }
+        let pinned_at = (self.clock.now(), self.clock.wall());
+        let made = self.made(prepared, changes.map(super::with_first_page), SlotMark::None, pinned_at).await;
+        // Without it the memory and the chain could never come together.
+        self.line.on_its_way = Some(made.map_err(|error| diverged(&self.name, &error))?);
         // From the switch on nothing of the old branch is served.
-        old.release().await;
+        self.leave(&mut old, left).await;
         Ok(())
+    }
+
+    /// The snapshot of the branch that is left holds all of it, unless somebody wrote in the last moment.
+    async fn renew_before_leaving(&mut self) -> Result<(), Arc<Error>> {
+        self.save().await?;
+        match self.copy_now().await {
+            Err(error) if super::is_end(&error) => Err(error),
+            Err(error) => {
+                tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not renewed");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    async fn leave(&self, old: &mut Line, newest: Pin) {
+        if let Err(error) = self.renew_of(old, newest).await {
+            tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "the snapshot of the branch that was left was not renewed");
+        }
+        old.release().await;
     }
 
     /// Tells what ended the flusher, if anything did.
@@ -170,134 +212,109 @@ impl Flusher {
     }
 
     async fn overwritten(&mut self, asked: &Overwrite) -> Result<Overwritten, Failed> {
-        let branch = self.tenure.branch().clone();
-        match remembered(&self.name, &branch, self.tenure.record(), &asked.id, &asked.hash).map_err(Failed::refused)? {
-            Remembered::Done(done) => return Ok(done),
+        let branch = self.line.tenure.branch().clone();
+        match remembered(&self.name, &branch, self.line.tenure.record(), &asked.id, &asked.hash).map_err(Failed::refused)? {
+            Remembered::Done(done) => {
+                self.show(done.txid).await?;
+                return Ok(done);
+            }
             // One that this tenure began and found not to be made, which the record could not be told.
             Remembered::Begun | Remembered::NotDone => {}
         }
         if self.memory.page_size() != asked.from.pin.page_size() {
-            let why = format!("has pages of {} bytes, not {}", self.memory.page_size().get(), asked.from.pin.page_size().get());
+            let why = format!("has pages of {} bytes, not {}", self.memory.page_size(), asked.from.pin.page_size());
             return Err(Failed::refused(Error::BranchRefused { database: self.name.clone(), branch: asked.from.branch.clone(), why }));
         }
-        // What takes long is done before writers wait.
-        let content = content_of(&asked.from.pin).await.map_err(|error| self.fault(&error))?;
-        let mut ahead = self.stage(asked).await;
-        let done = self.overwritten_from(asked, &content, &mut ahead).await;
-        if let Some(Ahead { staged, .. }) = ahead {
-            staged.discard().await;
-        }
-        done
+        let done = self.overwritten_from(asked).await?;
+        let snapshot = self.show(done.txid).await?;
+        Ok(Overwritten { snapshot, ..done })
     }
 
-    /// Brings the new content into the store before anything is changed, if that takes long. Not having done so costs time, and nothing else.
-    async fn stage(&self, asked: &Overwrite) -> Option<Ahead> {
-        let bucket = self.bucket();
-        if !bucket.is_large(asked.from.pin.size()) {
-            return None;
+    /// Readers of the plain file see it from here on.
+    async fn show(&mut self, txid: u64) -> Result<Option<SnapshotFacts>, Failed> {
+        if self.line.copy.txid >= txid {
+            return Ok(None);
         }
-        let attempt = self.attempt_of(asked);
-        // What is not saved yet is saved first, under a number of its own. Whoever writes goes on until they must wait.
-        let txid = attempt.txid + u64::from(self.progress.is_dirty(*self.memory.commits().borrow()));
-        let attempt = Attempt { txid, ..attempt };
-        match snapshot::stage(&bucket, self.tenure.place(), &attempt).await {
-            Ok(staged) => Some(Ahead { put_id: attempt.put_id, txid, staged }),
-            Err(error) => {
-                tracing::debug!(database = %self.name, %error, "the new content could not be uploaded ahead");
-                None
-            }
-        }
+        self.copy_now().await?;
+        Ok(self.ledger.lock().last_snapshot.clone())
     }
 
-    async fn overwritten_from(&mut self, asked: &Overwrite, content: &str, ahead: &mut Option<Ahead>) -> Result<Overwritten, Failed> {
-        let branch = self.tenure.branch().clone();
+    async fn overwritten_from(&mut self, asked: &Overwrite) -> Result<Overwritten, Failed> {
+        let branch = self.line.tenure.branch().clone();
+        // Most of what is not saved yet is saved before writers wait.
+        self.save().await?;
         let paused = self.memory.pause_writers("the branch was overwritten").await;
-        // Writers wait, and the overwrite itself keeps what it replaces: a copy of the snapshot before this one would not outlive it.
-        self.save(false).await?;
-        self.note_newest().await?;
-        let before = self.ledger.lock().txid;
-        if let Some(expected) = asked.expected.filter(|expected| !self.tenure.record().is_as_at(*expected)) {
-            return Err(Failed::refused(Error::ContentChanged { database: self.name.clone(), branch, expected, found: before }));
+        let before = self.save().await?;
+        let to_txid = self.line.tip.txid.get();
+        if let Some(expected) = asked.expected
+            && !self.is_as_at(expected).await?
+        {
+            return Err(Failed::refused(Error::ContentChanged { database: self.name.clone(), branch, expected, found: to_txid }));
         }
         if let Some(name) = &asked.keep_as {
-            self.keep_before(name, &branch, before, &asked.id).await?;
+            self.keep_before(name, before, &asked.id).await?;
         }
+        let prepared = paused.prepare(&asked.from.pin).map_err(|error| self.fault(&error))?;
+        let pinned_at = (self.clock.now(), self.clock.wall());
+        let mark = SlotMark::Promotion(asked.id.clone());
+        let made = self.made(prepared.pin.clone(), Some(prepared.changes), mark, pinned_at).await.map_err(Failed::refused)?;
         let entry = PromotionEntry {
             id: asked.id.clone(),
             hash: asked.hash.clone(),
             state: PromotionState::Begun,
             from: parent(&asked.from.branch, asked.from.txid),
-            replaces: self.known.describe(),
-            to_txid: before,
+            replaces: String::new(),
+            to_txid,
             time: self.clock.wall(),
         };
         // From here on the record may say `begun`.
-        self.not_done = Some(asked.id.clone());
-        self.change(|record| record.with_promotion(entry.clone())).await?;
-        let snapshot = self.commit(asked, &entry, ahead).await?;
-        let done = PromotionEntry { state: PromotionState::Done, time: snapshot.time, ..entry };
-        self.take_over(paused, asked, snapshot.clone(), content, &done).await?;
-        Ok(Overwritten { snapshot: Some(snapshot), ..Overwritten::of(&done) })
+        self.line.not_done = Some(asked.id.clone());
+        self.change(|record| record.with_promotion(entry.clone()).at(to_txid)).await?;
+        self.commit(made, &entry).await?;
+        let done = PromotionEntry { state: PromotionState::Done, time: self.clock.wall(), ..entry };
+        self.take_over(paused, prepared.pin, &done).await?;
+        Ok(Overwritten::of(&done))
     }
 
-    /// Noting a snapshot in the head record may fail without harm for the data, but not for what is compared with the record next.
-    async fn note_newest(&mut self) -> Result<(), Failed> {
-        let Some(facts) = self.ledger.lock().last_snapshot.clone() else { return Ok(()) };
-        if self.tenure.record().snapshot.as_ref().is_some_and(|noted| noted.etag() == facts.etag) {
-            return Ok(());
+    /// Whether the branch has the content that it had at a state.
+    async fn is_as_at(&self, txid: u64) -> Result<bool, Failed> {
+        let tip = Arc::clone(&self.line.tip);
+        if (tip.same_since.get()..=tip.txid.get()).contains(&txid) {
+            return Ok(true);
         }
-        let content = content_of(&self.memory.pin()).await.map_err(|error| self.fault(&error))?;
-        self.change(|record| record.noted(&facts.etag, facts.txid, facts.size, content.clone())).await
+        let (first, asked) = (self.line.tenure.record().first(), Txid::new(txid).filter(|asked| *asked < tip.txid));
+        let Some((first, asked)) = first.zip(asked) else { return Ok(false) };
+        let then = self.line.chain.checksum_at(first, asked, &self.memory.options()).await.map_err(Failed::refused)?;
+        Ok(then == Some(tip.checksum()))
     }
 
-    fn fault(&self, error: &std::io::Error) -> Failed {
+    fn fault(&self, error: &dyn std::fmt::Display) -> Failed {
         Failed::refused(Error::Internal { database: self.name.clone(), detail: error.to_string() })
     }
 
     /// The content before becomes a branch of its own.
-    async fn keep_before(&mut self, name: &BranchName, branch: &BranchName, txid: u64, id: &str) -> Result<(), Failed> {
-        let source = Source { branch: branch.clone(), txid, same_since: txid, pin: self.memory.pin() };
-        let noted = self.tenure.record().snapshot.as_ref().map(|snapshot| snapshot.content.clone());
-        let content = match noted {
-            Some(content) => content,
-            None => content_of(&source.pin).await.map_err(|error| self.fault(&error))?,
-        };
-        branches::keep(self.tenure.heads(), name, &source, &content, id, self.tenure.me()).await.map_err(Failed::refused)
+    async fn keep_before(&mut self, name: &BranchName, pin: Pin, id: &str) -> Result<(), Failed> {
+        let source = self.line.source(pin);
+        let content = content_of(&source.pin).await.map_err(|error| self.fault(&error))?;
+        let tenure = &self.line.tenure;
+        branches::keep(tenure.heads(), name, &source, &content, id, tenure.me()).await.map_err(Failed::refused)
     }
 
     /// The PUT that is the commit point, again and again until its answer is clear. Writers wait; nothing else could be right for them.
-    async fn commit(&mut self, asked: &Overwrite, entry: &PromotionEntry, ahead: &mut Option<Ahead>) -> Result<SnapshotFacts, Failed> {
-        let attempt = self.attempt_of(asked);
-        // Its bytes and metadata are those that were staged, or it is another attempt.
-        let (attempt, mut staged) = match ahead.take_if(|ahead| ahead.txid == attempt.txid) {
-            Some(Ahead { put_id, staged, .. }) => (Attempt { put_id, ..attempt }, Some(staged)),
-            None => (attempt, None),
-        };
-        let begun = self.clock.now();
+    async fn commit(&mut self, made: OnItsWay, entry: &PromotionEntry) -> Result<(), Failed> {
         let mut was_unclear = false;
         loop {
-            match upload_staged(&self.bucket(), self.tenure.place(), &attempt, staged.take()).await {
-                Outcome::Stored(etag) => {
-                    return Ok(SnapshotFacts {
-                        time: self.clock.wall(),
-                        txid: attempt.txid,
-                        size: attempt.pin.size(),
-                        duration: Some(self.clock.now().saturating_duration_since(begun)),
-                        etag,
-                    });
+            match self.line.chain.put(&made.upload).await {
+                Landing::Stored => {
+                    self.line.arrived(&made.delta, made.upload.file.len, self.clock.now());
+                    return Ok(());
                 }
-                // What it replaces is gone, and no ETag returns, so it can never be made any more.
-                Outcome::Conflict { theirs } => {
-                    self.put_aside(theirs).await?;
-                    self.drop_begun(&entry.id).await?;
-                    let source = crate::bucket::Error::Unavailable { message: "the branch changed under the overwrite".to_owned() };
-                    return Err(Failed::refused(Error::Bucket { database: self.name.clone(), doing: "overwriting the branch", source }));
-                }
-                Outcome::NotWritten(source) if !was_unclear => {
+                Landing::Taken(theirs) => return Err(Failed::Refused(self.slot_taken(&theirs).await)),
+                Landing::NotWritten(source) if !was_unclear => {
                     self.drop_begun(&entry.id).await?;
                     return Err(Failed::refused(Error::Bucket { database: self.name.clone(), doing: "overwriting the branch", source }));
                 }
-                Outcome::NotWritten(source) | Outcome::Unclear(source) => {
+                Landing::NotWritten(source) | Landing::Unclear(source) => {
                     was_unclear = true;
                     tracing::warn!(database = %self.name, error = %source, "whether the branch is overwritten is not clear yet");
                     tokio::time::sleep(PAUSE).await;
@@ -306,70 +323,80 @@ impl Flusher {
         }
     }
 
-    /// The PUT of an overwrite, by what is known now.
-    fn attempt_of(&self, asked: &Overwrite) -> Attempt {
-        let keep_previous = self.settings.borrow().policy.keep_previous;
-        Attempt { pin: asked.from.pin.clone(), promotion: Mark::Done(asked.id.clone()), ..self.attempt(keep_previous) }
-    }
-
     async fn drop_begun(&mut self, id: &str) -> Result<(), Failed> {
         self.change(|record| record.without_promotion(id)).await?;
-        self.not_done = None;
+        self.line.not_done = None;
         Ok(())
     }
 
     /// It is in the bucket: the memory follows. If it cannot, it must not be served any more.
-    async fn take_over(
-        &mut self,
-        paused: PausedWriters,
-        asked: &Overwrite,
-        snapshot: SnapshotFacts,
-        content: &str,
-        done: &PromotionEntry,
-    ) -> Result<(), Failed> {
-        let diverged = |database, detail| Failed::Diverged(Arc::new(Error::Internal { database, detail }));
-        paused.switch(&asked.from.pin).await.map_err(|error| diverged(self.name.clone(), error.to_string()))?;
-        self.known = Known::Sound(snapshot.etag.clone());
-        self.not_done = None;
-        let durable = Some(*self.memory.commits().borrow());
-        self.progress = Progress { durable, last_begun: Some(self.clock.now()), ..Progress::default() };
+    async fn take_over(&mut self, paused: PausedWriters, prepared: Pin, done: &PromotionEntry) -> Result<(), Failed> {
+        let commits = prepared.commits();
+        paused.take(prepared).await.map_err(|error| Failed::Diverged(diverged(&self.name, &error)))?;
+        self.line.not_done = None;
+        self.memory.forget_changes(commits);
+        self.ledger.lock().naming.delta(self.line.tip.txid, commits);
+        self.progress = Progress { durable: Some(commits), ..Progress::default() };
+        let txid = self.line.tip.txid.get();
         {
             let mut ledger = self.ledger.lock();
-            ledger.durable = durable;
-            ledger.durable_time = Some(snapshot.time);
-            ledger.txid = snapshot.txid;
-            ledger.last_snapshot = Some(snapshot.clone());
+            ledger.durable = Some(commits);
+            ledger.durable_time = Some(done.time);
+            ledger.txid = txid;
             ledger.uploads = Uploads::Fine;
         }
-        let noted = self
-            .tenure
-            .change(|record| record.noted(&snapshot.etag, snapshot.txid, snapshot.size, content.to_owned()).with_promotion(done.clone()));
-        match noted.await {
+        match self.line.tenure.change(|record| record.with_promotion(done.clone()).at(txid)).await {
             Ok(()) => Ok(()),
             Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),
-            // The object itself tells; until the record says so each later snapshot must.
+            // The slot itself tells whoever opens the branch.
             Err(Failure::Head(error)) => Err(Failed::Diverged(Arc::new(error))),
         }
     }
 
     async fn change(&mut self, change: impl Fn(&HeadRecord) -> HeadRecord) -> Result<(), Failed> {
-        match self.tenure.change(change).await {
+        match self.line.tenure.change(change).await {
             Ok(()) => Ok(()),
             Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),
             Err(Failure::Head(error)) => Err(Failed::refused(error)),
         }
     }
 
-    fn bucket(&self) -> Arc<dyn crate::bucket::Bucket> {
-        Arc::clone(&self.settings.borrow().bucket)
+    /// Brings the snapshot of a branch that is not served any more up to date.
+    async fn renew_of(&self, old: &mut Line, newest: Pin) -> Result<(), Error> {
+        if old.copy.txid >= old.tip.same_since.get() {
+            return Ok(());
+        }
+        let attempt = Attempt {
+            txid: old.tip.txid.get(),
+            epoch: old.tenure.epoch(),
+            put_id: self.put_ids.fresh(),
+            replaces: old.copy.known.clone(),
+            keep_previous: false,
+            promotion: Mark::None,
+            pin: newest,
+        };
+        let failed = |source| Error::Bucket { database: self.name.clone(), doing: "writing a snapshot", source };
+        let bucket = self.bucket();
+        let (outcome, content) = tokio::join!(snapshot::upload(&bucket, old.tenure.place(), &attempt), content_of(&attempt.pin));
+        let content = content.map_err(|error| failed(error.into()))?;
+        match outcome {
+            Outcome::Stored(etag) => {
+                let change = |record: &HeadRecord| record.noted(&etag, attempt.txid, attempt.pin.size(), content.clone());
+                match old.tenure.change(change).await {
+                    // Whoever took the branch over does the rest.
+                    Ok(()) | Err(Failure::Ended(_)) => Ok(()),
+                    Err(Failure::Head(error)) => Err(error),
+                }
+            }
+            Outcome::Conflict { .. } => Err(failed(crate::bucket::Error::PreconditionFailed)),
+            Outcome::NotWritten(source) | Outcome::Unclear(source) => Err(failed(source)),
+        }
     }
 }
 
-/// The new content, which lies in the store and which nobody sees.
-struct Ahead {
-    put_id: PutId,
-    txid: u64,
-    staged: Box<dyn Staged>,
+/// The memory and the bucket are not the same any more.
+fn diverged(database: &DatabaseName, detail: &dyn std::fmt::Display) -> Arc<Error> {
+    Arc::new(Error::Internal { database: database.clone(), detail: detail.to_string() })
 }
 
 /// Why an overwrite was not carried out, or not to its end.

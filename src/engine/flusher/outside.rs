@@ -17,43 +17,52 @@ use crate::tenure::Failure;
 impl Flusher {
     /// After this, `known` is what stands there and may be replaced.
     pub(super) async fn put_aside(&mut self, theirs: Option<Etag>) -> Result<(), Arc<Error>> {
-        match self.tenure.check().await {
+        match self.line.tenure.check().await {
             Ok(()) => {}
             Err(Failure::Ended(ended)) => return Err(self.ended(ended)),
             Err(Failure::Head(error)) => return Err(self.note_failure(error)),
         }
         let Some(etag) = theirs else {
-            tracing::warn!(database = %self.name, key = %self.tenure.place().key, "somebody deleted the snapshot; it is put back");
-            self.known = Known::Absent;
+            tracing::warn!(database = %self.name, key = %self.line.tenure.place().key, "somebody deleted the snapshot; it is put back");
+            self.line.copy.known = Known::Absent;
             return Ok(());
         };
         if self.is_ours(&etag).await.map_err(|error| self.note_failure(error))? {
-            self.known = Known::Sound(etag);
+            self.line.copy.known = Known::Sound(etag);
             return Ok(());
         }
         let kept = self.keep(&etag).await.map_err(|error| self.note_failure(error))?;
         tracing::warn!(database = %self.name, branch = %kept, "somebody else wrote the snapshot; theirs is kept as a branch, ours put back");
         self.ledger.lock().outside = Some(Outside { branch: kept, time: self.clock.wall() });
-        self.known = Known::NotOurs(etag);
+        self.line.copy.known = Known::NotOurs(etag);
         (self.notify)();
         Ok(())
     }
 
-    /// Whether the object differs from what we put there by its counters only. What cannot be read as a database is not ours; where the
-    /// store fails, nobody can tell yet.
+    /// Whether the object holds a state of ours: what we put there, by another hand, or what an earlier tenure put there late. What cannot
+    /// be read as a database is not ours; where the store fails, nobody can tell yet.
     async fn is_ours(&self, etag: &Etag) -> Result<bool, Error> {
-        let Some(recorded) = self.tenure.record().snapshot.as_ref().map(|snapshot| snapshot.content.clone()) else { return Ok(false) };
-        let bucket = Arc::clone(&self.settings.borrow().bucket);
-        match restore::read(&self.name, &bucket, self.tenure.place(), self.memory.options()).await {
-            Ok(Some((found, meta))) => Ok(meta.etag == *etag && content_of(&found.pin()).await.is_ok_and(|content| content == recorded)),
-            Err(error @ Error::Bucket { .. }) => Err(error),
-            Ok(None) | Err(_) => Ok(false),
+        let (bucket, options) = (self.bucket(), self.memory.options());
+        let (found, meta) = match restore::read(&self.name, &bucket, self.line.tenure.place(), options.clone()).await {
+            Ok(Some(found)) => found,
+            Err(error @ Error::Bucket { .. }) => return Err(error),
+            Ok(None) | Err(_) => return Ok(false),
+        };
+        let Ok(content) = content_of(&found.pin()).await else { return Ok(false) };
+        if meta.etag != *etag {
+            return Ok(false);
         }
+        let record = self.line.tenure.record();
+        if record.snapshot.as_ref().is_some_and(|snapshot| snapshot.content == content) {
+            return Ok(true);
+        }
+        let Some(first) = record.first() else { return Ok(false) };
+        self.line.chain.has_state_of(first, self.line.tip.txid, &meta, &content, &options).await
     }
 
     /// Keeps the object as it is under the name of a new branch.
     async fn keep(&self, etag: &Etag) -> Result<BranchName, Error> {
         let stamp = self.clock.wall().strftime("%Y%m%dT%H%M%SZ").to_string();
-        crate::branches::keep_object(self.tenure.heads(), self.tenure.place(), etag, &format!("outside-{stamp}")).await
+        crate::branches::keep_object(self.line.tenure.heads(), self.line.tenure.place(), etag, &format!("outside-{stamp}")).await
     }
 }

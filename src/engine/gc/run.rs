@@ -10,13 +10,15 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{ABANDONED, DELETING, Next, Seen, count};
+use super::count::{self, Count, Newest};
+use super::{ABANDONED, DELETING, Next, Seen};
 use crate::bucket::{self, Bucket, Listed, ObjectMeta};
 use crate::clock::{Clock, WallTime};
 use crate::document::{self, Failure, Found, Swap};
 use crate::files::{self, BLOB, FileKey, FilesPrefix, Marks, Phase};
+use crate::heads::Heads;
 use crate::memory::{MemoryOptions, SqlPool};
-use crate::names::{DatabaseKey, Etag, ObjectKey};
+use crate::names::{DatabaseKey, DatabaseName, Etag, ObjectKey};
 use crate::snapshot::PutIds;
 
 /// Requests at once.
@@ -178,7 +180,7 @@ pub(crate) struct Run {
     options: GcOptions,
     pool: SqlPool,
     clock: Arc<dyn Clock>,
-    put_ids: PutIds,
+    put_ids: Arc<PutIds>,
     #[cfg(test)]
     pub(crate) broken: Broken,
 }
@@ -201,7 +203,7 @@ impl Run {
             options,
             pool,
             clock,
-            put_ids: PutIds::new(),
+            put_ids: Arc::new(PutIds::new()),
             #[cfg(test)]
             broken: Broken::default(),
         }
@@ -236,7 +238,7 @@ impl Run {
             stage: GcStage::Clean,
             wait_until: None,
             owners: owners.len(),
-            branches: owners.values().map(Vec::len).sum(),
+            branches: owners.iter().map(|(_, states)| states.len()).sum(),
             blobs: unused.blobs,
             marked: list.as_ref().map(|list| list.document.hashes.clone()).unwrap_or_default(),
             deleted: BTreeSet::new(),
@@ -274,41 +276,51 @@ impl Run {
     }
 
     /// The newest states of each owner.
-    async fn owners(&self, records: &[files::Owner]) -> Result<BTreeMap<String, Vec<ObjectKey>>, GcError> {
-        let mut owners = BTreeMap::new();
-        for owner in records {
-            let key = DatabaseKey::parse(&owner.key).expect("records with other keys are refused where they are read");
-            owners.insert(owner.key.clone(), self.states(&key).await?);
+    async fn owners(&self, records: &[files::Owner]) -> Result<Vec<(Heads, Vec<Newest>)>, GcError> {
+        let of_key = |key: &str| DatabaseKey::parse(key).expect("records with other keys are refused where they are read");
+        let mut keys: BTreeSet<String> = records.iter().map(|owner| owner.key.clone()).collect();
+        let default = match &self.options.key {
+            OwnerKey::Named(key) => {
+                keys.insert(key.to_string());
+                None
+            }
+            OwnerKey::Default => Some(DatabaseKey::DEFAULT).filter(|key| !keys.contains(*key)),
+        };
+        let mut owners = Vec::new();
+        for key in keys {
+            let heads = self.heads(of_key(&key));
+            match count::newest(&heads).await? {
+                newest if newest.is_empty() => return Err(count::no_snapshot(&heads.key)),
+                newest => owners.push((heads, newest)),
+            }
         }
-        match &self.options.key {
-            OwnerKey::Named(key) => drop(owners.insert(key.to_string(), self.states(key).await?)),
-            OwnerKey::Default => {
-                let key = DatabaseKey::parse(DatabaseKey::DEFAULT).expect("the default is a key");
-                let states = count::states(&self.bucket, &key).await?;
-                if !states.is_empty() {
-                    owners.insert(key.to_string(), states);
-                }
+        if let Some(key) = default {
+            let heads = self.heads(of_key(key));
+            let newest = count::newest(&heads).await?;
+            if !newest.is_empty() {
+                owners.push((heads, newest));
             }
         }
         Ok(owners)
     }
 
-    async fn states(&self, key: &DatabaseKey) -> Result<Vec<ObjectKey>, GcError> {
-        let states = count::states(&self.bucket, key).await?;
-        if states.is_empty() { Err(count::no_snapshot(key)) } else { Ok(states) }
+    fn heads(&self, key: DatabaseKey) -> Heads {
+        // Errors name an owner by its key.
+        let database = DatabaseName::new("", key.as_str());
+        Heads { database, bucket: Arc::clone(&self.bucket), key, put_ids: Arc::clone(&self.put_ids) }
     }
 
-    async fn used(&self, owners: &BTreeMap<String, Vec<ObjectKey>>) -> Result<HashSet<FileKey>, GcError> {
+    async fn used(&self, owners: &[(Heads, Vec<Newest>)]) -> Result<HashSet<FileKey>, GcError> {
         let mut used = HashSet::new();
-        for (key, states) in owners {
-            let key = DatabaseKey::parse(key).expect("it was a key before");
-            for object in states {
+        for (heads, states) in owners {
+            let count = Count { heads, prefix: &self.options.prefix };
+            for newest in states {
                 let options = MemoryOptions {
                     max_size: self.options.largest_database,
                     clock: Arc::clone(&self.clock),
                     ..MemoryOptions::new(self.pool.clone())
                 };
-                used.extend(count::files_in(&self.bucket, &key, object, &self.options.prefix, options).await?);
+                used.extend(count.files_in(newest, options).await?);
             }
         }
         Ok(used)

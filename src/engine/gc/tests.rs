@@ -46,7 +46,7 @@ fn what_comes_next_follows_from_the_list_the_count_and_the_time() {
 
 #[test]
 fn every_owner_is_waited_for() {
-    let needs = |grace, interval| Needs::new(Duration::from_secs(grace), Duration::from_secs(interval));
+    let needs = |grace, interval| Needs::new(Duration::from_secs(grace), Duration::from_secs(interval), Duration::ZERO);
     assert_eq!(wait([].into_iter(), Duration::from_secs(7)).as_secs(), 7);
     assert_eq!(wait([needs(300, 60), needs(0, 3600)].into_iter(), Duration::from_secs(7)).as_secs(), 7200);
 }

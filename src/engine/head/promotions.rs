@@ -25,7 +25,8 @@ pub(crate) struct PromotionEntry {
     pub(crate) hash: String,
     pub(crate) state: PromotionState,
     pub(crate) from: Parent,
-    /// The ETag that it replaces.
+    /// The ETag that it replaces, where there was no chain yet.
+    #[serde(default)]
     pub(crate) replaces: String,
     /// What the branch stood at before.
     pub(crate) to_txid: u64,
@@ -34,7 +35,7 @@ pub(crate) struct PromotionEntry {
 }
 
 impl PromotionEntry {
-    /// The state that it made: writers wait from the snapshot before it on, so it is the next one.
+    /// The state that it makes, and the slot of it: writers wait from the one before it on, so it is the next one.
     pub(crate) fn txid(&self) -> u64 {
         self.to_txid + 1
     }

@@ -15,22 +15,21 @@ use crate::config::{DatabaseConfig, Location};
 use crate::database::Database;
 use crate::error::{Error, NotServed};
 use crate::flusher::{Overwrite, Overwritten, Remembered, Settings, remembered};
-use crate::head::{Birth, Fate, HeadState, OnLeave, maker};
+use crate::head::{Birth, Fate, HeadRecord, OnLeave, maker};
 use crate::names::{BranchName, DatabaseName};
 use crate::opening::Opener;
-use crate::restore;
+use crate::past::{Archive, PastState, Point};
 use crate::seed;
-use crate::snapshot::Place;
 
 /// A branch that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBranch {
     /// Its name.
     pub name: BranchName,
-    /// The branch that it begins as a copy of, at its newest state.
+    /// The branch that it begins as a copy of.
     pub from: BranchName,
-    /// Only if that is the content of this txid.
-    pub txid: Option<u64>,
+    /// At which state of it.
+    pub point: Point,
     /// What happens to it when it is declared no more.
     pub policy: OnLeave,
 }
@@ -42,7 +41,7 @@ pub struct OverwriteRequest {
     pub id: Option<String>,
     /// The branch whose content is taken.
     pub from: BranchName,
-    /// Only if `from` still has the content of this txid.
+    /// At this state of it, or else at its newest.
     pub txid: Option<u64>,
     /// Only if the branch still has the content that it had at this txid.
     pub expected: Option<u64>,
@@ -68,15 +67,15 @@ impl Host {
         Ok(branches::list(&opener.heads(&config), &opener.me).await?)
     }
 
-    /// Makes a branch from the newest state of another, which is flushed first if it is served here. The database itself need not be open.
+    /// Makes a branch from a state of another, which is flushed first if it is served here. The database itself need not be open.
     pub async fn create_branch(&self, config: &DatabaseConfig, new: &NewBranch) -> Result<BranchFacts, Arc<Error>> {
         let opener = self.opener(config).await?;
         let heads = opener.heads(config);
         // Before its source is looked for: what is there already needs none.
         branches::can_be_made(&heads, &new.name).await?;
-        let source = self.source(config, &opener, &new.from, new.txid).await?;
+        let source = Box::pin(self.source(config, &opener, &new.from, new.point)).await?;
         let birth = Birth { maker: Some(maker(&opener.me)), policy: new.policy, kept_for: None };
-        Ok(branches::create(&heads, &new.name, &source, &birth).await?)
+        Ok(Box::pin(branches::create(&heads, &new.name, &source, &birth)).await?)
     }
 
     /// The same for a database that was opened here.
@@ -85,12 +84,12 @@ impl Host {
         name: &DatabaseName,
         branch: &BranchName,
         from: Option<&BranchName>,
-        txid: Option<u64>,
+        point: Point,
     ) -> Result<BranchFacts, Arc<Error>> {
         let config = self.config_of(name)?;
         let current = self.serving_of(name).map(|serving| serving.database.facts().branch);
         let from = from.or(current.as_ref()).cloned().unwrap_or_else(BranchName::main);
-        self.create_branch(&config, &NewBranch { name: branch.clone(), from, txid, policy: OnLeave::Retain }).await
+        self.create_branch(&config, &NewBranch { name: branch.clone(), from, point, policy: OnLeave::Retain }).await
     }
 
     /// Notes what the maker of a branch wants of it, or that it is declared no more.
@@ -140,12 +139,12 @@ impl Host {
             return Ok(done);
         }
         let target = self.target(&config, to, asked.meant_for.as_ref())?;
-        let from = self.source(&config, &opener, &asked.from, asked.txid).await?;
+        let from = Box::pin(self.source(&config, &opener, &asked.from, asked.txid.map_or(Point::Newest, Point::Txid))).await?;
         let id = asked.id.unwrap_or_else(|| self.put_ids.fresh().to_string());
         let overwrite = |reply| Overwrite { id, hash, from, expected: asked.expected, keep_as: asked.keep_as, reply };
         match target {
             Some(database) => database.overwrite(overwrite).await,
-            None => self.overwrite_unserved(&config, &opener, to, overwrite).await,
+            None => Box::pin(self.overwrite_unserved(&config, &opener, to, overwrite)).await,
         }
     }
 
@@ -170,7 +169,7 @@ impl Host {
                 let config = at_branch(config, to);
                 let mut ready = opener.open(&config).await?;
                 let found = remembered(&config.name, to, ready.tenure.record(), id, hash);
-                ready.tenure.release().await;
+                ready.release().await;
                 Ok(if let Remembered::Done(done) = found? { Some(done) } else { None })
             }
         }
@@ -209,7 +208,7 @@ impl Host {
     ) -> Result<Overwritten, Arc<Error>> {
         let config = at_branch(config, to);
         let ready = opener.open(&config).await?;
-        let (_settings, settings_seen) = watch::channel(Settings { policy: config.snapshots, bucket: Arc::clone(&opener.bucket) });
+        let (_settings, settings_seen) = watch::channel(Settings::of(&config, Arc::clone(&opener.bucket)));
         let mut flusher = self.flusher(&config, settings_seen, ready, Box::new(|| {}), Box::new(|_| {}));
         let (reply, mut answer) = oneshot::channel();
         flusher.overwrite(overwrite(reply)).await;
@@ -275,7 +274,7 @@ impl Host {
     async fn switch_to(&self, serving: &Serving, config: &DatabaseConfig) -> Result<(), Arc<Error>> {
         let opener = self.opener(config).await?;
         let ready = opener.open(config).await?;
-        seed::create_tables(&ready.memory).await?;
+        seed::create_tables(&ready.state.memory).await?;
         self.remember(&config.name, ready.tenure.epoch());
         serving.database.switch(ready).await?;
         // gc must know what this branch needs before its next run.
@@ -283,38 +282,38 @@ impl Host {
         Ok(())
     }
 
-    /// The newest state of a branch that is in the bucket.
-    async fn source(&self, config: &DatabaseConfig, opener: &Opener, branch: &BranchName, txid: Option<u64>) -> Result<Source, Arc<Error>> {
-        let source = match self.server_of(config, branch) {
+    /// A state of a branch that is in the bucket. The newest of one that is served here is flushed first.
+    async fn source(&self, config: &DatabaseConfig, opener: &Opener, branch: &BranchName, point: Point) -> Result<Source, Arc<Error>> {
+        let archive = opener.archive(config);
+        let newest = match self.server_of(config, branch) {
             Some((_, database)) => database.source().await?,
-            None => self.source_from_bucket(config, opener, branch).await?,
+            None => newest_in_bucket(&archive, branch).await?,
         };
-        match txid {
+        match point {
+            Point::Newest => return Ok(newest),
             // A fence gives the same content another number.
-            Some(asked) if !(source.same_since..=source.txid).contains(&asked) => {
-                let (database, branch) = (config.name.clone(), branch.clone());
-                Err(Arc::new(Error::NotNewest { database, branch, asked, newest: source.txid }))
-            }
-            Some(_) | None => Ok(source),
+            Point::Txid(asked) if (newest.same_since..=newest.txid).contains(&asked) => return Ok(newest),
+            Point::At(at) if (newest.time..=archive.now).contains(&at) => return Ok(newest),
+            Point::Txid(_) | Point::At(_) => {}
         }
+        if let Some(first) = archive.record(branch).await?.as_ref().and_then(HeadRecord::first) {
+            return Ok(archive.recalled(branch, first, point).await?.into_source(branch, None));
+        }
+        let PastState { txid, time, memory } = archive.state(branch, point).await?;
+        Ok(Source { branch: branch.clone(), txid, time, same_since: txid, pin: memory.pin() })
     }
 
-    async fn source_from_bucket(&self, config: &DatabaseConfig, opener: &Opener, branch: &BranchName) -> Result<Source, Error> {
-        let missing = || Error::BranchNotFound { database: config.name.clone(), branch: branch.clone() };
-        let record = opener.heads(config).read(branch).await?.map(|stored| stored.record);
-        match record.as_ref().map(|record| record.state) {
-            None | Some(HeadState::Ready) => {}
-            Some(HeadState::Creating) => return Err(missing()),
-            Some(HeadState::Tombstone) => {
-                return Err(Error::BranchDeleted { database: config.name.clone(), branch: branch.clone() });
-            }
-        }
-        let place = Place::of(&config.location.key, branch);
-        let found = restore::read(&config.name, &opener.bucket, &place, opener.options.clone()).await?;
-        let (memory, meta) = found.ok_or_else(missing)?;
-        let txid = restore::txid_of(&meta);
-        let noted = record.and_then(|record| record.snapshot).filter(|noted| noted.etag() == meta.etag);
-        Ok(Source { branch: branch.clone(), txid, same_since: noted.map_or(txid, |noted| noted.same_since), pin: memory.pin() })
+    /// A past state of the branch that a database serves, or would.
+    pub async fn past(&self, name: &DatabaseName, point: Point) -> Result<PastState, Arc<Error>> {
+        let config = self.config_of(name)?;
+        let opener = self.opener(&config).await?;
+        let branch = match self.serving_of(name) {
+            Some(serving) => serving.database.branch(),
+            None => config.location.branch.clone(),
+        };
+        // Each has a database in memory while it is read.
+        let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
+        Ok(opener.archive(&config).state(&branch, point).await?)
     }
 
     /// Who serves a branch of this database here.
@@ -326,7 +325,7 @@ impl Host {
         })
     }
 
-    fn serving_of(&self, name: &DatabaseName) -> Option<Serving> {
+    pub(super) fn serving_of(&self, name: &DatabaseName) -> Option<Serving> {
         match &self.slots.lock().get(name)?.status {
             Status::Open(serving) => Some(Serving::clone(serving)),
             Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
@@ -349,6 +348,18 @@ impl Host {
             Ok(_) => unknown(name),
         }
     }
+}
+
+async fn newest_in_bucket(archive: &Archive, branch: &BranchName) -> Result<Source, Error> {
+    let record = archive.record(branch).await?;
+    let noted = record.as_ref().and_then(|record| record.snapshot.clone());
+    if let Some(first) = record.as_ref().and_then(HeadRecord::first) {
+        let newest = archive.recalled(branch, first, Point::Newest).await?;
+        return Ok(newest.into_source(branch, noted.as_ref()));
+    }
+    let PastState { txid, time, memory } = archive.state(branch, Point::Newest).await?;
+    let same_since = noted.filter(|noted| noted.txid == txid).map_or(txid, |noted| noted.same_since);
+    Ok(Source { branch: branch.clone(), txid, time, same_since, pin: memory.pin() })
 }
 
 fn place_of(config: &DatabaseConfig, branch: &BranchName) -> Held {

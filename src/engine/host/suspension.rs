@@ -67,9 +67,9 @@ impl Host {
             return Ok(());
         }
         let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
-        let mut tenure = opener.open(config).await?.tenure;
-        self.remember(&config.name, tenure.epoch());
-        tenure.release().await;
+        let mut ready = opener.open(config).await?;
+        self.remember(&config.name, ready.tenure.epoch());
+        ready.release().await;
         if self.is_held_by(config).await? {
             let source = bucket::Error::Unavailable { message: "the release was not noted in the head record".to_owned() };
             return Err(Error::Bucket { database: config.name.clone(), doing: "releasing the branch", source });

@@ -2,6 +2,7 @@
 
 mod branches;
 mod ending;
+mod entry;
 mod files;
 mod leaving;
 mod opening;
@@ -9,6 +10,7 @@ mod promotions;
 mod removal;
 mod suspension;
 mod tenure;
+mod upkeep;
 mod uploads;
 
 use std::time::Duration;
@@ -21,13 +23,14 @@ use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, Fa
 use crate::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use crate::bucket::{Condition, Content, Form, Put};
 use crate::clock::SystemClock;
-use crate::config::{FilesPolicy, Limits, SnapshotPolicy};
+use crate::config::{Durability, FilesPolicy, Limits, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
 use crate::error::Previous;
 use crate::facts::{Facts, Origin, Uploads};
 use crate::files::FilesPrefix;
-use crate::memory::TransactionMode;
+use crate::memory::{MemoryDatabase, TransactionMode};
 use crate::names::{BranchName, BucketName, DatabaseKey, Etag, ObjectKey};
+use crate::past::Point;
 use crate::sql::{QueryLimits, Request, Statement, Value};
 
 /// A store, and a host that reaches it.
@@ -66,6 +69,7 @@ impl Bench {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
+            durability: Durability { retention: Duration::ZERO, ..Durability::by_snapshots() },
             files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             access: Access::Open,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Inner, MemoryDatabase, MemoryOptions, Pin};
+use super::{Changes, Inner, MemoryDatabase, MemoryOptions, Pin};
 use crate::image;
 use crate::pages::{Page, PageNo, PageStore, Version};
 
@@ -68,16 +68,47 @@ pub(crate) struct PausedWriters {
     turn: OwnedMutexGuard<()>,
 }
 
+/// The version that a switch will make, before anybody sees it.
+pub(crate) struct Prepared {
+    pub(crate) pin: Pin,
+    /// What differs from the version that it follows.
+    pub(crate) changes: Changes,
+}
+
 impl PausedWriters {
     /// As [`MemoryDatabase::switch`]; then writers go on.
     pub(crate) async fn switch(self, to: &Pin) -> Result<(), SwitchError> {
+        let prepared = self.prepare(to)?;
+        self.take(prepared.pin).await
+    }
+
+    /// What [`PausedWriters::take`] would make of another version.
+    pub(crate) fn prepare(&self, to: &Pin) -> Result<Prepared, SwitchError> {
+        self.database.fits(to)?;
+        let ours = self.database.0.file.store();
+        let last = ours.pin();
+        let (Some(first), Some(last_first)) = (to.page(PageNo::FIRST), last.page(PageNo::FIRST)) else {
+            // A database has a first page from its beginning.
+            return Err(SwitchError::GivenUp);
+        };
+        let bytes = image::succeeding(first, to.count(), last_first.bytes());
+        let beside = PageStore::fork(&last, ours.max_size(), Arc::clone(&self.database.0.clock));
+        let first = Page::copy_of(&bytes, beside.account()).map_err(|_| SwitchError::OutOfMemory)?;
+        let mut stage = beside.begin_write(&beside.pin()).map_err(|_| SwitchError::Busy)?;
+        beside.replace(&mut stage, &to.0, first);
+        beside.end_write(stage);
+        let (pin, changes) = beside.pin_with_changes(last.commits());
+        Ok(Prepared { pin: Pin(pin), changes: changes.ok_or(SwitchError::OutOfMemory)? })
+    }
+
+    /// Makes a version that was prepared the newest; then writers go on.
+    pub(crate) async fn take(self, prepared: Pin) -> Result<(), SwitchError> {
         let Self { database, turn } = self;
-        database.fits(to)?;
-        let (inner, to) = (Arc::clone(&database.0), Arc::clone(&to.0));
+        let inner = Arc::clone(&database.0);
         let switched = database.run(move |_| {
             // With the work, which goes on if the caller leaves: nobody else may write before it has ended.
             let _turn = turn;
-            Ok(inner.switch(&to))
+            Ok(inner.switch(&prepared.0))
         });
         switched.await.unwrap_or(Err(SwitchError::GivenUp))
     }
@@ -88,15 +119,12 @@ impl Inner {
         let store = self.file.store();
         let last = store.pin();
         let (Some(first), Some(last_first)) = (to.page(PageNo::FIRST), last.page(PageNo::FIRST)) else {
-            // A database has a first page from its beginning.
             return Err(SwitchError::GivenUp);
         };
-        let bytes = image::succeeding(first.bytes(), to.count(), last_first.bytes());
-        let first = Page::copy_of(&bytes, store.account()).map_err(|_| SwitchError::OutOfMemory)?;
-        let same_encoding = image::encoding(&bytes) == image::encoding(last_first.bytes());
+        let same_encoding = image::encoding(first.bytes()) == image::encoding(last_first.bytes());
         let mut stage = store.begin_write(&last).map_err(|_| SwitchError::Busy)?;
         drop(last);
-        store.replace(&mut stage, to, first);
+        store.replace(&mut stage, to, first.clone());
         store.end_write(stage);
         if !same_encoding {
             // The encoding of its first database stays with a connection.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use crate::image::Image;
-use crate::pages::{Commits, PageNo, PageSize, Version};
+use crate::pages::{Commits, Page, PageCount, PageNo, PageSize, Version};
 
 /// A version of a database that stays as it is.
 #[derive(Clone)]
@@ -24,6 +24,16 @@ impl Pin {
     /// The commits that it holds.
     pub fn commits(&self) -> Commits {
         self.0.commits()
+    }
+
+    /// How many pages it has.
+    pub fn count(&self) -> PageCount {
+        self.0.count()
+    }
+
+    /// The bytes of a page, unless it lies beyond the end or was never written, which reads as zeros.
+    pub fn page(&self, page: PageNo) -> Option<&[u8]> {
+        self.0.page(page).map(Page::bytes)
     }
 
     /// The pages, in order, that are not the same here and there. What two versions share costs nothing to compare.

@@ -6,6 +6,7 @@
 
 use super::Opener;
 use crate::bucket::ObjectMeta;
+use crate::chains::{Chain, SlotMark, Told};
 use crate::clock::WallTime;
 use crate::config::DatabaseConfig;
 use crate::error::Error;
@@ -16,12 +17,15 @@ use crate::snapshot::{Place, metadata};
 
 impl Opener {
     /// The record that stands for the one that is not there. `None` if there is no object either, which only `main` may begin with.
-    pub(super) async fn unrecorded(&self, config: &DatabaseConfig, place: &Place) -> Result<Option<HeadRecord>, Error> {
+    pub(super) async fn unrecorded(&self, config: &DatabaseConfig, place: &Place, chain: &Chain) -> Result<Option<HeadRecord>, Error> {
+        if let Some(told) = chain.told().await? {
+            return Ok(Some(rebuilt_from_chain(&told, asked_of(config, place))));
+        }
         let Some(newest) = self.look_at(config, &place.key).await? else {
             let (database, branch) = (config.name.clone(), place.branch.clone());
             return if branch.is_main() { Ok(None) } else { Err(Error::BranchNotFound { database, branch }) };
         };
-        let asked = config.promotion.as_ref().filter(|asked| asked.to == place.branch).map(|asked| &*asked.id);
+        let asked = asked_of(config, place);
         let before = match asked {
             Some(_) if !is_ours(&newest) => self.look_at(config, &place.previous).await?,
             Some(_) | None => None,
@@ -32,6 +36,27 @@ impl Opener {
     async fn look_at(&self, config: &DatabaseConfig, key: &ObjectKey) -> Result<Option<ObjectMeta>, Error> {
         let found = self.bucket.head(key).await;
         found.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "looking for the snapshot", source })
+    }
+}
+
+/// The overwrite that the branch's resource asks for.
+fn asked_of<'a>(config: &'a DatabaseConfig, place: &Place) -> Option<&'a str> {
+    config.promotion.as_ref().filter(|asked| asked.to == place.branch).map(|asked| &*asked.id)
+}
+
+/// What the files of a chain tell. Slots of overwrites are never emptied, but one of before the chain has none.
+fn rebuilt_from_chain(told: &Told, asked: Option<&str>) -> HeadRecord {
+    let mut record = HeadRecord::found(told.epoch, told.newest).chained(told.oldest);
+    for (txid, mark, time) in &told.slots {
+        match mark {
+            SlotMark::None => {}
+            SlotMark::Fence => record = record.fenced_at([*txid]),
+            SlotMark::Promotion(id) => record = record.with_promotion(PromotionEntry::told_by_object(id, *txid, *time)),
+        }
+    }
+    match asked {
+        Some(asked) if !record.promotions.iter().any(|entry| entry.id == asked) => record.in_doubt_of(asked),
+        Some(_) | None => record,
     }
 }
 
@@ -94,6 +119,18 @@ mod tests {
         }
         assert_eq!(rebuilt(&ours, None, None).past("r-7", "h"), Past::Never, "nobody asked for it before the record was lost");
         assert_eq!(rebuilt(&object(&[]), Some(&ours), Some("r-7")).epoch, Epoch(4), "above any that is found");
+    }
+
+    #[test]
+    fn the_slots_of_a_chain_tell_what_its_record_knew() {
+        let time = WallTime::UNIX_EPOCH;
+        let slots = vec![(5, SlotMark::Fence, time), (7, SlotMark::Promotion("r-7".to_owned()), time), (8, SlotMark::None, time)];
+        let told = Told { oldest: ltx::Txid::new(4).unwrap(), newest: 8, epoch: Epoch(3), slots };
+        let record = rebuilt_from_chain(&told, Some("r-7"));
+        assert_eq!((record.first().map(ltx::Txid::get), record.horizon, record.txid, record.epoch), (Some(4), Some(4), 8, Epoch(3)));
+        assert_eq!(record.kept_slots().into_iter().map(ltx::Txid::get).collect::<Vec<_>>(), [5, 7]);
+        assert!(matches!(record.past("r-7", "any"), Past::Done(entry) if entry.txid() == 7));
+        assert_eq!(rebuilt_from_chain(&told, Some("r-8")).past("r-8", "any"), Past::Doubtful);
     }
 
     #[test]

@@ -23,14 +23,12 @@ use crate::snapshot::metadata;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     Nothing,
-    /// Snapshots are replaced whatever `If-Match` says.
-    IgnoresIfMatch,
+    /// Files of a chain are replaced whatever `If-None-Match` says.
+    IgnoresSlots,
     /// Head records are replaced whatever the conditions say.
     IgnoresHeadConditions,
     /// Nobody knows their own writes again.
     HidesPutIds,
-    /// gc deletes without a seal.
-    SkipsSeal,
 }
 
 /// What becomes of a request.
@@ -78,7 +76,7 @@ struct Objects {
 /// What all processes share.
 pub(super) struct Store {
     objects: Mutex<Objects>,
-    pub(super) broken: Broken,
+    broken: Broken,
     hours: Arc<Hours>,
 }
 
@@ -143,11 +141,12 @@ impl Store {
     fn ignores(&self, key: &ObjectKey, condition: &Condition) -> bool {
         // The store's probe would find out otherwise.
         let (is_probe, is_head) = (key.as_str().contains("/.probe-"), key.as_str().contains(".head/"));
+        let is_slot = key.as_str().contains(".ltx/") && *condition == Condition::IfAbsent;
         match self.broken {
             _ if is_probe => false,
-            Broken::IgnoresIfMatch => !is_head && matches!(condition, Condition::IfUnchanged(_)),
+            Broken::IgnoresSlots => is_slot,
             Broken::IgnoresHeadConditions => is_head,
-            Broken::Nothing | Broken::HidesPutIds | Broken::SkipsSeal => false,
+            Broken::Nothing | Broken::HidesPutIds => false,
         }
     }
 

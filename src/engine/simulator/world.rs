@@ -313,6 +313,12 @@ impl World {
         if outcome.result.is_ok() && matches!(op, Op::Flush { .. } | Op::Close) {
             process.unsaved = None;
         }
+        if let Err(told) = &outcome.result
+            && let (Some(ours), Some(theirs)) = (number_after(told, "our epoch "), number_after(told, "fenced off by epoch "))
+            && theirs <= ours
+        {
+            return Err(format!("p{}: {told}", process.number));
+        }
         if let (Op::Put { file }, Ok(_)) = (&op, &outcome.result)
             && self.store.bytes(&format!("files/{}", process::file_key(*file))).is_none()
         {
@@ -373,4 +379,10 @@ impl World {
         self.model.learn(process.number, &op, &outcome).map_err(|why| format!("calmly, {op:?}: {why}"))?;
         Ok(outcome)
     }
+}
+
+/// The number that follows these words.
+fn number_after(text: &str, words: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(words)?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

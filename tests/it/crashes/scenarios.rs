@@ -60,8 +60,12 @@ impl Scenario for Create {
         }
         operator.sql(DATABASE, "create table t (x)").await;
         let mut objects = stage.place.list("").await;
+        for branch in ["main", "next", "later"] {
+            let begins = format!("{KEY}.ltx/{branch}/0009/");
+            assert!(objects.iter().any(|key| key.starts_with(&begins)), "{branch} has a chain");
+        }
         // Whoever is killed while it asks the store what it can do leaves its question.
-        objects.retain(|key| !key.contains(".prev") && !key.contains("/.probe-"));
+        objects.retain(|key| !key.contains(".prev") && !key.contains("/.probe-") && !key.contains(".ltx/"));
         let wanted = ["", ".branch.later", ".branch.next", ".head/later.json", ".head/main.json", ".head/next.json"];
         assert_eq!(objects, wanted.map(|rest| format!("{KEY}{rest}")));
         assert_eq!(head(stage, "later").await.unwrap()["parent"]["branch"], "next");
@@ -329,7 +333,7 @@ pub(super) struct Leave;
 
 impl Leave {
     fn resource(stage: &Stage, branches: Json) -> crate::support::Resource {
-        stage.database().with("/spec/durability", json!({"retention": "0s"})).with("/spec/branches", branches)
+        stage.database().with("/spec/branches", branches)
     }
 }
 

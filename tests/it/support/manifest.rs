@@ -25,6 +25,7 @@ impl Resource {
                 "region": place.account.region,
                 "credentials": {"secretRef": {"name": DATABASE}},
                 "interval": "1h",
+                "durability": {"mode": "snapshot", "retention": "0s"},
             },
         }))
     }
@@ -40,7 +41,7 @@ impl Resource {
             "apiVersion": "buckethead.dev/v1alpha1",
             "kind": "BucketDatabase",
             "metadata": {"name": name},
-            "spec": {"bucket": bucket, "key": "app.db", "interval": "1h"},
+            "spec": {"bucket": bucket, "key": "app.db", "interval": "1h", "durability": {"mode": "snapshot", "retention": "0s"}},
         }))
     }
 

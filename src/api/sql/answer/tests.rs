@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 fn one_row(values: Vec<Value>) -> Response {
     let columns = values.iter().enumerate().map(|(index, _)| Column { name: format!("c{index}"), decltype: None }).collect();
-    Response { results: vec![ResultSet { columns, rows: vec![values], ..ResultSet::default() }] }
+    Response { results: vec![ResultSet { columns, rows: vec![values], ..ResultSet::default() }], ..Response::default() }
 }
 
 fn text(value: &Value) -> String {
@@ -28,6 +28,7 @@ fn a_reply_has_the_documented_shape() {
             },
             ResultSet { rows_affected: 3, last_insert_rowid: Some(-7), ..ResultSet::default() },
         ],
+        ..Response::default()
     };
     assert_eq!(
         String::from_utf8(json(&response, Duration::from_nanos(214_999))).unwrap(),

@@ -17,6 +17,10 @@ fn value_of(json: &str) -> Result<Value, String> {
     }
 }
 
+fn from_query(query: &str) -> Result<Request, Problem> {
+    from_parameters(url::form_urlencoded::parse(query.as_bytes()))
+}
+
 #[test]
 fn one_statement_or_many_become_a_request() {
     let statement = |sql: &str, params| Statement { sql: sql.to_owned(), params };

@@ -100,12 +100,17 @@ fn failures() -> Vec<(Error, Option<u64>, Reason, bool)> {
     vec![
         (Error::BranchNotFound { database: database.clone(), branch: next.clone() }, Some(1), Reason::BranchNotFound, false),
         (
-            Error::NotNewest { database: database.clone(), branch: next.clone(), asked: 9, newest: 8 },
+            Error::NoSuchState { database: database.clone(), branch: next.clone(), asked: 9, newest: 8, detail: String::new() },
             Some(1),
             Reason::TxidNotAvailable,
             false,
         ),
-        (Error::NotNewest { database: database.clone(), branch: next.clone(), asked: 7, newest: 8 }, None, Reason::TxidNotAvailable, true),
+        (
+            Error::NoSuchState { database: database.clone(), branch: next.clone(), asked: 7, newest: 8, detail: String::new() },
+            None,
+            Reason::TxidNotAvailable,
+            true,
+        ),
         (unreachable(), Some(1), Reason::EndpointUnreachable, false),
         (Error::NotServed { database: database.clone(), why: NotServed::Opening }, Some(1), Reason::InternalError, false),
         (

@@ -23,6 +23,7 @@ use crate::flusher::Ledger;
 use crate::head::Epoch;
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
 use crate::names::{BranchName, DatabaseName, Etag};
+use crate::naming::Naming;
 use crate::seed;
 use crate::sql::QueryLimits;
 
@@ -377,9 +378,11 @@ impl Bench {
             uploads: Uploads::Fine,
             outside: None,
             dirty_since: None,
+            longest_lag: None,
+            naming: Naming::new(Epoch(1), ltx::Txid::FIRST, memory.pin().commits()),
         };
         let policy = FilesPolicy { prefix: self.prefix(), grace: GRACE };
-        let settings = FileSettings { bucket, policy, flush_interval: INTERVAL };
+        let settings = FileSettings { bucket, policy, flush_interval: INTERVAL, retention: Duration::ZERO };
         let files =
             FileStore::new(key(at), settings, self.spool.clone(), Arc::clone(&self.put_ids), Arc::clone(&self.clock) as Arc<dyn Clock>);
         let limits = Limits { max_size: 64 << 20, query: QueryLimits::default() };

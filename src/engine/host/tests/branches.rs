@@ -29,7 +29,7 @@ impl Bench {
     }
 
     pub(super) async fn create(&self, name: &str, from: Option<&str>) -> Result<BranchFacts, Arc<Error>> {
-        self.host.create_branch_of(&orders(), &branch(name), from.map(branch).as_ref(), None).await
+        self.host.create_branch_of(&orders(), &branch(name), from.map(branch).as_ref(), Point::Newest).await
     }
 
     pub(super) async fn switch(&self, to: &str) -> Result<(), Arc<Error>> {
@@ -67,6 +67,24 @@ async fn a_branch_is_made_from_any_other_one() {
 }
 
 #[tokio::test]
+async fn a_branch_is_made_from_any_earlier_state() {
+    let (bench, database) = Bench::with_rows(1).await;
+    database.flush(Flush::Forced).await.unwrap();
+    let then = database.facts().txid;
+    for _ in 0..3 {
+        write(&database, "insert into t values (9)").await;
+        database.flush(Flush::Forced).await.unwrap();
+    }
+    let made = bench.host.create_branch_of(&orders(), &branch("then"), None, Point::Txid(then)).await.unwrap();
+    assert_eq!((made.parent, made.txid), (Some(("main".to_owned(), then)), then));
+    bench.host.create_branch_of(&orders(), &branch("between"), None, Point::Txid(then + 2)).await.unwrap();
+    for (name, rows) in [("then", 1), ("between", 3), ("main", 4)] {
+        bench.switch(name).await.unwrap();
+        assert_eq!(count(&database).await, rows, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_made_is_refused_by_its_reason() {
     let (bench, _database) = Bench::with_rows(0).await;
     bench.create("next", None).await.unwrap();
@@ -74,8 +92,8 @@ async fn what_cannot_be_made_is_refused_by_its_reason() {
     assert!(matches!(&*bench.create("main", None).await.unwrap_err(), Error::BranchRefused { .. }));
     assert!(matches!(&*bench.create("other", Some("nowhere")).await.unwrap_err(), Error::BranchNotFound { .. }));
     assert!(matches!(&*bench.switch("nowhere").await.unwrap_err(), Error::BranchNotFound { .. }));
-    let txid = bench.host.create_branch_of(&orders(), &branch("old"), None, Some(1)).await;
-    assert!(matches!(&*txid.unwrap_err(), Error::NotNewest { asked: 1, newest: 2, .. }), "only the newest state can be used");
+    let txid = bench.host.create_branch_of(&orders(), &branch("later"), None, Point::Txid(7)).await;
+    assert!(matches!(&*txid.unwrap_err(), Error::NoSuchState { asked: 7, newest: 2, .. }));
     // The seed makes branches without head records.
     bench.overwrite("apps/orders.db.branch.seeds", b"theirs").await;
     assert!(matches!(&*bench.create("seeds", None).await.unwrap_err(), Error::BranchExists { .. }));
@@ -185,7 +203,7 @@ async fn an_overwrite_that_was_cut_off_before_its_commit_never_happened() {
     bench.create("next", None).await.unwrap();
     write(&database, "insert into t values (9)").await;
     database.flush(Flush::Forced).await.unwrap();
-    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key == "apps/orders.db"));
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key.contains(".ltx/main/0000/")));
     bench
         .store
         .faults()

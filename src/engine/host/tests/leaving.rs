@@ -20,7 +20,7 @@ impl Bench {
     /// A database whose branch `next` is to go when it is declared no more.
     async fn with_temporary() -> (Self, Database) {
         let (bench, database) = Self::with_rows(1).await;
-        let new = NewBranch { name: branch("next"), from: BranchName::main(), txid: None, policy: OnLeave::Delete };
+        let new = NewBranch { name: branch("next"), from: BranchName::main(), point: Point::Newest, policy: OnLeave::Delete };
         bench.host.create_branch(&bench.config("orders"), &new).await.unwrap();
         (bench, database)
     }

@@ -10,6 +10,7 @@ async fn a_damaged_snapshot_is_left_alone_and_the_one_before_it_offered() {
     database.flush(Flush::Forced).await.unwrap();
     write(&database, "insert into t values (2)").await;
     bench.close("orders").await.unwrap();
+    bench.before_chains(true).await;
     let damaged = bench.overwrite("apps/orders.db", b"no database at all").await;
     bench.restart();
     let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
@@ -42,6 +43,7 @@ async fn a_deleted_snapshot_with_one_before_it_is_not_an_empty_database() {
     database.flush(Flush::Forced).await.unwrap();
     write(&database, "insert into t values (1)").await;
     bench.close("orders").await.unwrap();
+    bench.before_chains(true).await;
     bench.bucket().delete(&ObjectKey::new("apps/orders.db")).await.unwrap();
     bench.restart();
     let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
@@ -59,6 +61,9 @@ async fn what_is_larger_than_its_limit_is_not_opened() {
     bench.restart();
     let mut config = bench.config("orders");
     config.limits.max_size = 100_000;
+    let State::Failed { error, .. } = bench.settle(config.clone()).await else { panic!("it must not open") };
+    assert!(matches!(&*error, Error::StateTooLarge { limit: 100_000, .. }), "{error}");
+    bench.before_chains(true).await;
     let State::Failed { error, .. } = bench.settle(config).await else { panic!("it must not open") };
     assert!(matches!(&*error, Error::SnapshotTooLarge { limit: 100_000, .. }), "{error}");
 }
@@ -95,9 +100,44 @@ async fn the_snapshot_before_a_deleted_one_is_found_among_other_objects() {
     database.flush(Flush::Forced).await.unwrap();
     write(&database, "create table t(x)").await;
     bench.close("orders").await.unwrap();
+    bench.before_chains(true).await;
     bench.bucket().delete(&ObjectKey::new("apps/orders.db")).await.unwrap();
     bench.overwrite("apps/orders.db-a-backup", b"of somebody").await;
     bench.restart();
     let state = bench.settle(bench.config("orders")).await;
     assert!(matches!(&state, State::Failed { error, .. } if matches!(**error, Error::SnapshotMissing { .. })), "{state:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_damaged_or_gone_is_put_back_from_the_chain() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    bench.close("orders").await.unwrap();
+    for is_damaged in [true, false] {
+        if is_damaged {
+            bench.overwrite("apps/orders.db", b"no database at all").await;
+        } else {
+            bench.bucket().delete(&ObjectKey::new("apps/orders.db")).await.unwrap();
+        }
+        bench.restart();
+        let database = bench.open(bench.config("orders")).await;
+        assert_eq!(count(&database).await, 1);
+        bench.close("orders").await.unwrap();
+        assert!(bench.object("apps/orders.db").await.unwrap().1.starts_with(b"SQLite format 3\0"));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_delta_without_a_way_around_it_is_named_and_nothing_is_served() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    bench.close("orders").await.unwrap();
+    let delta = "0000/0000000000000002-0000000000000002.ltx";
+    let damaged = bench.overwrite(&format!("apps/orders.db.ltx/main/{delta}"), b"no delta at all").await;
+    bench.restart();
+    let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
+    assert!(matches!(&*error, Error::ChainBroken { detail, .. } if detail.contains(delta)), "{error}");
+    assert_eq!(bench.object(&format!("apps/orders.db.ltx/main/{delta}")).await.unwrap().0, damaged);
 }

@@ -17,7 +17,7 @@ impl Bench {
         let config = self.config("orders");
         let database = self.open(config.clone()).await;
         write(&database, "create table t(x); insert into t values (1)").await;
-        self.host.create_branch_of(&config.name, &branch("next"), Some(&branch("main")), None).await.unwrap();
+        self.host.create_branch_of(&config.name, &branch("next"), Some(&branch("main")), Point::Newest).await.unwrap();
         self.close("orders").await.unwrap();
         config
     }

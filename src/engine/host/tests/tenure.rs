@@ -175,12 +175,65 @@ async fn what_somebody_else_wrote_while_nobody_served_is_adopted() {
     write(&database, "insert into t values (2)").await;
     bench.close("orders").await.unwrap();
     let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
+    let theirs = bench.overwrite("apps/orders.db", edited(&previous, "insert into t values (7), (8)").await.leak()).await;
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    assert_eq!(count(&database).await, 3);
+    assert!(matches!(database.facts().origin, Origin::Outside { etag, .. } if etag == theirs));
+    assert_eq!(database.facts().txid, 5, "it became the next of ours, after a fence");
+    bench.restart();
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 3);
+}
+
+/// A database as a file, after a change by another program.
+async fn edited(bytes: &Bytes, sql: &'static str) -> Vec<u8> {
+    let (bytes, pool) = (bytes.clone(), SqlPool::new(1.try_into().unwrap()));
+    let edit = move || {
+        let memory = MemoryDatabase::load(&*bytes, MemoryOptions::new(pool)).unwrap();
+        memory.connect().unwrap().execute_batch(sql).unwrap();
+        let mut image = Vec::new();
+        std::io::Read::read_to_end(&mut memory.pin().image(), &mut image).unwrap();
+        image
+    };
+    tokio::task::spawn_blocking(edit).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_earlier_state_that_somebody_brings_back_is_nothing_new_and_ours_is_put_back() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    database.flush(Flush::Forced).await.unwrap();
+    write(&database, "insert into t values (2)").await;
+    bench.close("orders").await.unwrap();
+    let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
     let theirs = bench.overwrite("apps/orders.db", previous.to_vec().leak()).await;
     bench.restart();
     let database = bench.open(bench.config("orders")).await;
-    assert_eq!(count(&database).await, 1);
-    assert!(matches!(database.facts().origin, Origin::Outside { etag, .. } if etag == theirs));
-    assert_eq!(database.facts().txid, 4, "it became the next of ours");
+    assert_eq!((count(&database).await, database.facts().outside), (2, None));
+    database.flush(Flush::Forced).await.unwrap();
+    assert_ne!(bench.object("apps/orders.db").await.unwrap().0, theirs);
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_beside_acknowledged_writes_is_kept_as_a_branch() {
+    let mut bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x); insert into t values (1)").await;
+    database.flush(Flush::Forced).await.unwrap();
+    let (_, snapshot) = bench.object("apps/orders.db").await.unwrap();
+    // The chain goes on, and the process dies before it renews the snapshot.
+    write(&database, "insert into t values (2)").await;
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key == "apps/orders.db").times(u64::MAX));
+    database.flush(Flush::Forced).await.unwrap_err();
+    bench.store.faults().clear();
+    bench.overwrite("apps/orders.db", edited(&snapshot, "insert into t values (7), (8)").await.leak()).await;
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    let outside = database.facts().outside.expect("it is told");
+    assert_eq!(count(&database).await, 2);
+    bench.host.switch_branch(&DatabaseName::new("apps", "orders"), &outside.branch).await.unwrap();
+    assert_eq!(count(&database).await, 3);
 }
 
 #[tokio::test]
@@ -188,10 +241,10 @@ async fn a_head_record_of_a_newer_build_is_refused_and_left_alone() {
     let mut bench = Bench::start().await;
     bench.open(bench.config("orders")).await;
     bench.close("orders").await.unwrap();
-    let newer = bench.overwrite("apps/orders.db.head/main.json", br#"{"format": 2, "chain": {"first": 1}}"#).await;
+    let newer = bench.overwrite("apps/orders.db.head/main.json", br#"{"format": 3, "chain": {"first": 1}}"#).await;
     bench.restart();
     let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
-    assert!(matches!(&*error, Error::NewerFormat { format: 2, .. }), "{error}");
+    assert!(matches!(&*error, Error::NewerFormat { format: 3, .. }), "{error}");
     assert_eq!(bench.object("apps/orders.db.head/main.json").await.unwrap().0, newer);
 }
 
@@ -215,6 +268,7 @@ async fn a_head_record_that_knows_of_a_snapshot_proves_that_there_was_one() {
     let mut bench = Bench::start().await;
     bench.open(bench.config("orders")).await;
     bench.close("orders").await.unwrap();
+    bench.before_chains(true).await;
     bench.bucket().delete(&ObjectKey::new("apps/orders.db")).await.unwrap();
     bench.restart();
     let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };

@@ -8,11 +8,11 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::super::hours::{HOUR, Hours};
-use super::super::store::{Broken, Source, View};
+use super::super::store::{Source, View};
 use crate::bucket::Bucket;
 use crate::bucket::s3::{Credentials, StoreConfig};
 use crate::clock::Clock;
-use crate::config::{Access, DatabaseConfig, FilesPolicy, Limits, Location, SnapshotPolicy};
+use crate::config::{Access, DatabaseConfig, Durability, FilesPolicy, Limits, Location, SnapshotPolicy};
 use crate::database::{Database, Flush};
 use crate::error::Error;
 use crate::facts::State;
@@ -21,6 +21,7 @@ use crate::gc::{self, GcOptions, OwnerKey};
 use crate::host::{Host, HostOptions, OverwriteRequest};
 use crate::memory::SqlPool;
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName};
+use crate::past::Point;
 use crate::sql::{QueryLimits, Request, Statement, Value};
 
 /// Something that a process is told to do. Branches by their names.
@@ -86,7 +87,6 @@ pub(super) struct Means {
     bucket: Arc<View>,
     pool: SqlPool,
     hours: Arc<Hours>,
-    broken: Broken,
 }
 
 pub(super) struct Process {
@@ -104,7 +104,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(number: usize, bucket: View, hours: Arc<Hours>) -> Self {
-        let (dead, broken, bucket) = (Arc::clone(&bucket.dead), bucket.store.broken, Arc::new(bucket));
+        let (dead, bucket) = (Arc::clone(&bucket.dead), Arc::new(bucket));
         let pool = SqlPool::new(1.try_into().expect("one is not zero"));
         let host = Host::new(HostOptions {
             parallel_restores: 1,
@@ -115,7 +115,7 @@ impl Process {
             pod: format!("p{number}"),
             release_wait: Duration::ZERO,
         });
-        let means = Means { host, bucket, pool, hours, broken };
+        let means = Means { host, bucket, pool, hours };
         Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None }
     }
 }
@@ -147,6 +147,7 @@ fn config(name_of_branch: &str) -> DatabaseConfig {
         },
         // Saved only when the world says so: pauses go by another clock than its hours.
         snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
+        durability: Durability { retention: Duration::ZERO, ..Durability::by_snapshots() },
         files: FilesPolicy { prefix: prefix(), grace: HOUR },
         limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
         access: Access::Open,
@@ -180,7 +181,7 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
             database.flush(Flush::Forced).await.map(|_| nothing()).map_err(told)
         }
         Op::Create { name: new, from } => {
-            host.create_branch_of(&name, &branch(new), Some(&branch(from)), None).await.map(|_| nothing()).map_err(told)
+            host.create_branch_of(&name, &branch(new), Some(&branch(from)), Point::Newest).await.map(|_| nothing()).map_err(told)
         }
         Op::Switch { to, .. } => host.switch_branch(&name, &branch(to)).await.map(|()| nothing()).map_err(told),
         Op::Overwrite { to, from } => {
@@ -236,10 +237,7 @@ async fn gc(means: &Means) -> Result<Vec<String>, String> {
         largest_database: 64 << 20,
     };
     let bucket = Arc::clone(&means.bucket) as Arc<dyn Bucket>;
-    let mut run = gc::Run::new(bucket, options, means.pool.clone(), Arc::clone(&means.hours) as Arc<dyn Clock>);
-    if means.broken == Broken::SkipsSeal {
-        run.broken = gc::Broken::Seal;
-    }
+    let run = gc::Run::new(bucket, options, means.pool.clone(), Arc::clone(&means.hours) as Arc<dyn Clock>);
     let report = run.run().await.map_err(|error| error.to_string())?;
     Ok(vec![format!("{:?}", report.stage)])
 }

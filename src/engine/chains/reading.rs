@@ -1,0 +1,335 @@
+//! A state of a chain becomes a database in memory.
+
+use std::collections::BTreeSet;
+use std::io::{Cursor, Read};
+
+use bytes::Bytes;
+use chain::{File, Files, Level, Missing, Plan, Target};
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use ltx::{Checksum, Txid, TxidRange, UnixMillis};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::{Chain, FilePlace, SlotMark, millis, wall};
+use crate::branches::Source;
+use crate::bucket::{self, ObjectMeta};
+use crate::clock::WallTime;
+use crate::delta::Tip;
+use crate::error::Error;
+use crate::head::{Epoch, SnapshotRef};
+use crate::memory::{Assembly, LoadError, MemoryDatabase, MemoryOptions};
+use crate::names::BranchName;
+use crate::restore::txid_of;
+use crate::snapshot::{content_of, metadata};
+use crate::tasks::spawn_owned;
+
+/// A state that was put together.
+pub(crate) struct Recalled {
+    pub(crate) memory: MemoryDatabase,
+    /// The state as the chain has it.
+    pub(crate) tip: Tip,
+    /// Page 1 in memory is another one than the chain's.
+    pub(crate) differs: bool,
+    /// The highest tenure that any of the files bears.
+    pub(crate) epoch: Epoch,
+    /// Slots among those that were read which must not be emptied.
+    pub(crate) kept_slots: BTreeSet<u64>,
+    /// Bytes of the files behind the whole database that it began with.
+    pub(crate) behind: u64,
+}
+
+impl Recalled {
+    /// To make a branch of, or to overwrite one with. `noted` is the snapshot that the branch's record names.
+    pub(crate) fn into_source(self, branch: &BranchName, noted: Option<&SnapshotRef>) -> Source {
+        let mut tip = self.tip;
+        tip.same_since_of(noted);
+        let Tip { txid, time, same_since, .. } = tip;
+        Source { branch: branch.clone(), txid: txid.get(), time: wall(time), same_since: same_since.get(), pin: self.memory.pin() }
+    }
+}
+
+/// What the files of a chain tell where its record is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The oldest whole database.
+    pub(crate) oldest: Txid,
+    /// The highest number.
+    pub(crate) newest: u64,
+    /// The highest epoch.
+    pub(crate) epoch: Epoch,
+    /// Deltas, and what their slots are.
+    pub(crate) slots: Vec<(u64, SlotMark, WallTime)>,
+}
+
+/// Requests at once.
+const AT_ONCE: usize = 8;
+/// Files of more bytes are not read before their turn has come.
+const READ_AHEAD: u64 = 4 << 20;
+/// A chain with higher numbers was never written by anybody who counts.
+const LAST_NUMBER: u64 = u64::MAX / 2;
+
+const READING: &str = "reading the chain";
+
+/// A file whose bytes are there, or on their way.
+struct Fetched {
+    meta: ObjectMeta,
+    body: Box<dyn Read + Send>,
+}
+
+impl Chain {
+    /// The newest state.
+    pub(crate) async fn newest(&self, first: Txid, options: &MemoryOptions) -> Result<Recalled, Error> {
+        let files = self.newest_files(first).await?;
+        match Box::pin(self.recall(&files, Target::Newest, options)).await? {
+            Ok(recalled) => Ok(recalled),
+            // There may be another way, which takes files that were not looked for.
+            Err(_) => self.past(first, Target::Newest, options).await,
+        }
+    }
+
+    /// Some state.
+    pub(crate) async fn past(&self, first: Txid, target: Target, options: &MemoryOptions) -> Result<Recalled, Error> {
+        let files = self.all_files(first).await?;
+        // Damage makes no other state the newest.
+        let target = files.asked(target).map_or(target, Target::Txid);
+        let (mut left, mut damage) = (files.clone(), BTreeSet::new());
+        let mut details = Vec::new();
+        loop {
+            match Box::pin(self.recall(&left, target, options)).await? {
+                Ok(recalled) => return Ok(recalled),
+                Err(Problem::Damaged(file, detail)) => {
+                    tracing::error!(database = %self.database, branch = %self.branch, %file, detail, "a file of the chain is damaged");
+                    details.push(format!("{file}: {detail}"));
+                    damage.insert(file.to_string());
+                    left = files.without(&damage);
+                }
+                Err(Problem::Missing(missing)) => {
+                    details.insert(0, missing.to_string());
+                    return Err(self.broken(details.join("; ")));
+                }
+            }
+        }
+    }
+
+    /// The highest number that any file leads to; 0 if there is none.
+    pub(crate) async fn newest_number(&self, first: Txid) -> Result<u64, Error> {
+        let files = self.newest_files(first).await?;
+        Ok(files.asked(Target::Newest).map_or(0, Txid::get))
+    }
+
+    /// The newest state that was made no later than this. Times never run backwards along a chain, so few files are asked for theirs.
+    pub(crate) async fn newest_at(&self, first: Txid, at: WallTime) -> Result<Option<Txid>, Error> {
+        let files = self.all_files(first).await?;
+        // One for each state.
+        let mut ends: Vec<File> = files.iter().copied().collect();
+        ends.dedup_by_key(|file| file.txids.max());
+        let (mut earlier, mut later) = (0, ends.len());
+        while earlier < later {
+            let middle = earlier + (later - earlier) / 2;
+            if self.time_of(ends[middle]).await? <= at { earlier = middle + 1 } else { later = middle }
+        }
+        Ok(earlier.checked_sub(1).map(|last| ends[last].txids.max()))
+    }
+
+    async fn time_of(&self, file: File) -> Result<WallTime, Error> {
+        let meta =
+            self.bucket.head(&self.key(FilePlace { level: file.level, txids: file.txids })).await.map_err(|source| self.failed(source))?;
+        let told = meta.as_ref().and_then(|meta| meta.metadata.get(metadata::LITESTREAM_TIMESTAMP)?.parse().ok());
+        Ok(told.or(meta.and_then(|meta| meta.last_modified)).unwrap_or_else(|| wall(file.time)))
+    }
+
+    /// What the files tell by themselves; `None` if there is no whole database among them.
+    pub(crate) async fn told(&self) -> Result<Option<Told>, Error> {
+        let files = self.all_files(Txid::FIRST).await?;
+        let Some(oldest) = files.iter().find(|file| file.level == Level::Whole).map(|file| file.txids.max()) else { return Ok(None) };
+        let newest = files.iter().next_back().map_or(0, |file| file.txids.max().get());
+        let told: Vec<File> = files.iter().filter(|file| matches!(file.level, Level::Delta | Level::Whole)).copied().collect();
+        let looks = told.into_iter().map(|file| {
+            let key = self.key(FilePlace { level: file.level, txids: file.txids });
+            async move { self.bucket.head(&key).await.map(|meta| (file, meta)) }.boxed()
+        });
+        let seen: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await.map_err(|source| self.failed(source))?;
+        let epoch = seen.iter().filter_map(|(_, meta)| meta.as_ref()).map(super::epoch_of).max().unwrap_or_default();
+        let slot = |(file, meta): (File, Option<ObjectMeta>)| {
+            let meta = meta.filter(|_| file.level == Level::Delta)?;
+            Some((file.txids.max().get(), SlotMark::of(&meta), meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)))
+        };
+        Ok(Some(Told { oldest, newest, epoch, slots: seen.into_iter().filter_map(slot).collect() }))
+    }
+
+    /// The checksum of a state, if it can be had.
+    pub(crate) async fn checksum_at(&self, first: Txid, txid: Txid, options: &MemoryOptions) -> Result<Option<Checksum>, Error> {
+        let slot = File { level: Level::Delta, txids: TxidRange::only(txid), time: UnixMillis(0), size: 0 };
+        if let Some(Fetched { body, meta: _ }) = self.fetch(slot).await? {
+            let read = tokio::task::spawn_blocking(move || ltx::Decoder::new(body).and_then(ltx::Decoder::finish));
+            if let Ok(Ok(summary)) = read.await {
+                return Ok(summary.post_apply);
+            }
+        }
+        match self.past(first, Target::Txid(txid), options).await {
+            Ok(recalled) => Ok(Some(recalled.tip.checksum())),
+            Err(Error::ChainBroken { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an object with this content is the state that its metadata names. Copies inherit metadata, so the name alone proves nothing.
+    pub(crate) async fn has_state_of(
+        &self,
+        first: Txid,
+        newest: Txid,
+        meta: &ObjectMeta,
+        content: &str,
+        options: &MemoryOptions,
+    ) -> Result<bool, Error> {
+        let is_of_branch = meta.metadata.get(metadata::BRANCH).map(String::as_str) == Some(self.branch.as_str());
+        let Some(txid) = Txid::new(txid_of(meta)).filter(|txid| is_of_branch && (first..=newest).contains(txid)) else {
+            return Ok(false);
+        };
+        match self.past(first, Target::Txid(txid), options).await {
+            Ok(recalled) => Ok(content_of(&recalled.memory.pin()).await.is_ok_and(|named| named == content)),
+            Err(Error::ChainBroken { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Files enough for the newest state: deltas only from where what covers them ends.
+    async fn newest_files(&self, first: Txid) -> Result<Files, Error> {
+        let mut all = Vec::new();
+        for level in [Level::Whole, Level::Hour, Level::Minutes] {
+            all.extend(self.listed(level, None).await?);
+        }
+        let reach = Files::new(all.iter().copied(), first).reach();
+        let after = reach.map(|txid| FilePlace { level: Level::Delta, txids: TxidRange::only(txid) });
+        all.extend(self.listed(Level::Delta, after).await?);
+        Ok(Files::new(all, first))
+    }
+
+    /// All there are.
+    pub(crate) async fn all_files(&self, first: Txid) -> Result<Files, Error> {
+        let mut all = Vec::new();
+        for level in Level::ALL {
+            all.extend(self.listed(level, None).await?);
+        }
+        Ok(Files::new(all, first))
+    }
+
+    async fn listed(&self, level: Level, after: Option<FilePlace>) -> Result<Vec<File>, Error> {
+        let (prefix, after) = (format!("{}{}/", self.prefix, level.folder()), after.map(|place| self.key(place)));
+        let listed = self.bucket.list(&prefix, after.as_ref(), usize::MAX).await.map_err(|source| self.failed(source))?;
+        let file = |object: bucket::Listed| {
+            let time = object.last_modified.map_or(UnixMillis(0), millis);
+            File::at(object.key.as_str().strip_prefix(&self.prefix)?, object.size, time).ok()
+        };
+        Ok(listed.into_iter().filter_map(file).collect())
+    }
+
+    /// The outer result is about the store and this machine, the inner one about the files.
+    async fn recall(&self, files: &Files, target: Target, options: &MemoryOptions) -> Result<Result<Recalled, Problem>, Error> {
+        let plan = match files.plan(target) {
+            Ok(plan) => plan,
+            Err(missing) => return Ok(Err(Problem::Missing(missing))),
+        };
+        if plan.reaches().get() > LAST_NUMBER {
+            return Err(self.broken(format!("it leads to txid {}, behind which no number is left", plan.reaches().get())));
+        }
+        let Plan { whole, steps } = plan;
+        let behind = steps.iter().map(|file| file.size).sum();
+        let mut assembly = Assembly::new(options.clone());
+        let mut states: Vec<(Txid, Checksum)> = Vec::new();
+        let (mut kept_slots, mut epoch, mut last) = (BTreeSet::new(), Epoch::default(), (whole, UnixMillis(0)));
+        let mut fetches = self.fetch_all([whole].into_iter().chain(steps));
+        while let Some((file, fetched)) = fetches.next().await {
+            let Some(Fetched { meta, body }) = fetched? else {
+                return Ok(Err(Problem::Damaged(file, "it went away while it was read".to_owned())));
+            };
+            let work = move || {
+                let applied = assembly.apply(file.txids, body);
+                (assembly, applied)
+            };
+            let (back, applied) = tokio::task::spawn_blocking(work).await.map_err(|panic| self.fault(panic.to_string()))?;
+            assembly = back;
+            let header = match applied {
+                Ok(header) => header,
+                Err(LoadError::NotADatabase(detail)) => return Ok(Err(Problem::Damaged(file, detail))),
+                Err(error) => return Err(self.unloaded(error)),
+            };
+            if SlotMark::of(&meta) != SlotMark::None && file.level == Level::Delta {
+                kept_slots.insert(file.txids.max().get());
+            }
+            states.push((file.txids.max(), assembly.checksum()));
+            epoch = epoch.max(Epoch(header.node_id));
+            last = (file, header.time);
+        }
+        let (file, time) = last;
+        let finished = tokio::task::spawn_blocking(move || assembly.finish()).await.map_err(|panic| self.fault(panic.to_string()))?;
+        let made = match finished {
+            Ok(made) => made,
+            Err(LoadError::NotADatabase(detail)) => return Ok(Err(Problem::Damaged(file, detail))),
+            Err(error) => return Err(self.unloaded(error)),
+        };
+        let checksum = made.sums.total();
+        let same = states.iter().rev().take_while(|(_, sum)| *sum == checksum).last();
+        let pin = made.memory.pin();
+        let tip = Tip {
+            txid: file.txids.max(),
+            time,
+            commits: pin.commits(),
+            same_since: same.map_or(file.txids.max(), |(txid, _)| *txid),
+            count: pin.count(),
+            sums: made.sums,
+        };
+        Ok(Ok(Recalled { memory: made.memory, tip, differs: made.differs, epoch, kept_slots, behind }))
+    }
+
+    /// Fetches files, several at once, also while what came before is looked at. In their order.
+    fn fetch_all(&self, files: impl Iterator<Item = File> + Send + 'static) -> BoxStream<'static, (File, Result<Option<Fetched>, Error>)> {
+        let chain = self.clone();
+        let fetches = files.map(move |file| {
+            let (chain, fetching) = (chain.clone(), chain.clone());
+            let fetch = spawn_owned(async move { fetching.fetch(file).await });
+            async move { (file, fetch.await.unwrap_or_else(|panic| Err(chain.fault(panic.to_string())))) }
+        });
+        futures::stream::iter(fetches).buffered(AT_ONCE).boxed()
+    }
+
+    async fn fetch(&self, file: File) -> Result<Option<Fetched>, Error> {
+        let key = self.key(FilePlace { level: file.level, txids: file.txids });
+        let object = self.bucket.get(&key, None).await.map_err(|source| self.failed(source))?;
+        let Some(object) = object else { return Ok(None) };
+        let meta = object.meta.clone();
+        let body: Box<dyn Read + Send> = if meta.size <= READ_AHEAD {
+            let parts: Vec<Bytes> = object.body.try_collect().await.map_err(|source| self.failed(source))?;
+            Box::new(Cursor::new(parts.concat()))
+        } else {
+            Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))))
+        };
+        Ok(Some(Fetched { meta, body }))
+    }
+
+    fn unloaded(&self, error: LoadError) -> Error {
+        match error {
+            LoadError::Read(error) => self.failed(bucket::Error::Unavailable { message: error.to_string() }),
+            LoadError::TooLarge { limit } => Error::StateTooLarge { database: self.database.clone(), branch: self.branch.clone(), limit },
+            error @ (LoadError::OutOfMemory | LoadError::NotADatabase(_)) => self.fault(error.to_string()),
+        }
+    }
+
+    fn fault(&self, detail: String) -> Error {
+        Error::Internal { database: self.database.clone(), detail }
+    }
+
+    fn broken(&self, detail: String) -> Error {
+        Error::ChainBroken { database: self.database.clone(), branch: self.branch.clone(), detail }
+    }
+
+    fn failed(&self, source: bucket::Error) -> Error {
+        Error::Bucket { database: self.database.clone(), doing: READING, source }
+    }
+}
+
+/// Why the files do not make the state.
+enum Problem {
+    Damaged(File, String),
+    Missing(Missing),
+}

@@ -1,0 +1,157 @@
+//! The open of a branch that has a chain.
+//!
+//! Invariants: behind a file of a higher tenure nothing is put; the slot behind the state that was read is this tenure's before anything
+//! else is concluded from it, unless the last tenure ended by itself and left nothing to conclude.
+
+use chain::Level;
+use ltx::Txid;
+
+use super::outside::Standing;
+use super::{Begun, Opener, Ready, Settled, ended, fault};
+use crate::chains::{Chain, Landing, Recalled, SlotMark, Upload, wall};
+use crate::config::DatabaseConfig;
+use crate::delta::{Delta, Tip};
+use crate::error::Error;
+use crate::facts::{Origin, Outside, SnapshotFacts};
+use crate::fence::Entry;
+use crate::head::{HeadRecord, PromotionEntry};
+use crate::snapshot::Known;
+use crate::tenure::Tenure;
+
+impl Opener {
+    /// `None` if the branch changed in the meantime and must be looked at again.
+    pub(super) async fn resume(&self, config: &DatabaseConfig, begun: &mut Begun, first: Txid) -> Result<Option<Ready>, Error> {
+        let Begun { tenure, chain, last, entry } = begun;
+        let Recalled { memory, mut tip, differs, epoch, kept_slots, behind } = chain.newest(first, &self.options).await?;
+        if epoch > tenure.epoch() {
+            // Whoever wrote that has the branch; a fence of ours behind it would end their tenure.
+            return tenure.check().await.map(|()| None).map_err(|failure| ended(config, tenure, failure));
+        }
+        let failed = |doing, source| Error::Bucket { database: config.name.clone(), doing, source };
+        let meta = self.bucket.head(&tenure.place().key).await.map_err(|source| failed("looking for the snapshot", source))?;
+        let recorded = last.as_ref().and_then(|record| record.snapshot.clone());
+        let unfinished = last.as_ref().and_then(HeadRecord::begun).cloned();
+        let is_known = recorded.as_ref().zip(meta.as_ref()).is_some_and(|(recorded, meta)| recorded.etag() == meta.etag);
+        let mut slots = kept_slots;
+        if !(*entry == Entry::AfterRelease && is_known && unfinished.is_none()) {
+            let fence = tip.fence(&memory.pin(), self.by(tenure));
+            if !self.land(config, tenure, chain, &mut tip, &fence, SlotMark::Fence).await? {
+                return Ok(None);
+            }
+            slots.insert(tip.txid.get());
+        }
+        let settled = match unfinished {
+            Some(entry) => Some(self.settle(config, tenure, chain, &tip, entry).await?),
+            None => None,
+        };
+        let mut origin = Origin::Chain { txid: tip.txid.get(), size: memory.size() };
+        let standing = self.look_at_snapshot(config, tenure, chain, first, &tip, &memory, recorded.as_ref(), meta).await?;
+        let mut outside = None;
+        // What is at `<key>`, the state that it holds, and whether the record has to be told.
+        let (known, holds, told) = match standing {
+            Standing::Known(meta) => (Known::Sound(meta.etag), recorded.clone().map(|recorded| (recorded.txid, recorded.content)), false),
+            Standing::State { meta, txid, content } => (Known::Sound(meta.etag), Some((txid, content)), true),
+            Standing::Gone => (Known::Absent, None, false),
+            Standing::Damaged(meta) => (Known::NotOurs(meta.etag), None, false),
+            Standing::Newer { found, meta, content } => {
+                let before = memory.pin().commits();
+                memory.switch(&found.pin()).await.map_err(|error| fault(config, error))?;
+                let (pin, changes) = memory.pin_with_changes(before);
+                let (by, state) = (self.by(tenure), tip.clone());
+                let delta = tokio::task::spawn_blocking(move || state.delta(&pin, changes, by));
+                let delta = delta.await.map_err(|panic| fault(config, panic))?;
+                if !self.land(config, tenure, chain, &mut tip, &delta, SlotMark::None).await? {
+                    return Ok(None);
+                }
+                origin = Origin::Outside { etag: meta.etag.clone(), size: meta.size };
+                (Known::Sound(meta.etag), Some((tip.txid.get(), content)), true)
+            }
+            Standing::Aside(meta) => {
+                let branch = self.put_aside(tenure, &meta.etag).await?;
+                outside = Some(Outside { branch, time: self.clock.wall() });
+                (Known::NotOurs(meta.etag), None, false)
+            }
+        };
+        let size = memory.size();
+        if !slots.is_empty() || settled.is_some() || told {
+            let (txid, known, holds) = (tip.txid.get(), &known, &holds);
+            let change = |record: &HeadRecord| {
+                let mut next = record.at(txid).fenced_at(slots.iter().copied());
+                if let (true, Known::Sound(etag), Some((txid, content))) = (told, known, holds) {
+                    next = next.noted(etag, *txid, size, content.clone());
+                }
+                settled.as_ref().map_or_else(|| next.clone(), |settled| settled.noted(&next))
+            };
+            tenure.change(change).await.map_err(|failure| ended(config, tenure, failure))?;
+        }
+        let snapshot = match (&known, holds) {
+            (Known::Sound(etag), Some((txid, _))) => {
+                Some(SnapshotFacts { time: wall(tip.time), txid, size, duration: None, etag: etag.clone() })
+            }
+            _ => None,
+        };
+        tip.same_since_of(recorded.as_ref());
+        let is_behind = snapshot.as_ref().is_none_or(|snapshot| snapshot.txid < tip.same_since.get());
+        Ok(Some(Ready { durable_time: wall(tip.time), memory, tip, differs, behind, known, origin, snapshot, is_behind, outside }))
+    }
+
+    /// Puts a delta into the next slot. `false` if somebody's late one is there, and this tenure still lasts.
+    async fn land(
+        &self,
+        config: &DatabaseConfig,
+        tenure: &mut Tenure,
+        chain: &Chain,
+        tip: &mut Tip,
+        delta: &Delta,
+        mark: SlotMark,
+    ) -> Result<bool, Error> {
+        let draft = delta.draft.clone();
+        let file = tokio::task::spawn_blocking(move || draft.encoded());
+        let file = file.await.map_err(|panic| fault(config, panic))?.map_err(|error| fault(config, error))?;
+        let upload = Upload { level: Level::Delta, file, put_id: self.put_ids.fresh(), mark };
+        match chain.put(&upload).await {
+            Landing::Stored => {
+                tip.follow(delta);
+                Ok(true)
+            }
+            Landing::Taken(_) => tenure.check().await.map(|()| false).map_err(|failure| ended(config, tenure, failure)),
+            Landing::NotWritten(source) | Landing::Unclear(source) => {
+                Err(Error::Bucket { database: config.name.clone(), doing: "fencing the branch", source })
+            }
+        }
+    }
+
+    /// Finds out whether an overwrite that the record calls begun was made. The fence stands, so nobody makes it any more.
+    async fn settle(
+        &self,
+        config: &DatabaseConfig,
+        tenure: &Tenure,
+        chain: &Chain,
+        tip: &Tip,
+        entry: PromotionEntry,
+    ) -> Result<Settled, Error> {
+        let failed = |source| Error::Bucket { database: config.name.clone(), doing: "looking for the overwrite", source };
+        let slot = Txid::new(entry.txid()).filter(|slot| *slot <= tip.txid);
+        let found = match slot {
+            Some(slot) => chain.slot(slot).await.map_err(failed)?,
+            None => None,
+        };
+        match found {
+            Some(meta) if SlotMark::of(&meta) == SlotMark::Promotion(entry.id.clone()) => {
+                let time = meta.last_modified.unwrap_or(entry.time);
+                Ok(Settled { entry: PromotionEntry { time, ..entry }, was_made: true })
+            }
+            // It was not emptied by us.
+            None if slot.is_some() => {
+                Err(Error::PromotionUnknown { database: config.name.clone(), branch: tenure.branch().clone(), id: entry.id })
+            }
+            Some(_) | None => Ok(Settled { entry, was_made: false }),
+        }
+    }
+
+    /// Keeps the object at `<key>` under the name of a new branch.
+    async fn put_aside(&self, tenure: &Tenure, etag: &crate::names::Etag) -> Result<crate::names::BranchName, Error> {
+        let stamp = self.clock.wall().strftime("%Y%m%dT%H%M%SZ").to_string();
+        crate::branches::keep_object(tenure.heads(), tenure.place(), etag, &format!("outside-{stamp}")).await
+    }
+}
