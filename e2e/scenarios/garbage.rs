@@ -16,7 +16,7 @@ async fn a_dry_run_takes_nothing_and_a_real_one_what_nobody_uses() {
     let scenario = Scenario::begin("garbage").await;
     let _release = Release::install(&scenario).await;
     // Marks are ripe after twice the interval.
-    let resource = Resource::database(scenario.name).with("/spec/interval", "2s").with("/spec/minInterval", "1s");
+    let resource = Resource::database(scenario.name).with("/spec/durability", json!({"retention": "0s"})).with("/spec/minInterval", "1s");
     let with_gc = |dry_run: bool| resource.clone().with("/spec/files", json!({"gc": {"graceSeconds": 0, "dryRun": dry_run}}));
     let database = scenario.serve(&with_gc(true)).await;
     let mut objects = Vec::new();

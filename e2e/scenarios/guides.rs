@@ -9,7 +9,7 @@ async fn credentials_gc_and_deletion_are_as_their_guides_say() {
     let scenario = Scenario::begin("guides").await;
     let _release = Release::install(&scenario).await;
     // gc waits for twice the interval.
-    let quick = Resource::database(scenario.name).with("/spec/interval", "2s").with("/spec/minInterval", "1s");
+    let quick = Resource::database(scenario.name).with("/spec/durability", json!({"retention": "0s"})).with("/spec/minInterval", "1s");
     let resource = quick.with("/spec/files", json!({"gc": {"graceSeconds": 0}}));
     let database = scenario.serve(&resource).await;
     database.sql("create table kept (x); insert into kept values (1)").await;
