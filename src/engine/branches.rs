@@ -273,10 +273,11 @@ async fn adopt(heads: &Heads, place: &Place, reserved: Stored, source: &Source, 
     })
 }
 
-/// Keeps the object at a place, as it is now, as a new branch. Its bytes are not looked at: whatever they are, nobody may lose them.
-pub(crate) async fn keep_object(heads: &Heads, place: &Place, etag: &Etag, name: &str) -> Result<BranchName, Error> {
+/// Keeps somebody else's object at a place, as it is now, as a new branch that tells by its name when it was found. Its bytes are not looked at: whatever they are, nobody may lose them.
+pub(crate) async fn keep_outside(heads: &Heads, place: &Place, etag: &Etag, found: WallTime) -> Result<BranchName, Error> {
+    let name = found.strftime("outside-%Y%m%dT%H%M%SZ").to_string();
     for number in 1..NAMES {
-        let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+        let name = if number == 1 { name.clone() } else { format!("{name}-{number}") };
         let Ok(branch) = BranchName::parse(&name) else { break };
         match reserve_for(heads, &branch, parent(&place.branch, 0), false, &Birth::default()).await {
             Ok(reserved) => return copy_into(heads, place, etag, reserved, branch).await,

@@ -13,10 +13,9 @@ use std::sync::Arc;
 use chain::{File, Level};
 use ltx::{Txid, TxidRange, UnixMillis};
 
-use crate::bucket::{self, Bucket, Condition, Form, ObjectMeta, Put};
+use crate::bucket::{self, Bucket, Condition, Form, Listed, ObjectMeta, Put};
 use crate::clock::WallTime;
 use crate::delta::Encoded;
-use crate::head::Epoch;
 use crate::heads::Heads;
 use crate::names::{BranchName, DatabaseKey, DatabaseName, ObjectKey};
 use crate::snapshot::{PutId, metadata};
@@ -30,13 +29,6 @@ pub(crate) struct Chain {
     pub(crate) branch: BranchName,
     bucket: Arc<dyn Bucket>,
     prefix: String,
-}
-
-/// Where a file of the chain lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FilePlace {
-    pub(crate) level: Level,
-    pub(crate) txids: TxidRange,
 }
 
 /// What a slot is besides its bytes, as its metadata tells.
@@ -113,31 +105,31 @@ impl Chain {
         self.bucket = bucket;
     }
 
-    fn key(&self, place: FilePlace) -> ObjectKey {
-        ObjectKey::new(format!("{}{}/{}", self.prefix, place.level.folder(), place.txids))
+    fn key(&self, level: Level, txids: TxidRange) -> ObjectKey {
+        ObjectKey::new(format!("{}{}/{txids}", self.prefix, level.folder()))
     }
 
     /// What the store tells of a slot.
     pub(crate) async fn slot(&self, txid: Txid) -> Result<Option<ObjectMeta>, bucket::Error> {
-        self.bucket.head(&self.key(FilePlace { level: Level::Delta, txids: TxidRange::only(txid) })).await
+        self.bucket.head(&self.key(Level::Delta, TxidRange::only(txid))).await
     }
 
     /// The highest number that any object there bears; 0 if there is none.
     pub(crate) async fn highest(&self) -> Result<u64, bucket::Error> {
         let listed = self.bucket.list(&self.prefix, None, usize::MAX).await?;
-        let numbers = listed.iter().filter_map(|object| self.place_of(&object.key)).map(|place| place.txids.max().get());
+        let numbers = listed.iter().filter_map(|object| self.file_of(object)).map(|file| file.txids.max().get());
         Ok(numbers.max().unwrap_or(0))
     }
 
-    fn place_of(&self, key: &ObjectKey) -> Option<FilePlace> {
-        let (folder, name) = key.as_str().strip_prefix(&self.prefix)?.split_once('/')?;
-        let level = Level::ALL.into_iter().find(|level| level.folder() == folder)?;
-        Some(FilePlace { level, txids: name.parse().ok()? })
+    /// What an object is of the chain, if it is a file of one.
+    fn file_of(&self, object: &Listed) -> Option<File> {
+        let time = object.last_modified.map_or(UnixMillis(0), millis);
+        File::at(object.key.as_str().strip_prefix(&self.prefix)?, object.size, time).ok()
     }
 
     /// Sends a file to its place, and finds out what became of it.
     pub(crate) async fn put(&self, upload: &Upload) -> Landing {
-        let key = self.key(FilePlace { level: upload.level, txids: upload.file.draft.header.txids });
+        let key = self.key(upload.level, upload.file.draft.header.txids);
         let mut unclear = None;
         for _ in 0..TRIES {
             let put = Put { condition: Condition::IfAbsent, form: self.form(upload) };
@@ -176,7 +168,7 @@ impl Chain {
 
     /// Deletes a file.
     pub(crate) async fn delete(&self, file: &File) -> Result<(), bucket::Error> {
-        self.bucket.delete(&self.key(FilePlace { level: file.level, txids: file.txids })).await
+        self.bucket.delete(&self.key(file.level, file.txids)).await
     }
 
     /// Deletes all of it.
@@ -205,9 +197,4 @@ impl SlotMark {
             None => Self::None,
         }
     }
-}
-
-/// The tenure that wrote a slot.
-pub(crate) fn epoch_of(meta: &ObjectMeta) -> Epoch {
-    crate::restore::epoch_of(meta)
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::branches::Source;
 use crate::bucket::{self, Bucket};
-use crate::chains::{Chain, Landing, SlotMark, Upload, epoch_of, millis, wall};
+use crate::chains::{Chain, Landing, SlotMark, Upload, millis, wall};
 use crate::clock::{Clock, WallTime};
 use crate::config::{DatabaseConfig, Durability, OnMaxLag, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
@@ -35,6 +35,7 @@ use crate::memory::{Changes, Commits, MemoryDatabase, Pin};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::Naming;
 use crate::opening::{Opened, Ready};
+use crate::restore::epoch_of;
 use crate::snapshot::PutIds;
 use crate::tenure::{Ended, Failure, Tenure};
 use copy::Copy;

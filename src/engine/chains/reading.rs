@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use ltx::{Checksum, Txid, TxidRange, UnixMillis};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::{Chain, FilePlace, SlotMark, millis, wall};
+use super::{Chain, SlotMark, wall};
 use crate::branches::Source;
 use crate::bucket::{self, ObjectMeta};
 use crate::clock::WallTime;
@@ -18,8 +18,8 @@ use crate::delta::Tip;
 use crate::error::Error;
 use crate::head::{Epoch, SnapshotRef};
 use crate::memory::{Assembly, LoadError, MemoryDatabase, MemoryOptions};
-use crate::names::BranchName;
-use crate::restore::txid_of;
+use crate::names::{BranchName, ObjectKey};
+use crate::restore::{epoch_of, txid_of};
 use crate::snapshot::{content_of, metadata};
 use crate::tasks::spawn_owned;
 
@@ -132,8 +132,7 @@ impl Chain {
     }
 
     async fn time_of(&self, file: File) -> Result<WallTime, Error> {
-        let meta =
-            self.bucket.head(&self.key(FilePlace { level: file.level, txids: file.txids })).await.map_err(|source| self.failed(source))?;
+        let meta = self.bucket.head(&self.key(file.level, file.txids)).await.map_err(|source| self.failed(source))?;
         let told = meta.as_ref().and_then(|meta| meta.metadata.get(metadata::LITESTREAM_TIMESTAMP)?.parse().ok());
         Ok(told.or(meta.and_then(|meta| meta.last_modified)).unwrap_or_else(|| wall(file.time)))
     }
@@ -145,11 +144,11 @@ impl Chain {
         let newest = files.iter().next_back().map_or(0, |file| file.txids.max().get());
         let told: Vec<File> = files.iter().filter(|file| matches!(file.level, Level::Delta | Level::Whole)).copied().collect();
         let looks = told.into_iter().map(|file| {
-            let key = self.key(FilePlace { level: file.level, txids: file.txids });
+            let key = self.key(file.level, file.txids);
             async move { self.bucket.head(&key).await.map(|meta| (file, meta)) }.boxed()
         });
         let seen: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await.map_err(|source| self.failed(source))?;
-        let epoch = seen.iter().filter_map(|(_, meta)| meta.as_ref()).map(super::epoch_of).max().unwrap_or_default();
+        let epoch = seen.iter().filter_map(|(_, meta)| meta.as_ref()).map(epoch_of).max().unwrap_or_default();
         let slot = |(file, meta): (File, Option<ObjectMeta>)| {
             let meta = meta.filter(|_| file.level == Level::Delta)?;
             Some((file.txids.max().get(), SlotMark::of(&meta), meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)))
@@ -200,7 +199,7 @@ impl Chain {
             all.extend(self.listed(level, None).await?);
         }
         let reach = Files::new(all.iter().copied(), first).reach();
-        let after = reach.map(|txid| FilePlace { level: Level::Delta, txids: TxidRange::only(txid) });
+        let after = reach.map(|txid| self.key(Level::Delta, TxidRange::only(txid)));
         all.extend(self.listed(Level::Delta, after).await?);
         Ok(Files::new(all, first))
     }
@@ -214,14 +213,10 @@ impl Chain {
         Ok(Files::new(all, first))
     }
 
-    async fn listed(&self, level: Level, after: Option<FilePlace>) -> Result<Vec<File>, Error> {
-        let (prefix, after) = (format!("{}{}/", self.prefix, level.folder()), after.map(|place| self.key(place)));
+    async fn listed(&self, level: Level, after: Option<ObjectKey>) -> Result<Vec<File>, Error> {
+        let prefix = format!("{}{}/", self.prefix, level.folder());
         let listed = self.bucket.list(&prefix, after.as_ref(), usize::MAX).await.map_err(|source| self.failed(source))?;
-        let file = |object: bucket::Listed| {
-            let time = object.last_modified.map_or(UnixMillis(0), millis);
-            File::at(object.key.as_str().strip_prefix(&self.prefix)?, object.size, time).ok()
-        };
-        Ok(listed.into_iter().filter_map(file).collect())
+        Ok(listed.iter().filter_map(|object| self.file_of(object)).collect())
     }
 
     /// The outer result is about the store and this machine, the inner one about the files.
@@ -294,7 +289,7 @@ impl Chain {
     }
 
     async fn fetch(&self, file: File) -> Result<Option<Fetched>, Error> {
-        let key = self.key(FilePlace { level: file.level, txids: file.txids });
+        let key = self.key(file.level, file.txids);
         let object = self.bucket.get(&key, None).await.map_err(|source| self.failed(source))?;
         let Some(object) = object else { return Ok(None) };
         let meta = object.meta.clone();

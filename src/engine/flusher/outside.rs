@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use super::Flusher;
+use crate::branches;
 use crate::error::Error;
 use crate::facts::Outside;
-use crate::names::{BranchName, Etag};
+use crate::names::Etag;
 use crate::restore;
 use crate::snapshot::{Known, content_of};
 use crate::tenure::Failure;
@@ -31,9 +32,10 @@ impl Flusher {
             self.line.copy.known = Known::Sound(etag);
             return Ok(());
         }
-        let kept = self.keep(&etag).await.map_err(|error| self.note_failure(error))?;
+        let (heads, place, time) = (self.line.tenure.heads(), self.line.tenure.place(), self.clock.wall());
+        let kept = branches::keep_outside(heads, place, &etag, time).await.map_err(|error| self.note_failure(error))?;
         tracing::warn!(database = %self.name, branch = %kept, "somebody else wrote the snapshot; theirs is kept as a branch, ours put back");
-        self.ledger.lock().outside = Some(Outside { branch: kept, time: self.clock.wall() });
+        self.ledger.lock().outside = Some(Outside { branch: kept, time });
         self.line.copy.known = Known::NotOurs(etag);
         (self.notify)();
         Ok(())
@@ -58,11 +60,5 @@ impl Flusher {
         }
         let Some(first) = record.first() else { return Ok(false) };
         self.line.chain.has_state_of(first, self.line.tip.txid, &meta, &content, &options).await
-    }
-
-    /// Keeps the object as it is under the name of a new branch.
-    async fn keep(&self, etag: &Etag) -> Result<BranchName, Error> {
-        let stamp = self.clock.wall().strftime("%Y%m%dT%H%M%SZ").to_string();
-        crate::branches::keep_object(self.line.tenure.heads(), self.line.tenure.place(), etag, &format!("outside-{stamp}")).await
     }
 }

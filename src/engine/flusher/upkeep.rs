@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{Expired, Keep, Level};
+use chain::{Expired, Files, Keep, Level};
 use futures::StreamExt as _;
 use ltx::{Txid, UnixMillis};
 use tokio::time::Instant;
@@ -48,6 +48,8 @@ pub(super) struct Upkeep {
 /// How work of the background ended.
 pub(super) enum Done {
     Put(Box<Upload>, Landing),
+    /// All files of the chain, after a whole database was put.
+    Listed(Result<Files, Error>),
     /// A fault of ours, which the log names.
     NotMade(String),
     Deleted(Result<usize, bucket::Error>),
@@ -181,7 +183,7 @@ impl Flusher {
             Done::Put(upload, Landing::Stored) => {
                 self.line.upkeep.failed = None;
                 if upload.level == Level::Whole {
-                    return self.retire().await;
+                    self.list();
                 }
             }
             // An earlier tenure made the same one.
@@ -190,6 +192,10 @@ impl Flusher {
                 tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "a compaction was not written; it is tried again");
                 self.line.upkeep.left = Some(*upload);
                 self.line.upkeep.failed(now);
+            }
+            Done::Listed(Ok(files)) => return self.retire(&files).await,
+            Done::Listed(Err(error)) => {
+                tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "old files could not be listed");
             }
             Done::NotMade(detail) => {
                 tracing::error!(database = %self.name, detail, "a compaction could not be made");
@@ -204,20 +210,20 @@ impl Flusher {
         Ok(())
     }
 
+    /// A chain may have many thousand files, and deltas must not wait until they are listed.
+    fn list(&mut self) {
+        let Some(first) = self.line.tenure.record().first() else { return };
+        let chain = self.line.chain.clone();
+        self.line.upkeep.task = Some(spawn_owned(async move { Done::Listed(chain.all_files(first).await) }));
+    }
+
     /// Lets go what nobody can ask for any more: first says so, then deletes.
-    async fn retire(&mut self) -> Result<(), Arc<Error>> {
+    async fn retire(&mut self, files: &Files) -> Result<(), Arc<Error>> {
         let record = self.line.tenure.record();
-        let Some(first) = record.first() else { return Ok(()) };
+        let Some(horizon) = record.horizon.and_then(Txid::new).or(record.first()) else { return Ok(()) };
         let retention = self.settings.borrow().durability.retention;
         let since = UnixMillis(millis(self.clock.wall()).0.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));
-        let (horizon, slots) = (record.horizon.and_then(Txid::new).unwrap_or(first), record.kept_slots());
-        let files = match self.line.chain.all_files(first).await {
-            Ok(files) => files,
-            Err(error) => {
-                tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "old files could not be listed");
-                return Ok(());
-            }
-        };
+        let slots = record.kept_slots();
         let Expired { horizon, files } = files.expired(&Keep { since, horizon, slots: &slots });
         if files.is_empty() {
             return Ok(());

@@ -164,7 +164,7 @@ pub async fn collect_garbage(
 /// A part of the order that tests leave out, to see that they notice.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Broken {
+pub(super) enum Broken {
     #[default]
     Nothing,
     /// Deletes without a seal.
@@ -182,7 +182,7 @@ pub(crate) struct Run {
     clock: Arc<dyn Clock>,
     put_ids: Arc<PutIds>,
     #[cfg(test)]
-    pub(crate) broken: Broken,
+    pub(super) broken: Broken,
 }
 
 /// The blobs that no row names.

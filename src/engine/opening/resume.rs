@@ -8,6 +8,7 @@ use ltx::Txid;
 
 use super::outside::Standing;
 use super::{Begun, Opener, Ready, Settled, ended, fault};
+use crate::branches;
 use crate::chains::{Chain, Landing, Recalled, SlotMark, Upload, wall};
 use crate::config::DatabaseConfig;
 use crate::delta::{Delta, Tip};
@@ -67,8 +68,9 @@ impl Opener {
                 (Known::Sound(meta.etag), Some((tip.txid.get(), content)), true)
             }
             Standing::Aside(meta) => {
-                let branch = self.put_aside(tenure, &meta.etag).await?;
-                outside = Some(Outside { branch, time: self.clock.wall() });
+                let time = self.clock.wall();
+                let branch = branches::keep_outside(tenure.heads(), tenure.place(), &meta.etag, time).await?;
+                outside = Some(Outside { branch, time });
                 (Known::NotOurs(meta.etag), None, false)
             }
         };
@@ -147,11 +149,5 @@ impl Opener {
             }
             Some(_) | None => Ok(Settled { entry, was_made: false }),
         }
-    }
-
-    /// Keeps the object at `<key>` under the name of a new branch.
-    async fn put_aside(&self, tenure: &Tenure, etag: &crate::names::Etag) -> Result<crate::names::BranchName, Error> {
-        let stamp = self.clock.wall().strftime("%Y%m%dT%H%M%SZ").to_string();
-        crate::branches::keep_object(tenure.heads(), tenure.place(), etag, &format!("outside-{stamp}")).await
     }
 }
