@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// In-memory SQLite databases, kept durable in S3-compatible buckets and served over HTTP.
 #[derive(Debug, Parser)]
@@ -39,6 +39,15 @@ enum Command {
     Restore(restore::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
+}
+
+/// The form of a command's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One object, for machines.
+    Json,
 }
 
 /// The exit code of a command that was not told enough, as of one with unknown arguments.

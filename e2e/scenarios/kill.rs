@@ -1,8 +1,8 @@
 //! The operator ends without a word: SIGKILL, as by the kernel when memory runs out.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{DATABASE, Release, Resource, Scenario, until};
+use crate::support::{DATABASE, Release, Resource, Scenario};
 
 const DURABLE: i64 = 50;
 const MORE: i64 = 10;
@@ -17,11 +17,7 @@ async fn after_sigkill_every_row_that_was_in_the_bucket_is_there_and_the_databas
         database.sql(&format!("insert into written values ({row})")).await;
     }
     // Nobody flushes: a second later they are in the bucket by themselves.
-    until("nothing that is not in the bucket", async || {
-        let told: Value = serde_json::from_str(&database.ask("GET", "", "").await).unwrap();
-        (told["pending"] == false).then_some(())
-    })
-    .await;
+    database.saved_by_itself().await;
     for row in DURABLE + 1..=DURABLE + MORE {
         database.sql(&format!("insert into written values ({row})")).await;
     }

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use engine::bucket::BucketSource as _;
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SqlPool, SystemClock};
 
-use super::logs;
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
+use super::{Output, logs};
 
 /// Deletes files' contents that no database uses any more.
 ///
@@ -62,14 +61,6 @@ Examples:
   buckethead gc --dry-run
   buckethead gc --bucket orders-data --endpoint http://minio.storage:9000 --output json
   buckethead gc --key apps/orders.db --prefix blobs/ --grace-seconds 3600";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One object, for machines.
-    Json,
-}
 
 /// Everything that a run needs.
 #[derive(Debug, PartialEq)]

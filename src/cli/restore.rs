@@ -6,14 +6,13 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use engine::bucket::BucketSource as _;
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{BranchName, DatabaseKey, MemoryOptions, PastState, Pin, Point, SqlPool, WallTime, past_state};
 use serde_json::json;
 
-use super::logs;
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
+use super::{Output, logs};
 
 /// Writes a state of a database's branch into a file: the newest that is in the bucket, or a past one.
 ///
@@ -52,14 +51,6 @@ Examples:
   buckethead restore --bucket orders-data --key apps/orders.db orders.db
   buckethead restore --bucket orders-data --key apps/orders.db --branch next --txid 1204 next.db
   buckethead restore --bucket orders-data --key apps/orders.db --at 2026-11-23T08:00:00Z before.db";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// One object, for machines.
-    Json,
-}
 
 /// Everything that it takes.
 #[derive(Debug, PartialEq)]
@@ -106,7 +97,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
     let Store { bucket, config, .. } = store.with_certificates()?;
     let bucket = stores.bucket(&config, &bucket).context("preparing to reach the store")?;
-    let options = MemoryOptions::new(SqlPool::new(1.try_into()?));
+    let options = MemoryOptions::new(SqlPool::new(super::sql_threads()));
     let PastState { txid, time, memory } = past_state(bucket, key, &branch, point, options).await?;
     let (pin, target) = (memory.pin(), file.clone());
     let size = pin.size();

@@ -45,6 +45,15 @@ impl<'a> Database<'a> {
         .await
     }
 
+    /// Waits until everything that it took is in the bucket, and asks for no flush.
+    pub(crate) async fn saved_by_itself(&self) {
+        until("nothing that is not in the bucket", async || {
+            let told: Value = serde_json::from_str(&self.ask("GET", "", "").await).unwrap();
+            (told["pending"] == false).then_some(())
+        })
+        .await;
+    }
+
     /// Saves now.
     pub(crate) async fn flush(&self) {
         self.post("flush", "").await.unwrap_or_else(|refusal| panic!("flush: {refusal}"));

@@ -56,6 +56,17 @@ impl Bench {
         Self { store, host: new_host(), _folder: folder }
     }
 
+    /// A database that nobody serves: two rows in its snapshot, one in the snapshot before.
+    async fn closed_with_one_row_before_two() -> Self {
+        let bench = Self::start().await;
+        let database = bench.open(bench.config("orders")).await;
+        write(&database, "create table t(x); insert into t values (1)").await;
+        database.flush(Flush::Forced).await.unwrap();
+        write(&database, "insert into t values (2)").await;
+        bench.close("orders").await.unwrap();
+        bench
+    }
+
     /// Saved only when asked, unless a test says otherwise.
     fn config(&self, name: &str) -> DatabaseConfig {
         DatabaseConfig {

@@ -4,12 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_damaged_snapshot_is_left_alone_and_the_one_before_it_offered() {
-    let mut bench = Bench::start().await;
-    let database = bench.open(bench.config("orders")).await;
-    write(&database, "create table t(x); insert into t values (1)").await;
-    database.flush(Flush::Forced).await.unwrap();
-    write(&database, "insert into t values (2)").await;
-    bench.close("orders").await.unwrap();
+    let mut bench = Bench::closed_with_one_row_before_two().await;
     bench.before_chains(true).await;
     let damaged = bench.overwrite("apps/orders.db", b"no database at all").await;
     bench.restart();

@@ -168,12 +168,7 @@ async fn a_snapshot_that_somebody_deleted_while_we_serve_is_put_back() {
 
 #[tokio::test]
 async fn what_somebody_else_wrote_while_nobody_served_is_adopted() {
-    let mut bench = Bench::start().await;
-    let database = bench.open(bench.config("orders")).await;
-    write(&database, "create table t(x); insert into t values (1)").await;
-    database.flush(Flush::Forced).await.unwrap();
-    write(&database, "insert into t values (2)").await;
-    bench.close("orders").await.unwrap();
+    let mut bench = Bench::closed_with_one_row_before_two().await;
     let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
     let theirs = bench.overwrite("apps/orders.db", edited(&previous, "insert into t values (7), (8)").await.leak()).await;
     bench.restart();
@@ -200,12 +195,7 @@ async fn edited(bytes: &Bytes, sql: &'static str) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_earlier_state_that_somebody_brings_back_is_nothing_new_and_ours_is_put_back() {
-    let mut bench = Bench::start().await;
-    let database = bench.open(bench.config("orders")).await;
-    write(&database, "create table t(x); insert into t values (1)").await;
-    database.flush(Flush::Forced).await.unwrap();
-    write(&database, "insert into t values (2)").await;
-    bench.close("orders").await.unwrap();
+    let mut bench = Bench::closed_with_one_row_before_two().await;
     let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
     let theirs = bench.overwrite("apps/orders.db", previous.to_vec().leak()).await;
     bench.restart();
