@@ -68,6 +68,11 @@ impl File {
         Ok(Self { level, txids, time, size })
     }
 
+    /// Whether it is enough by itself: before the first state there is nothing that it could leave out. Litestream begins a chain with a delta.
+    pub fn is_whole(&self) -> bool {
+        self.txids.min() == Txid::FIRST
+    }
+
     /// Whether it can be applied to this state, or holds it already. Only files of compactions begin before it.
     pub(crate) fn follows(&self, state: Txid) -> bool {
         self.level != Level::Whole && self.begins_within_reach_of(state) && self.txids.max() > state
@@ -108,7 +113,7 @@ impl Files {
 
     /// How far the files lead from the newest whole database without a gap.
     pub fn reach(&self) -> Option<Txid> {
-        let whole = self.all.iter().rev().find(|file| file.level == Level::Whole)?;
+        let whole = self.all.iter().rev().find(|file| file.is_whole())?;
         Some(self.leading(*whole, Txid::LAST).reaches())
     }
 

@@ -88,10 +88,11 @@ impl Files {
     /// what lies in a slot that was emptied once proves nothing.
     pub fn plan(&self, target: Target) -> Result<Plan, Missing> {
         let asked = self.asked(target);
-        let wholes = || self.all.iter().filter(|file| file.level == Level::Whole);
+        let wholes = || self.all.iter().filter(|file| file.is_whole());
         let earliest = wholes().map(|whole| whole.txids.max()).min();
         let asked = asked.ok_or(Missing::Whole { earliest })?;
-        let whole = wholes().rev().find(|whole| whole.txids.max() <= asked).ok_or(Missing::Whole { earliest })?;
+        let before = wholes().filter(|whole| whole.txids.max() <= asked);
+        let whole = before.max_by_key(|whole| (whole.txids.max(), whole.level)).ok_or(Missing::Whole { earliest })?;
         let plan = self.leading(*whole, asked);
         if plan.reaches() == asked { Ok(plan) } else { Err(self.missing(asked, plan.reaches())) }
     }

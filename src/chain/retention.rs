@@ -31,16 +31,15 @@ impl Files {
     /// What may go so that what is to be kept can be had. The whole database that stays lets each state behind it be put together, so what
     /// ends at or before it is needed by none.
     pub fn expired(&self, keep: &Keep<'_>) -> Expired {
-        let wholes = self.all.iter().filter(|file| file.level == Level::Whole);
+        let wholes = self.all.iter().filter(|file| file.is_whole());
         let begin = wholes.filter(|whole| whole.time <= keep.since).map(|whole| whole.txids.max()).max();
         let horizon = begin.map_or(keep.horizon, |begin| begin.max(keep.horizon));
-        let is_needed = |file: &File| match file.level {
-            Level::Whole => file.txids.max() >= horizon,
-            Level::Delta => file.txids.max() > horizon || keep.slots.contains(&file.txids.max()),
-            Level::Minutes | Level::Hour => file.txids.max() > horizon,
+        let is_needed = |file: &File| {
+            let ends = file.txids.max();
+            ends > horizon || (file.is_whole() && ends == horizon) || (file.level == Level::Delta && keep.slots.contains(&ends))
         };
         // Without a whole database there nothing can be put together from there on, whatever was announced.
-        let stands = self.all.iter().any(|file| file.level == Level::Whole && file.txids.max() == horizon);
+        let stands = self.all.iter().any(|file| file.is_whole() && file.txids.max() == horizon);
         let files = if stands { self.all.iter().filter(|file| !is_needed(file)).copied().collect() } else { Vec::new() };
         Expired { horizon, files }
     }

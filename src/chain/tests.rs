@@ -90,6 +90,15 @@ fn a_compaction_that_begins_before_the_whole_database_leads_on_from_it() {
 }
 
 #[test]
+fn whatever_begins_with_the_first_state_is_enough_by_itself() {
+    let files = Files::new([delta(1), delta(2), file(Level::Minutes, 1, 3), delta(3), delta(4)], Txid::FIRST);
+    assert_eq!(places(&files.plan(Target::Newest).unwrap()), [(Level::Minutes, 3), (Level::Delta, 4)]);
+    assert_eq!(places(&files.plan(Target::Txid(txid(2))).unwrap()), [(Level::Delta, 1), (Level::Delta, 2)]);
+    let expired = files.expired(&Keep { since: UnixMillis(1000), horizon: txid(1), slots: &BTreeSet::new() });
+    assert_eq!((expired.horizon, expired.files), (txid(1), vec![]), "all else is put together from the first");
+}
+
+#[test]
 fn a_gap_is_never_passed_over() {
     let files = files(&[delta(5), delta(7), delta(8)]);
     assert_eq!(files.plan(Target::Newest), Err(Missing::Gap { after: txid(5), next: txid(7) }));
@@ -143,7 +152,7 @@ fn retention_keeps_the_whole_database_before_it_and_the_slots_that_must_never_be
 
 /// The states that can be had: by trying each file at each of them.
 fn reachable(files: &[File]) -> BTreeSet<u64> {
-    let mut states: BTreeSet<u64> = files.iter().filter(|file| file.level == Level::Whole).map(|file| file.txids.max().get()).collect();
+    let mut states: BTreeSet<u64> = files.iter().filter(|file| file.is_whole()).map(|file| file.txids.max().get()).collect();
     loop {
         let more: BTreeSet<u64> = states
             .iter()

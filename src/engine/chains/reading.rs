@@ -140,7 +140,7 @@ impl Chain {
     /// What the files tell by themselves; `None` if there is no whole database among them.
     pub(crate) async fn told(&self) -> Result<Option<Told>, Error> {
         let files = self.all_files(Txid::FIRST).await?;
-        let Some(oldest) = files.iter().find(|file| file.level == Level::Whole).map(|file| file.txids.max()) else { return Ok(None) };
+        let Some(oldest) = files.iter().find(|file| file.is_whole()).map(|file| file.txids.max()) else { return Ok(None) };
         let newest = files.iter().next_back().map_or(0, |file| file.txids.max().get());
         let told: Vec<File> = files.iter().filter(|file| matches!(file.level, Level::Delta | Level::Whole)).copied().collect();
         let looks = told.into_iter().map(|file| {

@@ -256,7 +256,7 @@ async fn put(chain: Chain, upload: Upload) -> Done {
 
 /// The whole databases last, the older ones first: what is left can be had as before.
 async fn delete(chain: Chain, files: Vec<chain::File>) -> Result<usize, bucket::Error> {
-    let (wholes, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.level == Level::Whole);
+    let (wholes, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(chain::File::is_whole);
     let count = wholes.len() + rest.len();
     for files in [rest, wholes] {
         let deletions = files.into_iter().map(|file| {
