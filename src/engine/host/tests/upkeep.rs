@@ -91,3 +91,29 @@ async fn what_is_older_than_the_retention_goes_and_the_horizon_says_so_first() {
     bench.restart();
     assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
 }
+
+/// It was stopped before its PUT, and all that was there then is covered and gone.
+#[tokio::test]
+async fn a_late_writer_finds_the_slot_of_the_fence_taken_though_a_whole_database_covers_it() {
+    let mut bench = Bench::start().await;
+    let stopped = bench.open(bench.config("orders")).await;
+    write(&stopped, "create table t(x, noise); insert into t values (0, '')").await;
+    stopped.flush(Flush::Forced).await.unwrap();
+    let last = stopped.facts().txid;
+    let _runs_on = Arc::clone(&bench.host);
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    assert_eq!(database.facts().txid, last + 1, "the fence");
+    let states = grow(&bench, &database, 8).await;
+    let delta = |txid: u64| format!("0000/{txid:016x}-{txid:016x}.ltx");
+    let mut changes = bench.host.changes();
+    while bench.chain("main").await.iter().any(|file| [delta(last), delta(last + 2)].contains(file)) {
+        changes.recv().await.unwrap();
+    }
+    assert!(bench.chain("main").await.contains(&delta(last + 1)));
+
+    write(&stopped, "insert into t values (1, 'late')").await;
+    let refused = stopped.flush(Flush::Forced).await.unwrap_err();
+    assert!(matches!(&*refused, Error::Fenced { .. }), "{refused}");
+    assert_eq!(round_of(&bench, *states.last().unwrap()).await.unwrap(), Value::Integer(7));
+}
