@@ -4,6 +4,7 @@ mod branches;
 mod ending;
 mod entry;
 mod files;
+mod frozen;
 mod leaving;
 mod opening;
 mod promotions;

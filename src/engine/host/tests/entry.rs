@@ -1,5 +1,6 @@
 //! The way into the chain: of databases that builds before it left, and of the Python package's.
 
+use super::frozen::{FROZEN, Frozen};
 use super::*;
 use crate::head::Epoch;
 
@@ -41,7 +42,7 @@ impl Bench {
     }
 }
 
-fn whole(txid: u64) -> String {
+pub(super) fn whole(txid: u64) -> String {
     format!("0009/0000000000000001-{txid:016x}.ltx")
 }
 
@@ -80,24 +81,30 @@ async fn a_database_of_the_python_package_gets_a_chain() {
 
 #[tokio::test]
 async fn an_entry_that_ends_after_any_request_is_gone_on_with() {
-    for lost in [FaultEffect::Refuse, FaultEffect::LoseAnswer] {
-        for after in 0.. {
-            let mut bench = Bench::of_an_earlier_build(false).await;
-            // The store's probe is no part of it.
-            let fault = Fault::new(lost).on(Operation::PutObject).key(|key| !key.contains(".probe-"));
-            bench.store.faults().add(fault.after(after).times(u64::MAX));
-            let came_through = matches!(bench.settle(bench.config("orders")).await, State::Open(_));
-            bench.store.faults().clear();
-            bench.restart();
-            let database = bench.open(bench.config("orders")).await;
-            assert_eq!(count(&database).await, 1, "{lost:?} after {after}");
-            write(&database, "insert into t values (2)").await;
-            bench.close("orders").await.unwrap();
-            bench.restart();
-            assert_eq!(count(&bench.open(bench.config("orders")).await).await, 2, "{lost:?} after {after}");
-            if came_through {
-                assert!(after > 3 || lost == FaultEffect::LoseAnswer, "the epoch, the snapshot, the chain, the record");
-                break;
+    for Frozen { name, rows, .. } in FROZEN {
+        for lost in [FaultEffect::Refuse, FaultEffect::LoseAnswer] {
+            for after in 0.. {
+                let mut bench = Bench::thawed(name).await;
+                // The store's probe is no part of it.
+                let fault = Fault::new(lost).on(Operation::PutObject).key(|key| !key.contains(".probe-"));
+                bench.store.faults().add(fault.after(after).times(u64::MAX));
+                let came_through = matches!(bench.settle(bench.config("orders")).await, State::Open(_));
+                bench.store.faults().clear();
+                let what = format!("{name}: {lost:?} after {after}");
+                if after > 0 || lost == FaultEffect::LoseAnswer {
+                    assert_eq!(bench.head_record("main").await.unwrap()["format"], 2, "{what}: an earlier build would take part");
+                }
+                bench.restart();
+                let database = bench.open(bench.config("orders")).await;
+                assert_eq!(count(&database).await, rows, "{what}");
+                write(&database, "insert into t values (100)").await;
+                bench.close("orders").await.unwrap();
+                bench.restart();
+                assert_eq!(count(&bench.open(bench.config("orders")).await).await, rows + 1, "{what}");
+                if came_through {
+                    assert!(after > 3 || lost == FaultEffect::LoseAnswer, "the epoch, the snapshot, the chain, the record");
+                    break;
+                }
             }
         }
     }
@@ -105,19 +112,21 @@ async fn an_entry_that_ends_after_any_request_is_gone_on_with() {
 
 #[tokio::test]
 async fn what_an_earlier_process_writes_late_changes_nothing() {
-    let bench = Bench::of_an_earlier_build(false).await;
-    let (etag, bytes) = bench.object(MAIN).await.unwrap();
-    let record = bench.object(HEAD).await.unwrap().0;
-    let database = bench.open(bench.config("orders")).await;
-    // It was stopped before its PUT, and goes on now.
-    let late = |condition| Put { condition, form: Form::plain("application/vnd.sqlite3") };
-    let put = bench.bucket().put(&ObjectKey::new(MAIN), Content::from_bytes(bytes), late(Condition::IfUnchanged(etag))).await;
-    assert!(matches!(put, Err(bucket::Error::PreconditionFailed)), "{put:?}");
-    let note = bench.bucket().put(&ObjectKey::new(HEAD), Content::from_bytes(Bytes::new()), late(Condition::IfUnchanged(record))).await;
-    assert!(matches!(note, Err(bucket::Error::PreconditionFailed)), "{note:?}");
-    write(&database, "insert into t values (2)").await;
-    database.flush(Flush::Forced).await.unwrap();
-    assert_eq!(count(&database).await, 2);
+    for Frozen { name, rows, .. } in FROZEN.into_iter().filter(|frozen| !["seed", "released"].contains(&frozen.name)) {
+        let bench = Bench::thawed(name).await;
+        let (etag, bytes) = bench.object(MAIN).await.unwrap();
+        let record = bench.object(HEAD).await.unwrap().0;
+        let database = bench.open(bench.config("orders")).await;
+        // It was stopped before its PUT, and goes on now.
+        let late = |condition| Put { condition, form: Form::plain("application/vnd.sqlite3") };
+        let put = bench.bucket().put(&ObjectKey::new(MAIN), Content::from_bytes(bytes), late(Condition::IfUnchanged(etag))).await;
+        assert!(matches!(put, Err(bucket::Error::PreconditionFailed)), "{name}: {put:?}");
+        let note = bench.bucket().put(&ObjectKey::new(HEAD), Content::from_bytes(Bytes::new()), late(Condition::IfUnchanged(record))).await;
+        assert!(matches!(note, Err(bucket::Error::PreconditionFailed)), "{name}: {note:?}");
+        write(&database, "insert into t values (100)").await;
+        database.flush(Flush::Forced).await.unwrap();
+        assert_eq!(count(&database).await, rows + 1, "{name}");
+    }
 }
 
 #[tokio::test]
