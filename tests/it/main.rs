@@ -12,6 +12,7 @@ mod gc;
 mod idle;
 mod interop;
 mod life;
+mod litestream;
 mod outages;
 mod promotion;
 mod refusals;

@@ -272,6 +272,8 @@ async fn delete(chain: Chain, files: Vec<chain::File>) -> Result<usize, bucket::
 }
 
 #[cfg(test)]
+mod litestream;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::{Clock as _, SystemClock};
