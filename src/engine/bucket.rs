@@ -214,6 +214,12 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
 
     /// Deletes an object; one that is not there is fine.
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
+
+    /// What whoever works with it does wrong.
+    #[cfg(test)]
+    fn flaw(&self) -> crate::flaws::Flaw {
+        crate::flaws::Flaw::None
+    }
 }
 
 /// What the listing tells of one object. Of all keys that begin with its own it is the first, however many lie beside it.

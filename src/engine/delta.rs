@@ -18,7 +18,7 @@ use crate::memory::{Changes, Commits, Pin};
 use crate::sums::Sums;
 
 /// Files of more bytes, before compression, are encoded while they are uploaded.
-const WHOLE_IN_MEMORY: u64 = 8 << 20;
+const WHOLE_IN_MEMORY: u64 = 1 << 20;
 
 /// Where a chain stands, and what it takes to continue it.
 #[derive(Debug, Clone)]
@@ -179,6 +179,16 @@ impl Gathered {
         let after = Position { txid: self.after, page_size: pin.page_size(), commit: below, checksum: Some(self.checksum) };
         let pages = changed.chain(all_pages(pin, below)).collect();
         Draft { header, after: Some(after), pages, pin: pin.clone(), checksum: tip.checksum() }
+    }
+
+    /// As somebody makes it who thinks of written pages alone.
+    #[cfg(test)]
+    pub(crate) fn draft_without_holes(&self, pin: &Pin, tip: &Tip, epoch: Epoch) -> Draft {
+        let draft = self.draft(pin, tip, epoch);
+        let pages = draft.pages.iter().copied().filter(|page| pin.page(*page).is_some()).collect();
+        // Or the encoder would miss those above the smallest size.
+        let after = draft.after.map(|after| Position { commit: pin.count(), ..after });
+        Draft { after, pages, ..draft }
     }
 }
 

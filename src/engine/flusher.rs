@@ -29,6 +29,8 @@ use crate::database::{Flush, Flushed};
 use crate::delta::{By, Delta, Tip};
 use crate::error::Error;
 use crate::facts::{Outside, SnapshotFacts, Uploads};
+#[cfg(test)]
+use crate::flaws::Flaw;
 use crate::flush::{Copies, Next, Progress};
 use crate::head::Epoch;
 use crate::memory::{Changes, Commits, MemoryDatabase, Pin};
@@ -258,18 +260,21 @@ impl Flusher {
             let kept_up: OptionFuture<_> = self.line.upkeep.under_way().into();
             // Once dirty, further commits change nothing about the next moment, so they need not wake anybody.
             let clean = self.progress.dirty_since.is_none();
+            // In this order, so that nothing is left to chance. A store that takes longer for a delta than commits wait for it makes one due
+            // whenever this comes round, hence it stands behind what is due seldom, all of which saves first.
             let result = tokio::select! {
+                biased;
+                changed = self.settings.changed() => if changed.is_err() { return End::Told } else { Ok(()) },
                 command = commands.recv() => match command {
                     None => return End::Told,
                     Some(command) => if let Some(end) = self.obey(command).await { return end } else { Ok(()) },
                 },
-                Some(()) = delta_due => self.save().await.map(drop),
-                Some(()) = copy_due => self.begin_copy().await,
                 Some(copied) = copied => self.copied(copied).await.map(drop),
-                Some(()) = upkeep_due => self.begin_upkeep().await,
                 Some(done) = kept_up => self.kept_up(done).await,
+                Some(()) = copy_due => self.begin_copy().await,
+                Some(()) = upkeep_due => self.begin_upkeep().await,
+                Some(()) = delta_due => self.save().await.map(drop),
                 changed = commits.changed(), if clean => if changed.is_err() { return End::Told } else { Ok(()) },
-                changed = self.settings.changed() => if changed.is_err() { return End::Told } else { Ok(()) },
             };
             match result {
                 Ok(()) => {}
@@ -404,6 +409,10 @@ impl Flusher {
     /// Sends the delta that is on its way, if there is one.
     async fn send(&mut self) -> Result<(), Arc<Error>> {
         let Some(OnItsWay { upload, .. }) = &self.line.on_its_way else { return Ok(()) };
+        #[cfg(test)]
+        if self.bucket().flaw() == Flaw::ConfirmedBeforePut {
+            self.ledger.lock().txid = upload.file.draft.header.txids.max().get();
+        }
         let landing = self.line.chain.put(upload).await;
         let result = match landing {
             Landing::Stored => {

@@ -252,6 +252,11 @@ impl HeadRecord {
     }
 
     /// Held by a new tenure.
+    #[cfg(test)]
+    pub(crate) fn with_epoch(self, epoch: Epoch) -> Self {
+        Self { epoch, ..self }
+    }
+
     pub(crate) fn raised(&self, holder: Holder) -> Self {
         Self { format: WITH_CHAIN, epoch: self.epoch.next(), holder: Some(holder), released: false, ..self.clone() }
     }

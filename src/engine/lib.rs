@@ -12,6 +12,8 @@ mod error;
 mod facts;
 mod fence;
 mod files;
+#[cfg(test)]
+mod flaws;
 mod flush;
 mod flusher;
 mod gc;

@@ -19,11 +19,15 @@ use crate::bucket;
 use crate::chains::{Chain, Landing, SlotMark, Upload, millis};
 use crate::delta::{Delta, Draft, Gathered, Tip};
 use crate::error::Error;
+#[cfg(test)]
+use crate::flaws::Flaw;
 use crate::flush::{Next, backoff};
 use crate::tasks::spawn_owned;
 use crate::tenure::Failure;
 
 const MINUTES: Duration = Duration::from_mins(5);
+/// So many deltas are put together at once: each is a request of whoever opens the branch.
+const MANY: u32 = 100;
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 /// Deletions at once.
@@ -103,6 +107,7 @@ impl Upkeep {
             Level::Whole => Some(self.whole_since? + DAY),
             // One file in the place of one file helps nobody.
             Level::Hour => self.hour_since.filter(|_| self.hour.files() > 1).map(|since| since + HOUR),
+            Level::Minutes if self.minutes.files() >= MANY => self.minutes_since,
             Level::Minutes => self.minutes_since.filter(|_| self.minutes.files() > 1).map(|since| since + MINUTES),
             Level::Delta => None,
         }
@@ -149,7 +154,11 @@ impl Flusher {
         let (tip, epoch) = (Arc::clone(&self.line.tip), self.line.tenure.epoch());
         let Some((level, gathered)) = self.line.upkeep.begin(&tip, self.memory.size(), now) else { return Ok(()) };
         let (put_id, chain) = (self.put_ids.fresh(), self.line.chain.clone());
+        #[cfg(test)]
+        let flaw = self.bucket().flaw();
         let work = move || match level {
+            #[cfg(test)]
+            Level::Minutes | Level::Hour if flaw == Flaw::HolesLeftOut => gathered.draft_without_holes(&pin, &tip, epoch).encoded(),
             Level::Whole => Draft::whole(&pin, &tip, epoch).encoded(),
             Level::Delta | Level::Minutes | Level::Hour => gathered.draft(&pin, &tip, epoch).encoded(),
         };
@@ -224,6 +233,8 @@ impl Flusher {
         let retention = self.settings.borrow().durability.retention;
         let since = UnixMillis(millis(self.clock.wall()).0.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));
         let slots = record.kept_slots();
+        #[cfg(test)]
+        let slots = if self.bucket().flaw() == Flaw::FencesDeleted { std::collections::BTreeSet::new() } else { slots };
         let Expired { horizon, files } = files.expired(&Keep { since, horizon, slots: &slots });
         if files.is_empty() {
             return Ok(());
@@ -331,6 +342,19 @@ mod tests {
         assert_eq!(due, Some((Level::Hour, 4)));
         assert!(line.upkeep.begin(&line.tip, 100, line.at(61)).is_some_and(|(level, _)| level == Level::Minutes));
         assert!(line.upkeep.begin(&line.tip, 100, line.at(61)).is_none());
+    }
+
+    #[test]
+    fn many_deltas_do_not_wait_for_their_five_minutes() {
+        let mut line = Line::new();
+        for _ in 1..MANY {
+            line.delta(1, 1);
+        }
+        assert_eq!(line.upkeep.next(1000), Next::At(line.at(6)));
+        line.delta(1, 2);
+        assert_eq!(line.upkeep.next(1000), Next::At(line.at(1)));
+        let due = line.upkeep.begin(&line.tip, 1000, line.at(2)).map(|(level, gathered)| (level, gathered.files()));
+        assert_eq!(due, Some((Level::Minutes, MANY)));
     }
 
     #[test]

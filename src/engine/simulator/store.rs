@@ -1,6 +1,6 @@
 //! A bucket in memory with the exact semantics of conditions, in which the world decides what becomes of each request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,24 +12,13 @@ use parking_lot::Mutex;
 use sha2::Digest as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::hours::Hours;
+use super::time::Time;
 use crate::bucket::s3::StoreConfig;
 use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
 use crate::clock::{Clock as _, WallTime};
+use crate::flaws::Flaw;
 use crate::names::{BucketName, Etag, ObjectKey};
 use crate::snapshot::metadata;
-
-/// What is done wrong, so that it is seen that the world notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
-    Nothing,
-    /// Files of a chain are replaced whatever `If-None-Match` says.
-    IgnoresSlots,
-    /// Head records are replaced whatever the conditions say.
-    IgnoresHeadConditions,
-    /// Nobody knows their own writes again.
-    HidesPutIds,
-}
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +26,8 @@ pub(super) enum Fate {
     Answered,
     /// It is not carried out, and the process is told so.
     Refused,
+    /// It is not carried out, and nobody learns of that: the connection broke while it was sent.
+    Torn,
     /// It is carried out, and nobody learns of it.
     AnswerLost,
     /// It is carried out later, if its condition holds then; nobody learns of it.
@@ -49,6 +40,11 @@ pub(super) struct Parked {
     pub(super) request: String,
     pub(super) changes: bool,
     pub(super) grant: oneshot::Sender<Fate>,
+}
+
+/// So that it is not to be seen which of two threads was faster.
+pub(super) fn sort(parked: &mut [Parked]) {
+    parked.sort_by(|one, other| (one.process, &one.request).cmp(&(other.process, &other.request)));
 }
 
 #[derive(Clone)]
@@ -71,18 +67,22 @@ enum Change {
 struct Objects {
     by_key: BTreeMap<String, Stored>,
     late: Vec<Change>,
+    /// Branches whose record or chain was changed since somebody looked.
+    touched: BTreeSet<String>,
+    /// How often what happened.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 /// What all processes share.
 pub(super) struct Store {
     objects: Mutex<Objects>,
-    broken: Broken,
-    hours: Arc<Hours>,
+    flaw: Flaw,
+    time: Time,
 }
 
 impl Store {
-    pub(super) fn new(broken: Broken, hours: Arc<Hours>) -> Arc<Self> {
-        Arc::new(Self { objects: Mutex::default(), broken, hours })
+    pub(super) fn new(flaw: Flaw, time: Time) -> Arc<Self> {
+        Arc::new(Self { objects: Mutex::default(), flaw, time })
     }
 
     /// How many requests have not arrived yet.
@@ -105,8 +105,39 @@ impl Store {
         self.objects.lock().by_key.get(key).map(|stored| stored.bytes.clone())
     }
 
+    /// The metadata of an object as it is now.
+    pub(super) fn metadata(&self, key: &str) -> Option<BTreeMap<String, String>> {
+        self.objects.lock().by_key.get(key).map(|stored| stored.metadata.clone())
+    }
+
+    /// Branches whose record or chain was changed since this was asked last.
+    pub(super) fn touched(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.objects.lock().touched)
+    }
+
+    /// How often what happened.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.objects.lock().counts.clone()
+    }
+
+    /// Somebody who knows nothing of us writes an object.
+    pub(super) fn place(&self, key: &str, bytes: Bytes) {
+        let stored = Stored { etag: etag_of(&bytes), bytes, metadata: BTreeMap::new(), modified: self.time.wall() };
+        self.objects.lock().by_key.insert(key.to_owned(), stored);
+    }
+
     fn carry_out(&self, change: Change) -> Result<Etag, Error> {
         let mut objects = self.objects.lock();
+        let objects = &mut *objects;
+        let (key, is_put) = match &change {
+            Change::Put { key, .. } => (key.as_str(), true),
+            Change::Copy { to, .. } => (to.as_str(), true),
+            Change::Delete { key } => (key.as_str(), false),
+        };
+        if let Some(branch) = branch_of(key) {
+            objects.touched.insert(branch.to_owned());
+        }
+        let counted = what(key, is_put);
         match change {
             Change::Put { key, bytes, condition, metadata } => {
                 let found = objects.by_key.get(key.as_str()).map(|stored| &stored.etag);
@@ -116,11 +147,15 @@ impl Store {
                     Condition::IfUnchanged(etag) => found == Some(etag),
                 };
                 if !holds && !self.ignores(&key, &condition) {
+                    *objects
+                        .counts
+                        .entry(if key.as_str().contains("/.probe-") { "other" } else { "refused by its condition" })
+                        .or_default() += 1;
                     return Err(Error::PreconditionFailed);
                 }
-                // As S3's, so that equal bytes have equal ETags.
-                let etag = Etag::new(&hex::encode(&sha2::Sha256::digest(&bytes)[..16]));
-                objects.by_key.insert(key.as_str().to_owned(), Stored { bytes, etag: etag.clone(), metadata, modified: self.hours.wall() });
+                *objects.counts.entry(counted).or_default() += 1;
+                let etag = etag_of(&bytes);
+                objects.by_key.insert(key.as_str().to_owned(), Stored { bytes, etag: etag.clone(), metadata, modified: self.time.wall() });
                 Ok(etag)
             }
             Change::Copy { from, unchanged, to } => {
@@ -128,10 +163,11 @@ impl Store {
                     return Err(Error::PreconditionFailed);
                 };
                 let etag = source.etag.clone();
-                objects.by_key.insert(to.as_str().to_owned(), Stored { modified: self.hours.wall(), ..source });
+                objects.by_key.insert(to.as_str().to_owned(), Stored { modified: self.time.wall(), ..source });
                 Ok(etag)
             }
             Change::Delete { key } => {
+                *objects.counts.entry(counted).or_default() += 1;
                 objects.by_key.remove(key.as_str());
                 Ok(Etag::new(""))
             }
@@ -142,20 +178,62 @@ impl Store {
         // The store's probe would find out otherwise.
         let (is_probe, is_head) = (key.as_str().contains("/.probe-"), key.as_str().contains(".head/"));
         let is_slot = key.as_str().contains(".ltx/") && *condition == Condition::IfAbsent;
-        match self.broken {
+        match self.flaw {
             _ if is_probe => false,
-            Broken::IgnoresSlots => is_slot,
-            Broken::IgnoresHeadConditions => is_head,
-            Broken::Nothing | Broken::HidesPutIds => false,
+            Flaw::SlotsIgnored => is_slot,
+            Flaw::HeadConditionsIgnored => is_head,
+            _ => false,
         }
     }
 
     fn meta(&self, stored: &Stored) -> ObjectMeta {
         let mut metadata = stored.metadata.clone();
-        if self.broken == Broken::HidesPutIds {
+        if self.flaw == Flaw::PutIdsHidden {
             metadata.remove(metadata::PUT_ID);
         }
         ObjectMeta { etag: stored.etag.clone(), size: stored.bytes.len() as u64, last_modified: Some(stored.modified), metadata }
+    }
+}
+
+/// As S3's, so that equal bytes have equal ETags.
+pub(super) fn etag_of(bytes: &[u8]) -> Etag {
+    Etag::new(&hex::encode(&sha2::Sha256::digest(bytes)[..16]))
+}
+
+/// Of whose record or chain the object is a part.
+fn branch_of(key: &str) -> Option<&str> {
+    let of_chain = key.strip_prefix("orders.db.ltx/").and_then(|rest| rest.split_once('/')).map(|(branch, _)| branch);
+    of_chain.or_else(|| key.strip_prefix("orders.db.head/")?.strip_suffix(".json"))
+}
+
+/// What worlds must come by, each at least once.
+pub(super) const KINDS: [&str; 10] = [
+    "delta put",
+    "delta deleted",
+    "compaction of minutes put",
+    "compaction of an hour put",
+    "whole database put",
+    "other file of a chain deleted",
+    "record put",
+    "refused by its condition",
+    "content put",
+    "content deleted",
+];
+
+/// What is done to which kind of object.
+fn what(key: &str, is_put: bool) -> &'static str {
+    let folder = key.strip_prefix("orders.db.ltx/").and_then(|rest| rest.split('/').nth(1));
+    match (folder, is_put) {
+        (Some("0000"), true) => "delta put",
+        (Some("0000"), false) => "delta deleted",
+        (Some("0001"), true) => "compaction of minutes put",
+        (Some("0002"), true) => "compaction of an hour put",
+        (Some("0009"), true) => "whole database put",
+        (Some(_), _) => "other file of a chain deleted",
+        (None, true) if key.starts_with("orders.db.head/") && !key.contains("/.probe-") => "record put",
+        (None, true) if key.starts_with("files/") => "content put",
+        (None, false) if key.starts_with("files/") => "content deleted",
+        (None, _) => "other",
     }
 }
 
@@ -209,7 +287,7 @@ impl View {
     async fn read<T>(&self, request: String, look: impl FnOnce(&Objects) -> T) -> Result<T, Error> {
         match self.fate(request, false).await {
             Fate::Answered => Ok(look(&self.store.objects.lock())),
-            Fate::Refused | Fate::AnswerLost | Fate::Late => Err(Error::Unavailable { message: "simulated".to_owned() }),
+            Fate::Refused | Fate::Torn | Fate::AnswerLost | Fate::Late => Err(Error::Unavailable { message: "simulated".to_owned() }),
         }
     }
 
@@ -218,6 +296,7 @@ impl View {
         match self.fate(request, true).await {
             Fate::Answered => self.store.carry_out(change),
             Fate::Refused => Err(Error::Unavailable { message: "simulated".to_owned() }),
+            Fate::Torn => Err(unclear()),
             Fate::AnswerLost => {
                 drop(self.store.carry_out(change));
                 Err(unclear())
@@ -303,6 +382,10 @@ impl Bucket for View {
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         self.change(format!("DELETE {key}"), Change::Delete { key: key.clone() }).await.map(drop)
+    }
+
+    fn flaw(&self) -> Flaw {
+        self.store.flaw
     }
 }
 

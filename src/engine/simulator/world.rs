@@ -1,44 +1,49 @@
 //! One run: processes, what they do, in which order their requests reach the bucket, and whether what they were promised holds.
 //!
-//! Hours pass in it, because gc waits for time to go by. What gc takes for granted of the time is granted here: no request is under way for
-//! an hour, and no row of a file is kept from the bucket for two, since the process is killed before.
+//! There are two kinds. One is about branches and their chains: commits go to the bucket by themselves, days pass, chains are compacted and
+//! shortened, processes stand still in the middle of a request and go on, clocks are set. The other is about files. What gc takes for granted
+//! of the time is granted there: no request is under way for an hour, and no row of a file is kept from the bucket for two, since the process
+//! is killed before.
 
+mod choice;
 mod contents;
+mod looks;
 mod model;
 mod process;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::hours::Hours;
-use super::store::{Broken, Fate, Parked, Store, View};
+use super::store::{Fate, Parked, Store, View, sort};
+use super::time::{HOUR, Time};
+use crate::config::Durability;
+use crate::flaws::Flaw;
 use model::Model;
-use process::{Done, Op, Process, perform};
+use process::{Done, Mood, Op, Process, perform};
 
 /// What happens in one run: a grant, a start, an arrival, a kill, an hour.
-const EVENTS: u32 = 160;
-/// The same where most of it is about files: a run of gc has many requests.
-const EVENTS_OF_FILES: u32 = 300;
+const EVENTS: u32 = 300;
 const PROCESSES: usize = 2;
-/// Branches that may be made, besides `main`.
-const NAMES: usize = 4;
-/// How many contents there are. Few, so that what one process puts another forgets.
-const FILES: u8 = 2;
-/// How many runs of gc it takes until nothing is left: one that ends what a dead one began and marks, one that deletes, and one to spare.
-const SWEEPS: u32 = 3;
 /// After so many hours gc deletes what is marked.
 const RIPE: u32 = 2;
+/// How long it is waited for nobody to do anything, at first.
+const TICK: Duration = Duration::from_millis(1);
+/// And at last.
+const LONGEST_TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct World {
     random: StdRng,
     /// Whether most of it is about files.
     of_files: bool,
-    hours: Arc<Hours>,
+    mood: Mood,
+    time: Time,
     store: Arc<Store>,
     processes: Vec<Process>,
     parked: Vec<Parked>,
@@ -52,17 +57,30 @@ pub(super) struct World {
     next_row: i64,
     /// The process whose request was granted last.
     last: usize,
+    /// A process that stands still, and for how many events.
+    paused: Option<(usize, u32)>,
     history: Vec<String>,
 }
 
+/// What a run was.
+pub(super) struct Told {
+    /// The promise that was broken, if one was.
+    pub(super) outcome: Result<(), String>,
+    pub(super) history: Vec<String>,
+    /// How often what happened.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
 impl World {
-    pub(super) fn new(seed: u64, broken: Broken) -> Self {
-        let hours = Arc::new(Hours::new());
+    pub(super) fn new(seed: u64, flaw: Flaw) -> Self {
+        let (time, of_files) = (Time::new(), seed % 2 == 1);
+        let mut random = StdRng::seed_from_u64(seed);
         let mut world = Self {
-            random: StdRng::seed_from_u64(seed),
-            of_files: seed % 2 == 1,
-            store: Store::new(broken, Arc::clone(&hours)),
-            hours,
+            of_files,
+            mood: if of_files { Mood { durability: by_snapshots() } } else { choice::mood(&mut random) },
+            random,
+            store: Store::new(flaw, time.elsewhere()),
+            time,
             processes: Vec::new(),
             parked: Vec::new(),
             parking: mpsc::unbounded_channel(),
@@ -72,8 +90,13 @@ impl World {
             born: 0,
             next_row: 0,
             last: 0,
+            paused: None,
             history: Vec::new(),
         };
+        if !of_files && world.random.random_bool(0.5) {
+            // As the seed leaves it, and one that may become smaller.
+            world.store.place("orders.db", contents::EMPTY_BUT_SHRINKING.clone());
+        }
         for _ in 0..PROCESSES {
             let process = world.birth();
             world.processes.push(process);
@@ -81,16 +104,17 @@ impl World {
         world
     }
 
-    pub(super) async fn run(mut self) -> Result<(), String> {
+    pub(super) async fn run(mut self) -> Told {
         let outcome = self.play().await;
-        outcome.map_err(|why| format!("{why}\nobjects: {:#?}\nhistory:\n  {}", self.store.keys(), self.history.join("\n  ")))
+        let told = outcome.map_err(|why| format!("{why}\nobjects: {:#?}\nhistory:\n  {}", self.store.keys(), self.history.join("\n  ")));
+        Told { outcome: told, counts: self.store.counts(), history: self.history }
     }
 
     async fn play(&mut self) -> Result<(), String> {
         if self.of_files {
             self.leave_an_orphan().await?;
         }
-        for _ in 0..if self.of_files { EVENTS_OF_FILES } else { EVENTS } {
+        for _ in 0..EVENTS {
             self.settle().await?;
             self.event().await?;
         }
@@ -112,10 +136,10 @@ impl World {
             self.calm(&process, op).await?;
         }
         // It is old enough to be marked,
-        self.hours.pass(1);
+        self.pass(HOUR).await;
         self.calm(&process, Op::Gc).await?;
         // and marked for long enough to be deleted.
-        self.hours.pass(RIPE);
+        self.pass(HOUR * RIPE).await;
         process.dead.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -124,24 +148,40 @@ impl World {
         self.born += 1;
         let dead = Arc::new(AtomicBool::new(false));
         let view = View { store: Arc::clone(&self.store), process: self.born, parked: self.parking.0.clone(), dead };
-        Process::new(self.born, view, Arc::clone(&self.hours))
+        Process::new(self.born, view, Arc::new(self.time.elsewhere()), self.mood)
     }
 
-    /// Waits until every process that does something waits for the bucket, or is done.
+    /// Waits until every process that does something waits for the bucket, or is done, and until nobody does anything: a pause ends only
+    /// then. Which of two threads was faster is not to be seen.
     async fn settle(&mut self) -> Result<(), String> {
+        let mut tick = TICK;
         loop {
+            self.pass(tick).await;
             while let Ok(parked) = self.parking.1.try_recv() {
                 self.park(parked);
             }
+            while let Ok(done) = self.done.1.try_recv() {
+                self.finish(done)?;
+            }
+            self.look_at_claims()?;
             let waits = |process: &Process| self.parked.iter().any(|parked| parked.process == process.number);
             if self.processes.iter().all(|process| process.busy.is_none() || waits(process)) {
-                return Ok(());
+                sort(&mut self.parked);
+                return self.look_at_bucket();
             }
-            tokio::select! {
-                Some(parked) = self.parking.1.recv() => self.park(parked),
-                Some(done) = self.done.1.recv() => self.finish(done)?,
-            }
+            // It waits before it tries again.
+            tick = (tick * 2).min(LONGEST_TICK);
         }
+    }
+
+    /// Time passes for all.
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Whole hours since the beginning.
+    fn hours(&self) -> u64 {
+        self.time.passed().as_secs() / HOUR.as_secs()
     }
 
     fn park(&mut self, parked: Parked) {
@@ -152,11 +192,17 @@ impl World {
     }
 
     async fn event(&mut self) -> Result<(), String> {
-        let idle: Vec<usize> = (0..PROCESSES).filter(|slot| self.processes[*slot].busy.is_none()).collect();
+        if let Some((process, left)) = self.paused {
+            self.paused = left.checked_sub(1).map(|left| (process, left));
+        }
+        let idle: Vec<usize> = (0..PROCESSES).filter(|slot| self.processes[*slot].busy.is_none() && !self.is_paused(*slot)).collect();
         match self.random.random_range(0..100) {
             0..3 => {
                 let slot = self.random.random_range(0..PROCESSES);
-                self.kill(slot);
+                // What becomes of one that stands still is seen when it goes on.
+                if self.paused.is_none() {
+                    self.kill(slot);
+                }
             }
             3..13 if self.store.late() > 0 => self.arrive(),
             13..15 if self.of_files => {
@@ -164,30 +210,63 @@ impl World {
                     self.hour().await?;
                 }
             }
-            13..45 if !idle.is_empty() => {
+            13..20 if !self.of_files => {
+                let time = choice::time(&mut self.random, self.paused.is_some());
+                self.history.push(format!("{time:?} pass"));
+                self.pass(time).await;
+            }
+            20..22 if !self.of_files => {
+                let slot = self.random.random_range(0..PROCESSES);
+                self.pause(slot);
+            }
+            22..23 if !self.of_files => {
+                let (slot, seconds) = (self.random.random_range(0..PROCESSES), choice::jump(&mut self.random));
+                self.history.push(format!("the clock of p{} is set by {seconds} s", self.processes[slot].number));
+                self.processes[slot].jump(seconds);
+            }
+            23..50 if !idle.is_empty() => {
                 let slot = idle[self.random.random_range(0..idle.len())];
                 self.start(slot);
             }
-            _ if !self.parked.is_empty() => {
-                let which = self.next_parked();
-                self.grant(which);
-            }
-            _ if !idle.is_empty() => {
-                let slot = idle[self.random.random_range(0..idle.len())];
-                self.start(slot);
-            }
-            _ => {}
+            _ => match self.next_parked() {
+                Some(which) => self.grant(which),
+                None if !idle.is_empty() => {
+                    let slot = idle[self.random.random_range(0..idle.len())];
+                    self.start(slot);
+                }
+                None => {}
+            },
         }
         Ok(())
     }
 
-    /// Mostly of the same process as the last: what goes wrong needs one to stand still while another does several things.
-    fn next_parked(&mut self) -> usize {
-        let same = self.parked.iter().position(|parked| parked.process == self.last);
-        match same {
-            Some(which) if self.of_files && self.random.random_bool(0.8) => which,
-            _ => self.random.random_range(0..self.parked.len()),
+    fn is_paused(&self, slot: usize) -> bool {
+        self.paused.is_some_and(|(process, _)| process == self.processes[slot].number)
+    }
+
+    /// One that has requests under way stands still, and somebody else may take over in the meantime.
+    fn pause(&mut self, slot: usize) {
+        // With the most to lose: one that writes a delta.
+        let writes =
+            self.parked.iter().find(|parked| parked.request.starts_with("PUT orders.db.ltx/") && parked.request.contains("/0000/"));
+        let number = writes.map_or(self.processes[slot].number, |parked| parked.process);
+        if self.paused.is_none() && self.parked.iter().any(|parked| parked.process == number) {
+            let events = self.random.random_range(30..150);
+            self.history.push(format!("p{number} stands still for {events} events"));
+            self.paused = Some((number, events));
         }
+    }
+
+    /// Mostly of the same process as the last: what goes wrong needs one to stand still while another does several things.
+    fn next_parked(&mut self) -> Option<usize> {
+        let paused = self.paused.map(|(process, _)| process);
+        let awake: Vec<usize> = (0..self.parked.len()).filter(|which| Some(self.parked[*which].process) != paused).collect();
+        if awake.is_empty() {
+            return None;
+        }
+        let same: Vec<usize> = awake.iter().copied().filter(|which| self.parked[*which].process == self.last).collect();
+        let among = if !same.is_empty() && self.of_files && self.random.random_bool(0.8) { same } else { awake };
+        Some(among[self.random.random_range(0..among.len())])
     }
 
     async fn hour(&mut self) -> Result<(), String> {
@@ -196,7 +275,7 @@ impl World {
             self.settle().await?;
         }
         self.arrive_all();
-        let now = self.hours.passed();
+        let now = self.hours();
         for slot in 0..PROCESSES {
             let Process { busy, begun, unsaved, .. } = &self.processes[slot];
             if (busy.is_some() && *begun < now) || unsaved.is_some_and(|since| since < now) {
@@ -204,7 +283,7 @@ impl World {
             }
         }
         self.history.push("an hour passes".to_owned());
-        self.hours.pass(1);
+        self.pass(HOUR).await;
         Ok(())
     }
 
@@ -212,8 +291,9 @@ impl World {
         let Parked { process, request, changes, grant } = self.parked.swap_remove(which);
         // A run of gc has so many requests that it would hardly ever come to its end.
         let fate = match self.random.random_range(0..if self.of_files { 300 } else { 100 }) {
-            0..5 => Fate::Refused,
-            5..11 if changes => Fate::AnswerLost,
+            0..4 => Fate::Refused,
+            4..6 if changes => Fate::Torn,
+            6..11 if changes => Fate::AnswerLost,
             11..16 if changes => Fate::Late,
             _ => Fate::Answered,
         };
@@ -244,17 +324,18 @@ impl World {
             self.model.unknown(number, &op);
         }
         self.parked.retain(|parked| parked.process != number);
+        self.paused = self.paused.filter(|(process, _)| *process != number);
         let born = self.birth();
         self.processes[slot] = born;
     }
 
     fn start(&mut self, slot: usize) {
-        let op = self.choose(slot);
+        let (op, now) = (self.choose(slot), self.hours());
         let process = &mut self.processes[slot];
         self.history.push(format!("p{} begins {op:?}", process.number));
         self.model.begin(process.number, &op);
         process.busy = Some(op.clone());
-        process.begun = self.hours.passed();
+        process.begun = now;
         if matches!(op, Op::Put { .. } | Op::Remove { .. }) {
             process.unsaved.get_or_insert(process.begun);
         }
@@ -265,124 +346,9 @@ impl World {
             done.send(Done { process: number, op, outcome }).ok();
         });
     }
-
-    fn choose(&mut self, slot: usize) -> Op {
-        let name = |random: &mut StdRng| match random.random_range(0..=NAMES) {
-            0 => "main".to_owned(),
-            number => format!("b{number}"),
-        };
-        let Some(serves) = self.processes[slot].serves.clone() else {
-            let branch = if self.random.random_bool(0.7) { "main".to_owned() } else { name(&mut self.random) };
-            return if self.of_files && self.random.random_bool(0.3) { Op::Gc } else { Op::Open { branch } };
-        };
-        if self.of_files && self.random.random_bool(0.9) {
-            let file = if self.random.random_bool(0.7) { 0 } else { self.random.random_range(1..FILES) };
-            // Both at once is what can go wrong.
-            let is_gc_at_work = self.processes.iter().any(|process| matches!(process.busy, Some(Op::Gc)));
-            return match self.random.random_range(if is_gc_at_work { 0..40 } else { 0..100 }) {
-                0..30 => Op::Put { file },
-                30..45 => Op::Remove { file },
-                45..70 => Op::Flush { branch: serves },
-                _ => Op::Gc,
-            };
-        }
-        match self.random.random_range(0..100) {
-            0..35 => {
-                self.next_row += 1;
-                Op::Write { branch: serves, row: self.next_row }
-            }
-            35..60 => Op::Flush { branch: serves },
-            60..72 => {
-                let from = if self.random.random_bool(0.6) { serves } else { name(&mut self.random) };
-                Op::Create { name: name(&mut self.random), from }
-            }
-            72..80 => Op::Switch { from: serves, to: name(&mut self.random) },
-            80..90 => {
-                let to = if self.random.random_bool(0.6) { serves } else { name(&mut self.random) };
-                Op::Overwrite { to, from: name(&mut self.random) }
-            }
-            90..95 => Op::Delete { name: name(&mut self.random) },
-            _ => Op::Close,
-        }
-    }
-
-    fn finish(&mut self, Done { process, op, outcome }: Done) -> Result<(), String> {
-        let Some(process) = self.processes.iter_mut().find(|known| known.number == process) else { return Ok(()) };
-        process.busy = None;
-        process.serves = outcome.serves.as_ref().map(|(branch, _)| branch.clone());
-        if outcome.result.is_ok() && matches!(op, Op::Flush { .. } | Op::Close) {
-            process.unsaved = None;
-        }
-        if let Err(told) = &outcome.result
-            && let (Some(ours), Some(theirs)) = (number_after(told, "our epoch "), number_after(told, "fenced off by epoch "))
-            && theirs <= ours
-        {
-            return Err(format!("p{}: {told}", process.number));
-        }
-        if let (Op::Put { file }, Ok(_)) = (&op, &outcome.result)
-            && self.store.bytes(&format!("files/{}", process::file_key(*file))).is_none()
-        {
-            return Err(format!("p{}: file {file} was kept, and its content is gone", process.number));
-        }
-        self.history.push(format!("p{} ended {op:?}: {:?}, serves {:?}", process.number, outcome.result, outcome.serves));
-        self.model.learn(process.number, &op, &outcome).map_err(|why| format!("p{}, {op:?}: {why}", process.number))
-    }
-
-    /// With a bucket that behaves: everything that was promised is there.
-    async fn last_look(&mut self) -> Result<(), String> {
-        if let Some(key) = self.store.keys().into_iter().find(|key| key.contains(".branch.outside-")) {
-            return Err(format!("{key}: a state of somebody else was found where nobody else wrote"));
-        }
-        let listed = self.last(Op::List).await?;
-        let names = listed.result.map_err(|why| format!("the branches cannot be listed: {why}"))?;
-        self.model.listed(&names)?;
-        for branch in names {
-            let looked = self.last(Op::Open { branch: branch.clone() }).await?;
-            looked.result.map_err(|why| format!("branch {branch} cannot be opened: {why}"))?;
-        }
-        Ok(())
-    }
-
-    /// The files that are named have their contents, and when gc has had its time those are all that there are.
-    async fn last_sweep(&mut self) -> Result<(), String> {
-        let named = contents::named(&self.store)?;
-        contents::are_there(&self.store, &named)?;
-        for _ in 0..SWEEPS {
-            // One more than it takes: a blob of the last moment must be old enough, too.
-            self.hours.pass(RIPE + 1);
-            self.last(Op::Gc).await?.result.map_err(|why| format!("gc fails: {why}"))?;
-        }
-        let mut left = self.store.keys().into_iter().filter(|key| key.starts_with("files/"));
-        left.find(|key| !named.contains_key(key)).map_or(Ok(()), |key| Err(format!("{key} is named by nobody, and still there")))?;
-        contents::are_there(&self.store, &named).map_err(|why| format!("after the last sweep: {why}"))
-    }
-
-    /// By a process of its own.
-    async fn last(&mut self, op: Op) -> Result<process::Outcome, String> {
-        let born = self.birth();
-        let outcome = self.calm(&born, op).await;
-        born.dead.store(true, Ordering::Relaxed);
-        outcome
-    }
-
-    /// Something that is done while nobody else does anything, and the bucket behaves.
-    async fn calm(&mut self, process: &Process, op: Op) -> Result<process::Outcome, String> {
-        let performed = perform(&process.means, &op);
-        tokio::pin!(performed);
-        let outcome = loop {
-            tokio::select! {
-                Some(Parked { grant, .. }) = self.parking.1.recv() => drop(grant.send(Fate::Answered)),
-                outcome = &mut performed => break outcome,
-            }
-        };
-        self.history.push(format!("calmly {op:?}: {:?}, serves {:?}", outcome.result, outcome.serves));
-        self.model.learn(process.number, &op, &outcome).map_err(|why| format!("calmly, {op:?}: {why}"))?;
-        Ok(outcome)
-    }
 }
 
-/// The number that follows these words.
-fn number_after(text: &str, words: &str) -> Option<u64> {
-    let (_, rest) = text.split_once(words)?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// Each state goes to the plain file as well, and nobody asks for past ones.
+fn by_snapshots() -> Durability {
+    Durability { retention: Duration::ZERO, ..Durability::by_snapshots() }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::process::{Op, Outcome};
+use super::process::{Claim, Op, Outcome, Served, Written};
 
 type Rows = BTreeSet<i64>;
 
@@ -34,13 +34,22 @@ pub(super) struct Model {
     branches: BTreeMap<String, Branch>,
     /// What the sources of operations under way held when they began, by process.
     begun: BTreeMap<usize, Vec<Candidate>>,
+    /// Which tenure called a slot its own, by branch and number.
+    confirmed: BTreeMap<(String, u64), u64>,
+    /// What is in states of which all is in the bucket, by branch and number.
+    states: BTreeMap<(String, u64), Rows>,
 }
 
 impl Default for Model {
     fn default() -> Self {
         let empty = Candidate { least: Rows::new(), most: Rows::new() };
         let main = Branch { presence: Presence::There, candidates: vec![empty] };
-        Self { branches: BTreeMap::from([("main".to_owned(), main)]), begun: BTreeMap::new() }
+        Self {
+            branches: BTreeMap::from([("main".to_owned(), main)]),
+            begun: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            states: BTreeMap::new(),
+        }
     }
 }
 
@@ -94,19 +103,20 @@ impl Model {
     pub(super) fn begin(&mut self, process: usize, op: &Op) {
         match op {
             Op::Create { from, .. } | Op::Overwrite { from, .. } => {
-                self.begun.insert(process, self.contents(from));
+                let contents = self.asked(op).unwrap_or_else(|| self.contents(from));
                 // Others may see what it did before it ends.
-                self.possible(op, &self.contents(from));
+                self.possible(op, &contents);
+                self.begun.insert(process, contents);
             }
-            Op::Write { branch, row } => self.may_write(branch, *row),
+            Op::Write { branch, row, .. } => self.may_write(branch, *row),
             _ => {}
         }
     }
 
     /// It was done, or not, or in part.
     pub(super) fn unknown(&mut self, process: usize, op: &Op) {
-        if let Op::Create { from, .. } | Op::Overwrite { from, .. } = op {
-            let of = self.between(process, from);
+        if let Op::Create { .. } | Op::Overwrite { .. } = op {
+            let of = self.between(process, op);
             self.possible(op, &of);
         }
         if let Op::Delete { name } = op
@@ -141,8 +151,8 @@ impl Model {
             return self.look(op, outcome);
         }
         match op {
-            Op::Create { name, from } => {
-                let candidates = self.between(process, from);
+            Op::Create { name, .. } => {
+                let candidates = self.between(process, op);
                 let made = self.branches.entry(name.clone()).or_insert(Branch { presence: Presence::There, candidates: Vec::new() });
                 if made.presence == Presence::Gone {
                     return Err("a deleted name was used again".to_owned());
@@ -150,8 +160,8 @@ impl Model {
                 made.presence = Presence::There;
                 made.may_also_be(&candidates);
             }
-            Op::Overwrite { to, from } => {
-                let candidates = self.between(process, from);
+            Op::Overwrite { to, .. } => {
+                let candidates = self.between(process, op);
                 if let Some(branch) = self.branches.get_mut(to) {
                     branch.presence = Presence::There;
                     branch.candidates = candidates;
@@ -164,9 +174,15 @@ impl Model {
                 }
             }
             Op::Flush { branch } => {
-                let served = outcome.serves.as_ref().filter(|(served, _)| served == branch);
-                if let (Some((_, rows)), Some(known)) = (served, self.branches.get_mut(branch)) {
+                let served = outcome.serves.as_ref().filter(|served| served.branch == *branch);
+                if let (Some(Served { rows, .. }), Some(known)) = (served, self.branches.get_mut(branch)) {
                     known.saved(rows)?;
+                }
+            }
+            Op::Recall { branch, txid } => {
+                let (known, found) = (self.states.get(&(branch.clone(), *txid)), outcome.result.as_ref().map(|told| &told.rows).ok());
+                if known != found {
+                    return Err(format!("state {txid} of {branch} was {known:?}, and is put together as {found:?}"));
                 }
             }
             _ => {}
@@ -176,7 +192,13 @@ impl Model {
 
     /// What a process shows of a branch that it has just begun to serve.
     fn look(&mut self, op: &Op, outcome: &Outcome) -> Result<(), String> {
-        let Some((served, rows)) = &outcome.serves else { return Ok(()) };
+        let Some(Served { branch: served, rows, txid }) = &outcome.serves else { return Ok(()) };
+        if let Some(txid) = txid {
+            let known = self.states.entry((served.clone(), *txid)).or_insert_with(|| rows.clone());
+            if known != rows {
+                return Err(format!("state {txid} of {served} was {known:?}, and is {rows:?}"));
+            }
+        }
         let is_new = match op {
             Op::Open { .. } | Op::List => outcome.result.is_ok(),
             Op::Switch { from, to } => served == to && from != to,
@@ -196,6 +218,37 @@ impl Model {
         branch.saved(rows)
     }
 
+    /// A tenure says that a slot is its own.
+    pub(super) fn confirms(&mut self, claim: &Claim, txid: u64) -> Result<(), String> {
+        let by = *self.confirmed.entry((claim.branch.clone(), txid)).or_insert(claim.epoch);
+        if by == claim.epoch { Ok(()) } else { Err(format!("epochs {by} and {} both have slot {txid} of {}", claim.epoch, claim.branch)) }
+    }
+
+    /// The tenure that has the branch says that a row is in the bucket.
+    pub(super) fn durable(&mut self, Written { branch, state, row }: &Written) -> Result<(), String> {
+        let Some(known) = self.branches.get_mut(branch) else { return Err(format!("branch {branch} was never made")) };
+        known.candidates.retain(|candidate| candidate.most.contains(row));
+        for candidate in &mut known.candidates {
+            candidate.least.insert(*row);
+        }
+        if known.candidates.is_empty() { Err(format!("row {row} of {branch}, in {state}, can be in none of its contents")) } else { Ok(()) }
+    }
+
+    /// What the files in the bucket make of a branch.
+    pub(super) fn in_bucket(&self, branch: &str, rows: &BTreeSet<i64>) -> Result<(), String> {
+        let Some(known) = self.branches.get(branch) else { return Err(format!("branch {branch} was never made")) };
+        if known.presence == Presence::Gone || known.candidates.iter().any(|candidate| candidate.allows(rows)) {
+            return Ok(());
+        }
+        Err(format!("the chain of {branch} makes {rows:?}, which is none of {:?}", known.candidates))
+    }
+
+    /// The numbers of a branch's known states.
+    pub(super) fn states_of(&self, branch: &str) -> Vec<u64> {
+        let from = (branch.to_owned(), 0);
+        self.states.range(from..).take_while(|((of, _), _)| of == branch).map(|((_, txid), _)| *txid).collect()
+    }
+
     /// All that must be there is, and nothing that must not.
     pub(super) fn listed(&self, names: &[String]) -> Result<(), String> {
         for (name, branch) in &self.branches {
@@ -210,8 +263,10 @@ impl Model {
     }
 
     /// What a source held at some moment between the beginning of an operation and now.
-    fn between(&mut self, process: usize, from: &str) -> Vec<Candidate> {
-        let (before, now) = (self.begun.remove(&process).unwrap_or_default(), self.contents(from));
+    fn between(&mut self, process: usize, op: &Op) -> Vec<Candidate> {
+        let before = self.begun.remove(&process).unwrap_or_default();
+        let (Op::Create { from, at: None, .. } | Op::Overwrite { from, .. }) = op else { return before };
+        let now = self.contents(from);
         let mut found = before.clone();
         found.extend(now.iter().cloned());
         for one in &before {
@@ -221,6 +276,13 @@ impl Model {
             }
         }
         found
+    }
+
+    /// The content of a state that was asked for by its number.
+    fn asked(&self, op: &Op) -> Option<Vec<Candidate>> {
+        let Op::Create { from, at: Some(txid), .. } = op else { return None };
+        let rows = self.states.get(&(from.clone(), *txid))?;
+        Some(vec![Candidate { least: rows.clone(), most: rows.clone() }])
     }
 
     fn contents(&self, branch: &str) -> Vec<Candidate> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::hours::{HOUR, Hours};
 use super::super::store::{Source, View};
+use super::super::time::{HOUR, Time};
 use crate::bucket::Bucket;
 use crate::bucket::s3::{Credentials, StoreConfig};
 use crate::clock::Clock;
@@ -19,10 +19,11 @@ use crate::facts::State;
 use crate::files::{Description, FileKey, FilesPrefix, Spool};
 use crate::gc::{self, GcOptions, OwnerKey};
 use crate::host::{Host, HostOptions, OverwriteRequest};
-use crate::memory::SqlPool;
+use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName};
-use crate::past::Point;
-use crate::sql::{QueryLimits, Request, Statement, Value};
+use crate::naming::StateId;
+use crate::past::{Point, past_state};
+use crate::sql::{QueryLimits, Request, Response, Statement, Value};
 
 /// Something that a process is told to do. Branches by their names.
 #[derive(Debug, Clone)]
@@ -30,16 +31,20 @@ pub(super) enum Op {
     Open {
         branch: String,
     },
+    /// Add a row, and do something with pages besides.
     Write {
         branch: String,
         row: i64,
+        besides: Besides,
     },
     Flush {
         branch: String,
     },
+    /// Make a branch of the newest state of another, or of one that is known by its number.
     Create {
         name: String,
         from: String,
+        at: Option<u64>,
     },
     Switch {
         from: String,
@@ -63,15 +68,52 @@ pub(super) enum Op {
     Gc,
     Close,
     List,
+    /// Put a state together and serve nothing.
+    Recall {
+        branch: String,
+        txid: u64,
+    },
+}
+
+/// What a write does to the pages of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Besides {
+    Nothing,
+    /// Some pages become more.
+    Grow,
+    /// They are emptied.
+    Empty,
+    /// Pages are added and given back at once: the file has them, and nobody ever wrote them.
+    Holes,
+    /// What is empty is cut off, if the database was made for that.
+    Shrink,
 }
 
 /// What became of it.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// Names, of those that list some.
-    pub(super) result: Result<Vec<String>, String>,
-    /// The branch that is served afterwards, with its rows.
-    pub(super) serves: Option<(String, BTreeSet<i64>)>,
+    pub(super) result: Result<Told, String>,
+    pub(super) serves: Option<Served>,
+}
+
+/// What the answer tells.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Of those that list some.
+    pub(super) names: Vec<String>,
+    /// In which state a row is.
+    pub(super) state: Option<StateId>,
+    /// Of a state that was put together.
+    pub(super) rows: BTreeSet<i64>,
+}
+
+/// The branch that is served afterwards.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) branch: String,
+    pub(super) rows: BTreeSet<i64>,
+    /// The number of the state with these rows, if all of it is in the bucket.
+    pub(super) txid: Option<u64>,
 }
 
 pub(super) struct Done {
@@ -86,7 +128,30 @@ pub(super) struct Means {
     pub(super) host: Arc<Host>,
     bucket: Arc<View>,
     pool: SqlPool,
-    hours: Arc<Hours>,
+    time: Arc<Time>,
+    mood: Mood,
+}
+
+/// How the databases of a world are kept. It is the same for all processes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mood {
+    pub(super) durability: Durability,
+}
+
+/// What a process claims to be in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) branch: String,
+    pub(super) epoch: u64,
+    pub(super) txid: u64,
+}
+
+/// A row whose write was answered.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub(super) branch: String,
+    pub(super) state: StateId,
+    pub(super) row: i64,
 }
 
 pub(super) struct Process {
@@ -95,15 +160,19 @@ pub(super) struct Process {
     pub(super) dead: Arc<AtomicBool>,
     pub(super) busy: Option<Op>,
     /// The hour at which it began that.
-    pub(super) begun: u32,
+    pub(super) begun: u64,
     /// The hour since which it may have rows of files that are not in the bucket.
-    pub(super) unsaved: Option<u32>,
+    pub(super) unsaved: Option<u64>,
     /// The branch.
     pub(super) serves: Option<String>,
+    /// What it claimed last.
+    pub(super) claimed: Option<Claim>,
+    /// Rows of which it has not claimed yet that they are in the bucket.
+    pub(super) written: Vec<Written>,
 }
 
 impl Process {
-    pub(super) fn new(number: usize, bucket: View, hours: Arc<Hours>) -> Self {
+    pub(super) fn new(number: usize, bucket: View, time: Arc<Time>, mood: Mood) -> Self {
         let (dead, bucket) = (Arc::clone(&bucket.dead), Arc::new(bucket));
         let pool = SqlPool::new(1.try_into().expect("one is not zero"));
         let host = Host::new(HostOptions {
@@ -111,12 +180,23 @@ impl Process {
             stores: Arc::new(Source(Arc::clone(&bucket))),
             sql_pool: pool.clone(),
             spool: Spool::new(std::env::temp_dir(), 1 << 20),
-            clock: Arc::clone(&hours) as Arc<dyn Clock>,
+            clock: Arc::clone(&time) as Arc<dyn Clock>,
             pod: format!("p{number}"),
             release_wait: Duration::ZERO,
         });
-        let means = Means { host, bucket, pool, hours };
-        Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None }
+        let means = Means { host, bucket, pool, time, mood };
+        Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None, claimed: None, written: Vec::new() }
+    }
+
+    /// What it claims now.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let State::Open(facts) = self.means.host.state(&name()) else { return None };
+        Some(Claim { branch: facts.branch.as_str().to_owned(), epoch: facts.epoch.0, txid: facts.txid })
+    }
+
+    /// Somebody sets its clock.
+    pub(super) fn jump(&self, seconds: i64) {
+        self.means.time.jump(seconds);
     }
 }
 
@@ -129,7 +209,7 @@ fn branch(name: &str) -> BranchName {
 }
 
 /// All processes are those of one resource, one after the other, so each may take over from the last.
-fn config(name_of_branch: &str) -> DatabaseConfig {
+fn config(name_of_branch: &str, mood: Mood) -> DatabaseConfig {
     const LONG: Duration = Duration::from_hours(24);
     DatabaseConfig {
         name: name(),
@@ -145,9 +225,8 @@ fn config(name_of_branch: &str) -> DatabaseConfig {
             ca_bundle: None,
             kms_key_id: None,
         },
-        // Saved only when the world says so: pauses go by another clock than its hours.
         snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
-        durability: Durability { retention: Duration::ZERO, ..Durability::by_snapshots() },
+        durability: mood.durability,
         files: FilesPolicy { prefix: prefix(), grace: HOUR },
         limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
         access: Access::Open,
@@ -165,23 +244,29 @@ pub(super) async fn perform(means: &Means, op: &Op) -> Outcome {
     Outcome { result, serves: served(&means.host).await }
 }
 
-async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
+async fn carry_out(means: &Means, op: &Op) -> Result<Told, String> {
     let host = &means.host;
     let (name, told) = (name(), |error: Arc<Error>| error.to_string());
-    let nothing = Vec::new;
+    let nothing = Told::default;
     match op {
-        Op::Open { branch } => open(host, branch).await.map(|()| nothing()),
-        Op::Write { row, .. } => {
-            let sql = format!("create table if not exists t(n integer primary key); insert into t values ({row})");
-            let database = database(host)?;
-            database.write(request(&sql)).await.map(|_| nothing()).map_err(|error| error.to_string())
+        Op::Open { branch } => open(means, branch).await.map(|()| nothing()),
+        Op::Write { row, besides, .. } => {
+            let (database, sql) = (database(host)?, besides.sql(*row));
+            if *besides == Besides::Shrink {
+                // Not for everybody to ask for.
+                let change = move |connection: &rusqlite::Connection| Ok(connection.execute_batch(&sql)?);
+                return database.change(change).await.map(|()| nothing()).map_err(|error| error.to_string());
+            }
+            let response = database.write(request(&sql)).await.map_err(|error| error.to_string())?;
+            Ok(Told { state: response.state, ..nothing() })
         }
         Op::Flush { .. } => {
             let database = database(host)?;
             database.flush(Flush::Forced).await.map(|_| nothing()).map_err(told)
         }
-        Op::Create { name: new, from } => {
-            host.create_branch_of(&name, &branch(new), Some(&branch(from)), Point::Newest).await.map(|_| nothing()).map_err(told)
+        Op::Create { name: new, from, at } => {
+            let point = at.map_or(Point::Newest, Point::Txid);
+            host.create_branch_of(&name, &branch(new), Some(&branch(from)), point).await.map(|_| nothing()).map_err(told)
         }
         Op::Switch { to, .. } => host.switch_branch(&name, &branch(to)).await.map(|()| nothing()).map_err(told),
         Op::Overwrite { to, from } => {
@@ -203,9 +288,32 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Vec<String>, String> {
         Op::Gc => gc(means).await,
         Op::Close => host.close(&name).await.map(|_| nothing()).map_err(told),
         Op::List => {
-            open(host, "main").await?;
+            open(means, "main").await?;
             let found = host.branches(&name).await.map_err(told)?;
-            Ok(found.branches.into_iter().map(|facts| facts.name.as_str().to_owned()).collect())
+            Ok(Told { names: found.branches.into_iter().map(|facts| facts.name.as_str().to_owned()).collect(), ..nothing() })
+        }
+        Op::Recall { branch: of, txid } => {
+            let options = MemoryOptions { clock: Arc::clone(&means.time) as Arc<dyn Clock>, ..MemoryOptions::new(means.pool.clone()) };
+            let (bucket, key) = (Arc::clone(&means.bucket) as Arc<dyn Bucket>, DatabaseKey::parse("orders.db").expect("a valid key"));
+            let state = past_state(bucket, key, &branch(of), Point::Txid(*txid), options).await.map_err(|error| error.to_string())?;
+            let response = state.memory.read(request("select n from t"), &QueryLimits::default()).await;
+            Ok(Told { rows: rows(response).map_err(|error| error.to_string())?, ..nothing() })
+        }
+    }
+}
+
+impl Besides {
+    fn sql(self, row: i64) -> String {
+        let insert = format!("create table if not exists t(n integer primary key); insert into t values ({row})");
+        match self {
+            Self::Nothing => insert,
+            Self::Grow => format!("{insert}; create table if not exists pad(x); insert into pad values (randomblob(30000))"),
+            Self::Empty => format!("{insert}; create table if not exists pad(x); delete from pad"),
+            Self::Holes => format!(
+                "{insert}; create table if not exists pad(x); insert into pad values (zeroblob(40000)); \
+                 delete from pad where rowid = last_insert_rowid()"
+            ),
+            Self::Shrink => format!("{insert}; pragma incremental_vacuum"),
         }
     }
 }
@@ -227,7 +335,7 @@ fn database(host: &Arc<Host>) -> Result<Database, String> {
     host.get(&name()).map(|handle| handle.database).map_err(|error| error.to_string())
 }
 
-async fn gc(means: &Means) -> Result<Vec<String>, String> {
+async fn gc(means: &Means) -> Result<Told, String> {
     let options = GcOptions {
         prefix: prefix(),
         key: OwnerKey::Default,
@@ -237,14 +345,15 @@ async fn gc(means: &Means) -> Result<Vec<String>, String> {
         largest_database: 64 << 20,
     };
     let bucket = Arc::clone(&means.bucket) as Arc<dyn Bucket>;
-    let run = gc::Run::new(bucket, options, means.pool.clone(), Arc::clone(&means.hours) as Arc<dyn Clock>);
+    let run = gc::Run::new(bucket, options, means.pool.clone(), Arc::clone(&means.time) as Arc<dyn Clock>);
     let report = run.run().await.map_err(|error| error.to_string())?;
-    Ok(vec![format!("{:?}", report.stage)])
+    Ok(Told { names: vec![format!("{:?}", report.stage)], ..Told::default() })
 }
 
-async fn open(host: &Arc<Host>, branch: &str) -> Result<(), String> {
+async fn open(means: &Means, branch: &str) -> Result<(), String> {
+    let host = &means.host;
     let mut changes = host.changes();
-    host.open(config(branch), None);
+    host.open(config(branch, means.mood), None);
     loop {
         match host.state(&name()) {
             State::Open(_) => return Ok(()),
@@ -254,17 +363,24 @@ async fn open(host: &Arc<Host>, branch: &str) -> Result<(), String> {
     }
 }
 
-async fn served(host: &Arc<Host>) -> Option<(String, BTreeSet<i64>)> {
-    let State::Open(facts) = host.state(&name()) else { return None };
+async fn served(host: &Arc<Host>) -> Option<Served> {
+    let State::Open(before) = host.state(&name()) else { return None };
     let database = host.get(&name()).ok()?.database;
-    let rows = match database.read(request("select n from t")).await {
+    let rows = rows(database.read(request("select n from t")).await).ok()?;
+    let State::Open(facts) = host.state(&name()) else { return None };
+    let stood_still = !before.pending && !facts.pending && before.txid == facts.txid && before.branch == facts.branch;
+    Some(Served { branch: facts.branch.as_str().to_owned(), rows, txid: stood_still.then_some(facts.txid) })
+}
+
+fn rows(response: Result<Response, impl Into<Error>>) -> Result<BTreeSet<i64>, Error> {
+    match response.map_err(Into::into) {
         Ok(response) => {
-            response.results[0].rows.iter().filter_map(|row| if let Value::Integer(n) = row[0] { Some(n) } else { None }).collect()
+            let rows = response.results[0].rows.iter();
+            Ok(rows.filter_map(|row| if let Value::Integer(n) = row[0] { Some(n) } else { None }).collect())
         }
-        Err(Error::Sql(error)) if error.message.contains("no such table") => BTreeSet::new(),
-        Err(_) => return None,
-    };
-    Some((facts.branch.as_str().to_owned(), rows))
+        Err(Error::Sql(error)) if error.message.contains("no such table") => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
 }
 
 fn request(sql: &str) -> Request {
