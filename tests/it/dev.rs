@@ -1,38 +1,11 @@
 //! `buckethead dev`: no cluster, an embedded store, a folder of manifests.
 
 use std::fs;
-use std::path::PathBuf;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::support::{Dev, Place, Resource, Signal, Snapshot, until};
-
-/// A folder of manifests, and one of data.
-struct Folders {
-    manifests: PathBuf,
-    data: PathBuf,
-    _home: TempDir,
-}
-
-impl Folders {
-    fn with(resource: &Resource) -> Self {
-        let home = TempDir::new().unwrap();
-        let folders = Self { manifests: home.path().join("manifests"), data: home.path().join("data"), _home: home };
-        fs::create_dir(&folders.manifests).unwrap();
-        folders.declare("first.yaml", resource);
-        folders
-    }
-
-    fn declare(&self, file: &str, resource: &Resource) {
-        fs::write(self.manifests.join(file), resource.yaml()).unwrap();
-    }
-
-    async fn start(&self, dialect: &str) -> Dev {
-        Dev::start(&self.manifests, &self.data, dialect).await
-    }
-}
+use crate::support::{Dev, Folders, Place, Resource, Signal, Snapshot, until};
 
 fn notes() -> Resource {
     Resource::local("notes", "notes-data")
