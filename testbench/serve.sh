@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Starts a real API server and a real store on free loopback ports, for as long as somebody holds its standard input open.
 #
-#   testbench/serve.sh [k8s] [minio | minio-tls]      k8s and minio, if none is named
+#   testbench/serve.sh [k8s] [minio | minio-tls | minio-small]      k8s and minio, if none is named
 #
 # Prints one line of JSON once all of it answers:
 #   {"dir": …, "kubeconfig": …, "kubectl": …, "s3": {"endpoint": …, "accessKeyId": …, "secretAccessKey": …, "region": …}}
-# With minio-tls the store has a certificate of an authority of its own, which lies at `dir`/ca.crt.
+# With minio-tls the store has a certificate of an authority of its own, which lies at `dir`/ca.crt. With minio-small it has a filesystem of its own
+# of a few megabytes, in memory and in a mount namespace, for which the kernel must let us make one: as root, or in a user namespace.
 # Then it takes orders, a line each, and answers each with `done`: `stop-apiserver`, `start-apiserver` (at the port it had), and `wipe`, after which
-# the API server knows nothing any more.
+# the API server knows nothing any more; `stop-minio` (asked to end), `kill-minio` and `start-minio`; `fill-minio`, after which minio-small has no
+# byte left, and `free-minio`.
 # At the end of its standard input, or at SIGTERM, SIGINT or SIGHUP, it stops what it started and removes `dir`. So a test that holds the
 # other end of a pipe leaves nothing behind, however it ends. The programs die with this one even if it is killed (parent-death signal).
 set -euo pipefail
@@ -103,8 +105,8 @@ run_apiserver() {
 # The namespace `default` is made by the server itself, a moment after it calls itself ready.
 probe_apiserver() { "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get --raw /readyz && "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get namespace default; }
 
-halt() { # name
-  kill -KILL "${pid[$1]}"
+halt() { # name [signal]
+  kill "-${2:-KILL}" "${pid[$1]}"
   wait "${pid[$1]}" 2>/dev/null || true
 }
 
@@ -125,6 +127,11 @@ obey() { # order
       again etcd
       again apiserver
       ;;
+    stop-minio) halt minio TERM ;;
+    kill-minio) halt minio ;;
+    start-minio) again minio ;;
+    fill-minio) ! cat /dev/zero 2>/dev/null >"$(filler)" ;;
+    free-minio) rm "$(filler)" ;;
     *) fail "unknown order: $1" ;;
   esac
   echo "done"
@@ -132,8 +139,10 @@ obey() { # order
 
 run_minio() {
   MINIO_ROOT_USER=$access_key MINIO_ROOT_PASSWORD=$secret_key MINIO_UPDATE=off MINIO_BROWSER=off \
-    spawn minio "$minio/minio" server --quiet --address "127.0.0.1:$1" --certs-dir "$dir/minio-certs" "$dir/minio"
+    spawn minio "${small[@]}" "$minio/minio" server --quiet --address "127.0.0.1:$1" --certs-dir "$dir/minio-certs" "$dir/minio"
 }
+# As its process sees it.
+filler() { echo "/proc/${pid[minio]}/root$dir/minio/filler"; }
 probe_minio() {
   if [[ $scheme == https ]]; then
     curl --silent --fail --max-time 2 --cacert "$dir/ca.crt" "https://127.0.0.1:${port[minio]}/minio/health/ready"
@@ -175,15 +184,22 @@ if [[ $parts == *' k8s '* ]]; then
   start apiserver
   facts+=', "kubeconfig": "'$dir/kubeconfig'", "kubectl": "'$bin/kubectl'"'
 fi
-if [[ $parts == *' minio '* || $parts == *' minio-tls '* ]]; then
+if [[ $parts == *' minio'* ]]; then
   minio=$("$here/tools.sh" minio)
-  scheme=http
+  scheme=http small=()
   mkdir -p "$dir/minio-certs"
   if [[ $parts == *' minio-tls '* ]]; then
     scheme=https
     (certificates) >"$dir/openssl.log" 2>&1 || fail 'no certificates' openssl
     cp "$dir/server.crt" "$dir/minio-certs/public.crt"
     cp "$dir/server.key" "$dir/minio-certs/private.key"
+  fi
+  if [[ $parts == *' minio-small '* ]]; then
+    mkdir "$dir/minio"
+    small=(unshare --mount)
+    ((EUID == 0)) || small+=(--user --map-root-user)
+    # The namespace's first program is another one, and a signal at our death is not for its successor.
+    small+=(sh -c "mount -t tmpfs -o size=32m tmpfs '$dir/minio' && exec setpriv --pdeathsig KILL \"\$@\"" sh)
   fi
   access_key=testbench secret_key=testbench-secret
   start minio
