@@ -10,10 +10,11 @@
 #   testbench/deep.sh fuzz        damaged images, for ${FUZZ_SECONDS:-120} seconds
 #   testbench/deep.sh ltx         damaged LTX files, as long
 #   testbench/deep.sh simulator   processes on one misbehaving bucket, with the seeds ${SIMULATOR_SEEDS:-0..10000}
+#   testbench/deep.sh kills       real processes on a real store, killed ${KILLS:-1000} times at the moments of ${KILLS_SEED:-1}
 #   testbench/deep.sh             each of them
 #
-# All but the simulator build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into target/deep/. What a
-# fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
+# All but the simulator and the kills build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into
+# target/deep/. What a fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
 # The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
 set -euo pipefail
 
@@ -30,6 +31,12 @@ tools=${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/buckethead}/tools
 do_simulator() {
   cd "$root"
   BUCKETHEAD_SIMULATOR_SEEDS=${SIMULATOR_SEEDS:-0..10000} env -u RUSTUP_TOOLCHAIN cargo test --locked --package engine --lib simulator::no_promise
+}
+
+do_kills() {
+  cd "$root"
+  BUCKETHEAD_KILLS=${KILLS:-1000} BUCKETHEAD_KILLS_SEED=${KILLS_SEED:-1} \
+    env -u RUSTUP_TOOLCHAIN cargo test --locked --package buckethead --test it -- --nocapture kills::
 }
 
 do_miri() {
@@ -180,7 +187,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz | ltx | simulator) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz ltx simulator; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz | ltx | simulator | kills) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz ltx simulator kills; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

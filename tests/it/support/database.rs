@@ -49,6 +49,11 @@ impl Database {
         self.send(self.http.post(self.url("sql")).body(sql.to_owned())).await
     }
 
+    /// The same of a program that may be killed meanwhile.
+    pub(crate) async fn try_to_reach(&self, sql: &str) -> Result<Response, reqwest::Error> {
+        self.request(self.http.post(self.url("sql")).body(sql.to_owned())).send().await
+    }
+
     /// Saves now; answers with the facts of the snapshot that holds everything.
     pub(crate) async fn flush(&self) -> Value {
         let response = self.send(self.http.post(self.url("flush"))).await;
@@ -103,14 +108,18 @@ impl Database {
         format!("{}{route}", self.base)
     }
 
-    async fn send(&self, mut request: reqwest::RequestBuilder) -> Response {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Response {
+        self.request(request).send().await.unwrap()
+    }
+
+    fn request(&self, mut request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         if let Some(host) = &self.host {
             request = request.header("host", host);
         }
-        request.send().await.unwrap()
+        request
     }
 }
 

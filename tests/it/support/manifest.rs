@@ -30,6 +30,11 @@ impl Resource {
         }))
     }
 
+    /// The same as most people have it: what changed goes to the bucket by itself, this long after a commit.
+    pub(crate) fn streaming(name: &str, place: &Place, key: &str, interval: &str) -> Self {
+        Self::database(name, place, key).with("/spec/durability", json!({"streamInterval": interval}))
+    }
+
     /// A resource whose spec is still to be given.
     pub(crate) fn empty(name: &str) -> Self {
         Self(json!({"apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase", "metadata": {"name": name}, "spec": {}}))

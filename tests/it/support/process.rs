@@ -18,13 +18,17 @@ use super::database::{Database, client};
 use super::store::Account;
 use super::wait::{LIMIT, until};
 
-/// How a program is asked to end.
+/// What a program is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Signal {
-    /// By Kubernetes.
+    /// To end, by Kubernetes.
     Term,
-    /// By Ctrl-C.
+    /// To end, by Ctrl-C.
     Int,
+    /// To stand still, wherever it is.
+    Stop,
+    /// To go on from there.
+    Continue,
 }
 
 /// A running `buckethead`, with what it prints in a file.
@@ -55,7 +59,7 @@ impl Program {
 
     /// What it writes into its ready file, once it is ready.
     async fn ready<T: DeserializeOwned>(&mut self) -> T {
-        let file = self.folder.path().join("ready");
+        let file = self.ready_file();
         tokio::select! {
             status = self.child.wait() => panic!("it ended instead of getting ready, {}: {}", status.unwrap(), self.output()),
             text = until("the ready file", async || std::fs::read(&file).ok()) => serde_json::from_slice(&text).unwrap(),
@@ -64,13 +68,33 @@ impl Program {
 
     /// Asks it to end, and waits for that.
     pub(crate) async fn end(mut self, signal: Signal) -> ExitStatus {
+        self.send(signal).await;
+        self.exit().await.0
+    }
+
+    pub(crate) async fn send(&self, signal: Signal) {
         let name = match signal {
             Signal::Term => "TERM",
             Signal::Int => "INT",
+            Signal::Stop => "STOP",
+            Signal::Continue => "CONT",
         };
         let pid = self.pid();
         assert!(Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap().success());
-        self.exit().await.0
+    }
+
+    /// Ends it at once, whatever it is doing: SIGKILL.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Whether it got ready by now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready_file().exists()
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.folder.path().join("ready")
     }
 
     pub(crate) fn pid(&self) -> u32 {

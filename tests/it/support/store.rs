@@ -46,17 +46,19 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) async fn create(served_by: ServedBy, bucket: &str) -> Self {
         match served_by {
-            ServedBy::Minio => {
-                let place = Self::of(BENCH.facts.s3.clone(), bucket);
-                place.client.create_bucket().bucket(bucket).send().await.unwrap();
-                place
-            }
+            ServedBy::Minio => Self::create_in(BENCH.facts.s3.clone(), bucket).await,
             ServedBy::EmbeddedAsR2 => {
                 let (store, account, folder) = embedded_store(Dialect::R2).await;
                 store.create_bucket(&BucketName::parse(bucket).unwrap()).await.unwrap();
                 Self { _embedded: Some((store, folder)), ..Self::of(account, bucket) }
             }
         }
+    }
+
+    async fn create_in(account: Account, bucket: &str) -> Self {
+        let place = Self::of(account, bucket);
+        place.client.create_bucket().bucket(bucket).send().await.unwrap();
+        place
     }
 
     /// A bucket that somebody else made, or nobody.
@@ -83,6 +85,13 @@ impl Place {
     pub(crate) async fn list(&self, prefix: &str) -> Vec<String> {
         let answer = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).send().await.unwrap();
         answer.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    }
+
+    /// All that lies there, each key with its ETag.
+    pub(crate) async fn objects(&self) -> Vec<(String, String)> {
+        let answer = self.client.list_objects_v2().bucket(&self.bucket).send().await.unwrap();
+        assert_ne!(answer.is_truncated(), Some(true), "this is for small buckets");
+        answer.contents().iter().map(|object| (object.key().unwrap().to_owned(), object.e_tag().unwrap().to_owned())).collect()
     }
 
     /// Deletes an object.
