@@ -8,6 +8,7 @@ mod access;
 mod crashes;
 mod dev;
 mod ending;
+mod failing_store;
 mod gc;
 mod idle;
 mod interop;

@@ -55,7 +55,7 @@ impl Place {
         }
     }
 
-    async fn create_in(account: Account, bucket: &str) -> Self {
+    pub(super) async fn create_in(account: Account, bucket: &str) -> Self {
         let place = Self::of(account, bucket);
         place.client.create_bucket().bucket(bucket).send().await.unwrap();
         place
