@@ -15,6 +15,7 @@ mod interop;
 mod kills;
 mod life;
 mod litestream;
+mod lost_answers;
 mod outages;
 mod promotion;
 mod refusals;
