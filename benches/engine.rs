@@ -5,7 +5,9 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss, missing_docs, unreachable_pub, reason = "a benchmark")]
 
 mod costs;
+#[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod hosted;
+#[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
 mod subject;
 

@@ -1,10 +1,12 @@
 //! Databases as the API asks them, with their bucket in the store of `dev`, which runs in this process, too: its memory counts as well.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
+use engine::bucket::{Bucket, BucketSource};
 use engine::{
     Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Host,
     HostOptions, Limits, Location, QueryLimits, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
@@ -15,10 +17,11 @@ const GIB: u64 = 1 << 30;
 
 pub struct Hosted {
     pub host: Arc<Host>,
+    pub store: EmbeddedStore,
+    stores: Arc<dyn BucketSource>,
     bucket: BucketName,
     credentials: Credentials,
-    store: EmbeddedStore,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Hosted {
@@ -32,49 +35,75 @@ impl Hosted {
         let store = EmbeddedStore::start(options).await.unwrap();
         let bucket = BucketName::parse("bench").unwrap();
         store.create_bucket(&bucket).await.unwrap();
+        let stores: Arc<dyn BucketSource> = Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }));
         let host = Host::new(HostOptions {
             parallel_restores: 2,
-            stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
+            stores: Arc::clone(&stores),
             sql_pool: SqlPool::new(2.try_into().unwrap()),
             spool: Spool::new(folder.path().to_owned(), 4 * GIB),
             clock: Arc::new(SystemClock),
             pod: "bench".to_owned(),
             release_wait: Duration::ZERO,
         });
-        Self { host, bucket, credentials, store, _folder: folder }
+        Self { host, store, stores, bucket, credentials, folder }
     }
 
     /// A database that nobody had before.
     pub async fn open(&self, name: &str) -> Database {
-        let key = DatabaseKey::parse(&format!("{name}.db")).unwrap();
-        let name = DatabaseName::new("bench", name);
+        self.open_as(self.config(name)).await
+    }
+
+    /// One that may be there already.
+    pub async fn open_as(&self, config: DatabaseConfig) -> Database {
+        let name = config.name.clone();
         let mut changes = self.host.changes();
-        let config = DatabaseConfig {
-            name: name.clone(),
-            location: Location { bucket: self.bucket.clone(), key, branch: BranchName::main() },
-            store: StoreConfig {
-                endpoint: Some(self.store.endpoint()),
-                region: "auto".to_owned(),
-                credentials: self.credentials.clone(),
-                ca_bundle: None,
-                kms_key_id: None,
-            },
-            snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
-            durability: Durability::by_snapshots(),
-            files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
-            limits: Limits { max_size: GIB, query: QueryLimits::default() },
-            access: Access::Open,
-            branches_by_api: false,
-            own_service: false,
-            cluster: "bench".to_owned(),
-            take_over: None,
-            promotion: None,
-            accept_snapshot: None,
-        };
         self.host.open(config, None);
         while matches!(self.host.state(&name), State::Opening) {
             changes.recv().await.unwrap();
         }
         self.host.get(&name).unwrap().database
+    }
+
+    /// Of a database whose commits wait for the next snapshot, an hour away.
+    pub fn config(&self, name: &str) -> DatabaseConfig {
+        let store = StoreConfig {
+            endpoint: Some(self.store.endpoint()),
+            region: "auto".to_owned(),
+            credentials: self.credentials.clone(),
+            ca_bundle: None,
+            kms_key_id: None,
+        };
+        config(name, store, &self.bucket)
+    }
+
+    /// The bucket of all of them.
+    pub fn bucket(&self) -> Arc<dyn Bucket> {
+        self.stores.bucket(&self.config("any").store, &self.bucket).unwrap()
+    }
+
+    /// A folder on the disk where the store is, too.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Of a database in some store.
+pub fn config(name: &str, store: StoreConfig, bucket: &BucketName) -> DatabaseConfig {
+    let key = DatabaseKey::parse(&format!("{name}.db")).unwrap();
+    DatabaseConfig {
+        name: DatabaseName::new("bench", name),
+        location: Location { bucket: bucket.clone(), key, branch: BranchName::main() },
+        store,
+        snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::ZERO, keep_previous: true },
+        durability: Durability::by_snapshots(),
+        files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
+        limits: Limits { max_size: GIB, query: QueryLimits::default() },
+        access: Access::Open,
+        branches_by_api: false,
+        own_service: false,
+        cluster: "bench".to_owned(),
+        take_over: None,
+        promotion: None,
+        accept_snapshot: None,
     }
 }

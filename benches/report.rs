@@ -80,8 +80,9 @@ impl Report {
     }
 
     /// A figure that stands alone.
-    pub fn alone(&mut self, name: &str, unit: &'static str, value: f64, bound: Bound) {
-        println!("{name}: {value:.2} {unit}, {}", verdict(Some(bound), value));
+    pub fn alone(&mut self, name: &str, unit: &'static str, value: f64, bound: impl Into<Option<Bound>>) {
+        let bound = bound.into();
+        println!("{name}: {value:.2} {unit}, {}", verdict(bound, value));
         self.figures.push(Figure {
             name: name.to_owned(),
             value,
@@ -89,8 +90,8 @@ impl Report {
             peer: None,
             peer_value: None,
             ratio: None,
-            bound: Some(bound.value()),
-            met: Some(bound.is_met(value)),
+            bound: bound.map(Bound::value),
+            met: bound.map(|bound| bound.is_met(value)),
         });
     }
 
@@ -114,10 +115,15 @@ fn verdict(bound: Option<Bound>, value: f64) -> String {
 
 /// How long `work` takes.
 pub fn time(work: impl FnOnce()) -> Duration {
-    #[allow(clippy::disallowed_methods, reason = "this is what a benchmark measures")]
-    let begun = Instant::now();
+    let begun = now();
     work();
     begun.elapsed()
+}
+
+/// The moment at which something begins that does not fit into a closure.
+#[allow(clippy::disallowed_methods, reason = "this is what a benchmark measures")]
+pub fn now() -> Instant {
+    Instant::now()
 }
 
 /// Microseconds for each of `count`.
@@ -125,11 +131,16 @@ pub fn micros(duration: Duration, count: usize) -> f64 {
     duration.as_secs_f64() * 1e6 / count as f64
 }
 
-/// The middle one of several.
-pub fn median(values: &[f64]) -> f64 {
+/// What so many of a hundred do not exceed.
+pub fn percentile(values: &[f64], of_a_hundred: usize) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[(values.len() * of_a_hundred / 100).min(values.len() - 1)]
+}
+
+/// The middle one of several.
+pub fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
 }
 
 fn commit() -> String {

@@ -6,6 +6,7 @@
 
 mod branches;
 mod files;
+#[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod hosted;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
