@@ -1,0 +1,131 @@
+//! Commits while deltas are uploaded: how long each takes, and how long until it is in the bucket.
+
+use std::time::{Duration, Instant};
+
+use engine::{Database, Durability};
+use tokio::task::JoinSet;
+
+use super::orders::{self, Numbers, ROWS};
+use crate::hosted::Hosted;
+use crate::report::{Bound, Report, median, now, percentile};
+
+/// 1,000 a second.
+const PERIOD: Duration = Duration::from_millis(1);
+const ROUNDS: u64 = 7;
+const ROUND: Duration = Duration::from_secs(4);
+/// Until deltas are on their way.
+const BEFORE: Duration = Duration::from_millis(1500);
+const LAG_FOR: Duration = Duration::from_secs(30);
+/// Between two looks at what is durable.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Which rows are updated. All: deltas of 4 MB, and each seven seconds they outgrow half of the database, whose snapshot is renewed then.
+/// Few: deltas of 0.4 MB, and no snapshot is due.
+const LOADS: [(&str, i64); 2] = [("any row of 54 MB", ROWS), ("one of 400 rows", 400)];
+
+struct Commit {
+    answered: Instant,
+    took: Duration,
+    /// Of the delta that holds it.
+    txid: u64,
+}
+
+/// Updates, each at its moment.
+async fn paced(database: &Database, rows: i64, time: Duration, numbers: &mut Numbers) -> Vec<Commit> {
+    let mut moments = tokio::time::interval(PERIOD);
+    let mut commits = Vec::new();
+    while PERIOD * u32::try_from(commits.len()).unwrap() < time {
+        moments.tick().await;
+        let begun = now();
+        let id = numbers.below(rows) + 1;
+        let response = orders::update(database, id, numbers).await;
+        commits.push(Commit { answered: now(), took: begun.elapsed(), txid: response.state.unwrap().txid });
+    }
+    commits
+}
+
+/// In microseconds. Who waits for a slow commit cannot begin the next ones at their moments, so those count as what they would have been.
+fn latencies(commits: &[Commit]) -> Vec<f64> {
+    let waits = |commit: &Commit| std::iter::successors(Some(commit.took), |took| took.checked_sub(PERIOD).filter(|left| !left.is_zero()));
+    commits.iter().flat_map(waits).map(|took| took.as_secs_f64() * 1e6).collect()
+}
+
+/// The peer uploads nothing meanwhile: its next flush is an hour away.
+pub async fn beside_snapshot_mode(report: &mut Report) {
+    let hosted = Hosted::start().await;
+    let streamed = orders::open(&hosted, "streamed", Durability::default()).await;
+    let flushed = orders::open(&hosted, "flushed", Durability::by_snapshots()).await;
+    for (load, rows) in LOADS {
+        let (mut ours, mut theirs, mut deltas) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], 0);
+        for round in 0..ROUNDS {
+            let mut turns = [(&streamed, &mut ours), (&flushed, &mut theirs)];
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (database, samples) in turns {
+                let (mut numbers, before) = (Numbers(round), database.durable_txid());
+                paced(database, rows, BEFORE, &mut numbers).await;
+                let latencies = latencies(&paced(database, rows, ROUND, &mut numbers).await);
+                samples[0].push(percentile(&latencies, 50));
+                samples[1].push(percentile(&latencies, 99));
+                if std::ptr::eq(database, &raw const streamed) {
+                    orders::durable(&hosted, database).await;
+                    orders::quiet(&hosted).await;
+                    deltas += database.durable_txid() - before;
+                } else {
+                    assert_eq!(database.durable_txid(), before, "it would be no peer");
+                }
+            }
+        }
+        let seconds = (BEFORE + ROUND).as_secs_f64() * ROUNDS as f64;
+        report.alone(&format!("deltas a second meanwhile, {load}"), "1/s", deltas as f64 / seconds, None);
+        for (at, of_a_hundred) in ["p50", "p99"].into_iter().enumerate() {
+            let name = format!("commit in stream mode, {load}, 1,000 a second, {of_a_hundred}");
+            report.compare(&name, "µs", median(&ours[at]), ("in snapshot mode", median(&theirs[at])), Some(Bound::AtMost(1.1)));
+        }
+    }
+}
+
+/// What the engine told at a moment.
+struct Look {
+    at: Instant,
+    lag: f64,
+    durable: u64,
+}
+
+pub async fn lag(report: &mut Report) {
+    let hosted = Hosted::start().await;
+    let database = orders::open(&hosted, "lag", Durability::default()).await;
+    let mut watch = JoinSet::new();
+    let (watched, end) = (database.clone(), tokio_util::sync::CancellationToken::new());
+    let ended = end.clone();
+    watch.spawn(async move {
+        let mut looks = Vec::new();
+        while !ended.is_cancelled() {
+            let facts = watched.facts();
+            looks.push(Look { at: now(), lag: facts.lag.unwrap_or_default().as_secs_f64(), durable: facts.txid });
+            tokio::time::sleep(LOOK).await;
+        }
+        looks
+    });
+    let commits = paced(&database, ROWS, LAG_FOR, &mut Numbers(1)).await;
+    let (first, last) = (commits[0].answered, commits[commits.len() - 1].answered);
+    orders::durable(&hosted, &database).await;
+    // So that there is a look at what was durable last.
+    tokio::time::sleep(2 * LOOK).await;
+    end.cancel();
+    let looks = watch.join_next().await.unwrap().unwrap();
+
+    let told: Vec<f64> = looks.iter().filter(|look| (first..last).contains(&look.at)).map(|look| look.lag).collect();
+    let waited = |commit: &Commit| {
+        let look = &looks[looks.partition_point(|look| look.durable < commit.txid)];
+        look.at.duration_since(commit.answered).as_secs_f64()
+    };
+    let waits: Vec<f64> = commits.iter().map(waited).collect();
+    let rate = (commits.len() - 1) as f64 / last.duration_since(first).as_secs_f64();
+    report.alone("commits a second while lag is looked at, any row of 54 MB", "1/s", rate, Bound::AtLeast(990.0));
+    report.alone("lag meanwhile as the engine tells it, p99", "s", percentile(&told, 99), Bound::AtMost(1.5));
+    report.alone("from a commit's reply until it is in the bucket, p50", "s", median(&waits), None);
+    report.alone("from a commit's reply until it is in the bucket, p99", "s", percentile(&waits, 99), Bound::AtMost(1.5));
+    report.alone("from a commit's reply until it is in the bucket, the longest", "s", percentile(&waits, 100), None);
+}

@@ -1,0 +1,90 @@
+//! How fast a state comes back that ends in many deltas.
+
+use std::fs::File;
+use std::time::Duration;
+
+use engine::{BranchName, Database, DatabaseConfig, DatabaseKey, MemoryOptions, PastState, Point, SqlPool, past_state};
+
+use super::litestream::{Litestream, Replica};
+use super::orders::{self, Numbers, ROWS};
+use crate::hosted::Hosted;
+use crate::report::{Bound, Report, median, now};
+
+const DELTAS: i64 = 1000;
+const ROUNDS: usize = 5;
+const WITHOUT: &str = "without";
+const WITH: &str = "with";
+/// A plain SQLite file that nobody else wrote anything about.
+const PLAIN: &str = "plain";
+
+pub async fn with_deltas(report: &mut Report) {
+    let hosted = Hosted::start().await;
+    let each = orders::streamed(Duration::from_millis(1));
+    for (name, deltas) in [(WITHOUT, 0), (WITH, DELTAS)] {
+        let database = orders::open(&hosted, name, each).await;
+        let mut numbers = Numbers(1);
+        for _ in 0..deltas {
+            orders::insert(&database, &mut numbers).await;
+            orders::durable(&hosted, &database).await;
+        }
+        close(&hosted, name, database).await;
+        let compactions = hosted.bucket().list(&format!("{name}.db.ltx/main/0001/"), None, 1).await.unwrap();
+        assert!(compactions.is_empty(), "it took so long that the deltas were compacted");
+    }
+    let bucket = hosted.bucket();
+    let plain = DatabaseKey::parse(&format!("{PLAIN}.db")).unwrap();
+    let snapshot = |key: &DatabaseKey| engine::ObjectKey::new(key.as_str());
+    let source = snapshot(&hosted.config(WITHOUT).location.key);
+    let found = bucket.head(&source).await.unwrap().unwrap();
+    bucket.copy(&source, &found.etag, &snapshot(&plain)).await.unwrap();
+
+    let (mut opened, mut read, mut written) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], Vec::new());
+    for _ in 0..ROUNDS {
+        for (at, (name, rows)) in [(WITHOUT, ROWS), (WITH, ROWS + DELTAS)].into_iter().enumerate() {
+            let begun = now();
+            let database = hosted.open_as(DatabaseConfig { durability: each, ..hosted.config(name) }).await;
+            opened[at].push(begun.elapsed().as_secs_f64() * 1e3);
+            assert_eq!(orders::count(&database).await, rows);
+            close(&hosted, name, database).await;
+        }
+        for (at, name) in [PLAIN, WITH].into_iter().enumerate() {
+            let begun = now();
+            let state = newest(&hosted, name).await;
+            read[at].push(begun.elapsed().as_secs_f64() * 1e3);
+            assert!(state.memory.size() > 53_000_000);
+        }
+        let begun = now();
+        let state = newest(&hosted, WITH).await;
+        let path = hosted.folder().join("ours.db");
+        tokio::task::block_in_place(|| {
+            let mut file = File::create(path).unwrap();
+            std::io::copy(&mut state.memory.pin().image(), &mut file).unwrap();
+            file.sync_all().unwrap();
+        });
+        written.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    let most = Some(Bound::AtMost(2.0));
+    report.compare("open 54 MB and 1,000 deltas", "ms", median(&opened[1]), ("without the deltas", median(&opened[0])), most);
+    report.compare("restore 54 MB and 1,000 deltas", "ms", median(&read[1]), ("a plain file", median(&read[0])), most);
+    let Some(litestream) = Litestream::installed() else { return };
+    let replica = Replica::of(&hosted, &hosted.folder().join("name"), &format!("{WITH}.db.ltx/main"), &hosted.store.endpoint());
+    let mut theirs = Vec::new();
+    for round in 0..ROUNDS {
+        let begun = now();
+        let to = hosted.folder().join(format!("theirs-{round}.db"));
+        tokio::task::block_in_place(|| litestream.restore(&replica, &to));
+        theirs.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    report.compare("the same into a file", "ms", median(&written), ("litestream restore", median(&theirs)), None);
+}
+
+async fn newest(hosted: &Hosted, name: &str) -> PastState {
+    let options = MemoryOptions { max_size: 1 << 30, ..MemoryOptions::new(SqlPool::new(2.try_into().unwrap())) };
+    let key = hosted.config(name).location.key;
+    past_state(hosted.bucket(), key, &BranchName::main(), Point::Newest, options).await.unwrap()
+}
+
+async fn close(hosted: &Hosted, name: &str, database: Database) {
+    drop(database);
+    hosted.host.close(&hosted.config(name).name).await.unwrap();
+}
