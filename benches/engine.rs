@@ -7,7 +7,6 @@
 mod costs;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod hosted;
-#[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
 mod subject;
 

@@ -1,12 +1,15 @@
 //! How fast a state comes back that ends in many deltas.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{BranchName, Database, DatabaseConfig, DatabaseKey, MemoryOptions, PastState, Point, SqlPool, past_state};
+use engine::bucket::Bucket;
+use engine::{BranchName, Database, DatabaseConfig, DatabaseKey, MemoryOptions, PastState, Point, SqlPool, SystemClock, past_state};
 
 use super::litestream::{Litestream, Replica};
 use super::orders::{self, Numbers, ROWS};
+use super::shelf::{Handle, Shelf};
 use crate::hosted::Hosted;
 use crate::report::{Bound, Report, median, now};
 
@@ -38,6 +41,12 @@ pub async fn with_deltas(report: &mut Report) {
     let found = bucket.head(&source).await.unwrap().unwrap();
     bucket.copy(&source, &found.etag, &snapshot(&plain)).await.unwrap();
 
+    let shelf = Shelf::new(Arc::new(SystemClock));
+    for name in [PLAIN, WITH] {
+        shelf.copy(&*bucket, &format!("{name}.db")).await;
+    }
+    let shelf: Arc<dyn Bucket> = Arc::new(Handle(shelf));
+    let mut by_itself = [Vec::new(), Vec::new()];
     let (mut opened, mut read, mut written) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()], Vec::new());
     for _ in 0..ROUNDS {
         for (at, (name, rows)) in [(WITHOUT, ROWS), (WITH, ROWS + DELTAS)].into_iter().enumerate() {
@@ -48,13 +57,15 @@ pub async fn with_deltas(report: &mut Report) {
             close(&hosted, name, database).await;
         }
         for (at, name) in [PLAIN, WITH].into_iter().enumerate() {
-            let begun = now();
-            let state = newest(&hosted, name).await;
-            read[at].push(begun.elapsed().as_secs_f64() * 1e3);
-            assert!(state.memory.size() > 53_000_000);
+            for (bucket, samples) in [(&bucket, &mut read), (&shelf, &mut by_itself)] {
+                let begun = now();
+                let state = newest(&hosted, bucket, name).await;
+                samples[at].push(begun.elapsed().as_secs_f64() * 1e3);
+                assert!(state.memory.size() > 53_000_000);
+            }
         }
         let begun = now();
-        let state = newest(&hosted, WITH).await;
+        let state = newest(&hosted, &bucket, WITH).await;
         let path = hosted.folder().join("ours.db");
         tokio::task::block_in_place(|| {
             let mut file = File::create(path).unwrap();
@@ -66,6 +77,8 @@ pub async fn with_deltas(report: &mut Report) {
     let most = Some(Bound::AtMost(2.0));
     report.compare("open 54 MB and 1,000 deltas", "ms", median(&opened[1]), ("without the deltas", median(&opened[0])), most);
     report.compare("restore 54 MB and 1,000 deltas", "ms", median(&read[1]), ("a plain file", median(&read[0])), most);
+    let name = "the same without requests, from a bucket in memory";
+    report.compare(name, "ms", median(&by_itself[1]), ("a plain file", median(&by_itself[0])), None);
     let Some(litestream) = Litestream::installed() else { return };
     let replica = Replica::of(&hosted, &hosted.folder().join("name"), &format!("{WITH}.db.ltx/main"), &hosted.store.endpoint());
     let mut theirs = Vec::new();
@@ -75,13 +88,13 @@ pub async fn with_deltas(report: &mut Report) {
         tokio::task::block_in_place(|| litestream.restore(&replica, &to));
         theirs.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    report.compare("the same into a file", "ms", median(&written), ("litestream restore", median(&theirs)), None);
+    report.compare("restore 54 MB and 1,000 deltas into a file", "ms", median(&written), ("litestream restore", median(&theirs)), None);
 }
 
-async fn newest(hosted: &Hosted, name: &str) -> PastState {
+async fn newest(hosted: &Hosted, bucket: &Arc<dyn Bucket>, name: &str) -> PastState {
     let options = MemoryOptions { max_size: 1 << 30, ..MemoryOptions::new(SqlPool::new(2.try_into().unwrap())) };
     let key = hosted.config(name).location.key;
-    past_state(hosted.bucket(), key, &BranchName::main(), Point::Newest, options).await.unwrap()
+    past_state(Arc::clone(bucket), key, &BranchName::main(), Point::Newest, options).await.unwrap()
 }
 
 async fn close(hosted: &Hosted, name: &str, database: Database) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use engine::bucket::s3::StoreConfig;
 use engine::bucket::{Bucket, BucketSource, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
 use engine::{BucketName, Clock, Etag, ObjectKey};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 #[derive(Debug)]
 pub struct Shelf {
@@ -30,6 +30,16 @@ struct Stored {
 impl Shelf {
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self { objects: Mutex::default(), asked: AtomicU64::default(), writes: AtomicU64::default(), clock })
+    }
+
+    /// What lies under a prefix elsewhere.
+    pub async fn copy(&self, from: &dyn Bucket, prefix: &str) {
+        for Listed { key, .. } in from.list(prefix, None, usize::MAX).await.unwrap() {
+            let Object { meta, body } = from.get(&key, None).await.unwrap().unwrap();
+            let parts: Vec<Bytes> = body.try_collect().await.unwrap();
+            let form = Form { metadata: meta.metadata, content_type: "" };
+            self.write(&key, parts.concat().into(), form, &Condition::IfAbsent).unwrap();
+        }
     }
 
     /// How often so far.
@@ -71,8 +81,9 @@ impl BucketSource for Source {
     }
 }
 
+/// As the engine asks it.
 #[derive(Debug)]
-struct Handle(Arc<Shelf>);
+pub struct Handle(pub Arc<Shelf>);
 
 /// As a thread that may block reads it.
 async fn read(mut content: Content) -> Bytes {
