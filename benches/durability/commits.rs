@@ -67,7 +67,7 @@ pub async fn beside_snapshot_mode(report: &mut Report) {
                 turns.reverse();
             }
             for (database, samples) in turns {
-                let (mut numbers, before) = (Numbers(round), database.durable_txid());
+                let (mut numbers, before) = (Numbers(round), database.facts().txid);
                 paced(database, rows, BEFORE, &mut numbers).await;
                 let latencies = latencies(&paced(database, rows, ROUND, &mut numbers).await);
                 for (samples, value) in samples.iter_mut().zip(latencies) {
@@ -76,9 +76,9 @@ pub async fn beside_snapshot_mode(report: &mut Report) {
                 if std::ptr::eq(database, &raw const streamed) {
                     orders::durable(&hosted, database).await;
                     orders::quiet(&hosted).await;
-                    deltas += database.durable_txid() - before;
+                    deltas += database.facts().txid - before;
                 } else {
-                    assert_eq!(database.durable_txid(), before, "it would be no peer");
+                    assert_eq!(database.facts().txid, before, "it would be no peer");
                 }
             }
         }

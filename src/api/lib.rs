@@ -29,7 +29,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post};
-use engine::{Clock, DatabaseName, Handle, Host};
+use engine::{Clock, DatabaseName, Handle, Host, Witness};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -133,7 +133,10 @@ impl FromRequestParts<App> for Admitted {
         if !app.guard.admits_to(access.as_deref(), guard::bearer(&parts.headers)) {
             return Err(guard::unauthorized());
         }
-        let handle = app.host.get(&name)?;
+        let mut handle = app.host.get(&name)?;
+        if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
+            handle.database = handle.database.before(Arc::clone(witness));
+        }
         let is_own = parts.extensions.get::<address::OwnService>().is_some();
         let base = if is_own { "/".to_owned() } else { address::base(&name) };
         Ok(Self { name, handle, base })

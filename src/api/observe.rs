@@ -1,12 +1,15 @@
-//! The outermost layer: gives each request an id, counts it, logs it, and writes down what went wrong.
+//! The outermost layer: gives each request an id, counts it, logs it, names the state that it tells of, and writes down what went wrong.
 //!
 //! Invariant: SQL, values and tokens reach neither log nor metrics; so the path is logged as its template, and never its query.
+
+use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use engine::{Seen, Witness};
 use rand::Rng as _;
 
 use crate::App;
@@ -14,15 +17,27 @@ use crate::error::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The state that a reply tells of, or made.
+const TXID: HeaderName = HeaderName::from_static("x-txid");
+/// The newest state that is in the bucket.
+pub(crate) const DURABLE_TXID: HeaderName = HeaderName::from_static("x-durable-txid");
+
+/// Digits and dots as a header.
+pub(crate) fn number(number: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::try_from(number.to_string()).expect("digits and dots")
+}
+
 /// An error where no route matched.
 type Params = Result<RawPathParams, RawPathParamsRejection>;
 
-pub(crate) async fn observe(State(app): State<App>, params: Params, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<App>, params: Params, mut request: Request, next: Next) -> Response {
     let started = app.clock.now();
     let id = sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let database = params.as_ref().ok().and_then(database);
+    let witness = Arc::new(Witness::default());
+    request.extensions_mut().insert(Arc::clone(&witness));
 
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -30,6 +45,10 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, request: Req
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(Seen { state, durable }) = witness.seen() {
+        headers.insert(DURABLE_TXID, number(durable));
+        headers.extend(state.map(|state| (TXID, number(state))));
+    }
     headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id has letters, digits and marks of ASCII"));
 
     let took = app.clock.now() - started;

@@ -3,14 +3,13 @@
 mod answer;
 mod request;
 
-use std::time::Duration;
-
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
-use engine::{Database, Point};
+use engine::Point;
 
 use crate::error::{Kind, Problem};
+use crate::observe::{DURABLE_TXID, number};
 use crate::point::Rest;
 use crate::{Admitted, App, body, point, reply};
 
@@ -27,7 +26,7 @@ pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Req
     };
     let started = app.clock.now();
     let response = admitted.handle.database.run(asked).await?;
-    Ok(show(&admitted.handle.database, &response, app.clock.now() - started))
+    Ok(reply::json(answer::json(&response, app.clock.now() - started)))
 }
 
 /// Runs the statements of `?q=` on the newest version, or on a past state; they may not write.
@@ -40,28 +39,11 @@ pub(crate) async fn query(State(app): State<App>, admitted: Admitted, uri: Uri, 
         let past = app.host.past(&admitted.name, point).await.map_err(|error| Problem::from(&*error))?;
         let response = past.memory.read(asked, &admitted.handle.database.limits()).await.map_err(engine::Error::from)?;
         let mut reply = reply::json(answer::json(&response, app.clock.now() - started));
-        reply.headers_mut().insert(DURABLE_TXID, header_of(past.txid));
+        reply.headers_mut().insert(DURABLE_TXID, number(past.txid));
         return Ok(reply);
     }
     let response = admitted.handle.database.read(asked).await?;
-    Ok(show(&admitted.handle.database, &response, app.clock.now() - started))
-}
-
-/// With the name of the state that it tells of, and how far the bucket is.
-fn show(database: &Database, response: &engine::Response, took: Duration) -> Response {
-    let mut reply = reply::json(answer::json(response, took));
-    if let Some(state) = response.state {
-        reply.headers_mut().insert(TXID, header_of(state));
-    }
-    reply.headers_mut().insert(DURABLE_TXID, header_of(database.durable_txid()));
-    reply
-}
-
-const TXID: HeaderName = HeaderName::from_static("x-txid");
-const DURABLE_TXID: HeaderName = HeaderName::from_static("x-durable-txid");
-
-fn header_of(number: impl std::fmt::Display) -> HeaderValue {
-    HeaderValue::try_from(number.to_string()).expect("digits and dots")
+    Ok(reply::json(answer::json(&response, app.clock.now() - started)))
 }
 
 /// How the statements are written down in a body.

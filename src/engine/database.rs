@@ -19,8 +19,9 @@ use crate::error::{Error, NotServed};
 use crate::facts::{Facts, Origin, SnapshotFacts};
 use crate::files::{FileStore, Files};
 use crate::flusher::{Command, Ledger, Overwrite, Overwritten, Switch};
-use crate::memory::{MemoryDatabase, OpenTransaction, Pin, TransactionLimits, TransactionMode};
+use crate::memory::{Commits, MemoryDatabase, OpenTransaction, Pin, TransactionLimits, TransactionMode};
 use crate::names::{BranchName, DatabaseName};
+use crate::naming::StateId;
 use crate::opening::Opened;
 use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
 
@@ -47,10 +48,31 @@ pub enum Flushed {
 /// What is told to open transactions when the database is closed under them.
 const CLOSED: &str = "the database was closed";
 
+/// Learns of which state the answers to one request tell.
+#[derive(Debug, Default)]
+pub struct Witness(Mutex<Option<Seen>>);
+
+/// A state that an answer tells of, and how far the bucket was then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its name, if that is known.
+    pub state: Option<StateId>,
+    /// The newest state in the bucket.
+    pub durable: u64,
+}
+
+impl Witness {
+    /// What it saw last.
+    pub fn seen(&self) -> Option<Seen> {
+        *self.0.lock()
+    }
+}
+
 /// An open database. Clones are the same database.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
+    witness: Option<Arc<Witness>>,
 }
 
 struct Inner {
@@ -91,7 +113,14 @@ impl Database {
                 closing: AtomicBool::new(false),
                 lost: OnceLock::new(),
             }),
+            witness: None,
         }
+    }
+
+    /// The same database for one request, whose answers somebody watches.
+    #[must_use]
+    pub fn before(&self, witness: Arc<Witness>) -> Self {
+        Self { inner: Arc::clone(&self.inner), witness: Some(witness) }
     }
 
     /// Runs statements that may not write, on the newest version.
@@ -122,13 +151,18 @@ impl Database {
         self.still_served(self.named(response))
     }
 
-    /// The newest state that is in the bucket, by its number.
-    pub fn durable_txid(&self) -> u64 {
-        self.inner.ledger.lock().txid
+    fn named(&self, response: Response) -> Response {
+        Response { state: self.name_of(response.seen), ..response }
     }
 
-    fn named(&self, response: Response) -> Response {
-        Response { state: response.seen.and_then(|seen| self.inner.ledger.lock().naming.of(seen)), ..response }
+    /// What a state is called that an answer tells of.
+    fn name_of(&self, seen: Option<Commits>) -> Option<StateId> {
+        let ledger = self.inner.ledger.lock();
+        let state = seen.and_then(|seen| ledger.naming.of(seen));
+        if let Some(witness) = &self.witness {
+            *witness.0.lock() = Some(Seen { state, durable: ledger.txid });
+        }
+        state
     }
 
     /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it.
@@ -159,7 +193,8 @@ impl Database {
     {
         let _under_way = self.enter()?;
         let limits = self.limits();
-        let answer = self.inner.memory.ask(&limits, ask).await?;
+        let (answer, seen) = self.inner.memory.ask(&limits, ask).await?;
+        self.name_of(seen);
         self.still_served(answer)
     }
 
@@ -171,7 +206,8 @@ impl Database {
     {
         let _under_way = self.enter_to_write()?;
         let limits = self.limits();
-        let answer = self.inner.memory.change(&limits, change).await?;
+        let (answer, seen) = self.inner.memory.change(&limits, change).await?;
+        self.name_of(seen);
         self.still_served(answer)
     }
 

@@ -50,7 +50,7 @@ pub use clock::{Clock, SystemClock, WallTime};
 pub use config::{
     Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Limits, Location, Mode, OnMaxLag, SnapshotPolicy, TokenDigest,
 };
-pub use database::{Database, Flush, Flushed};
+pub use database::{Database, Flush, Flushed, Seen, Witness};
 pub use error::{Error, FileLoss, NotServed, Previous};
 pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};

@@ -160,3 +160,24 @@ async fn a_table_that_was_dropped_is_named() {
         assert!(reply.json()["detail"].as_str().unwrap().contains("bh_kv"), "{}", reply.json());
     }
 }
+
+#[tokio::test]
+async fn each_reply_names_the_state_that_it_tells_of() {
+    let server = Server::open().await;
+    let state = |reply: &Reply| {
+        let text = |name: &str| reply.headers[name].to_str().unwrap().to_owned();
+        let parts: Vec<u64> = text("x-txid").split('.').map(|part| part.parse().unwrap()).collect();
+        (<[u64; 3]>::try_from(parts).unwrap(), text("x-durable-txid").parse::<u64>().unwrap())
+    };
+    let (set, durable) = state(&server.put("a", "1").await);
+    assert!(set[1] > durable, "it is in memory alone");
+    assert_eq!(state(&server.get("/apps/orders/kv/a").await), (set, durable));
+    assert_eq!(state(&server.get("/apps/orders/kv/none").await), (set, durable), "absence is a state, too");
+    let (inserted, _) = state(&server.ask("POST", "/apps/orders/docs/people", &[("content-type", "application/json")], "{}").await);
+    assert!(inserted > set);
+    let (kept, _) = state(&server.ask("POST", "/apps/orders/files", &[], "content").await);
+    assert!(kept > inserted);
+    assert_eq!(state(&server.get("/apps/orders/files").await), (kept, durable));
+    assert_eq!(server.ask("POST", "/apps/orders/flush", &[], "").await.status, StatusCode::OK);
+    assert_eq!(state(&server.run("select 1").await), (kept, kept[1]));
+}

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::connections::Use;
-use super::{Inner, MemoryDatabase};
+use super::{Commits, Inner, MemoryDatabase};
 use crate::clock::WallTime;
 use crate::connection::{Cancel, Role, Session};
 use crate::sql::{QueryLimits, SqlError, SqlErrorKind};
+use crate::vfs;
 
 impl MemoryDatabase {
     /// The time that rows are given.
@@ -19,8 +20,8 @@ impl MemoryDatabase {
         self.0.clock.wall()
     }
 
-    /// Asks the newest version. `statement_timeout` holds for all of `ask`; statements that must see the same version are one statement.
-    pub(crate) async fn ask<T, F>(&self, limits: &QueryLimits, ask: F) -> Result<T, SqlError>
+    /// Asks the newest version, and tells which that was. `statement_timeout` holds for all of `ask`; statements that must see the same version are one statement.
+    pub(crate) async fn ask<T, F>(&self, limits: &QueryLimits, ask: F) -> Result<(T, Option<Commits>), SqlError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
@@ -30,16 +31,16 @@ impl MemoryDatabase {
         self.run(move |cancel| {
             let _place = place;
             let session = inner.session(Use::Read, Role::Reader)?;
-            let outcome = watched(&session, &limits, cancel, ask);
+            let outcome = watched(&session, &limits, cancel, ask).map(|value| (value, vfs::seen()));
             inner.keep_at_rest(Use::Read, session);
             outcome
         })
         .await
     }
 
-    /// Changes the newest version in one transaction, when its turn has come; an error of `change` rolls all of it back.
+    /// Changes the newest version in one transaction, when its turn has come, and tells which it made; an error of `change` rolls all of it back.
     /// `statement_timeout` holds for all of it.
-    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, change: F) -> Result<T, SqlError>
+    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, change: F) -> Result<(T, Option<Commits>), SqlError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
@@ -49,7 +50,7 @@ impl MemoryDatabase {
         self.run(move |cancel| {
             let _turn = turn;
             let session = inner.session(Use::Write, Role::Writer)?;
-            let outcome = in_transaction(&session, &limits, cancel, change);
+            let outcome = in_transaction(&session, &limits, cancel, change).map(|value| (value, vfs::seen()));
             inner.keep_at_rest(Use::Write, session);
             inner.announce();
             outcome

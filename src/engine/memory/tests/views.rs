@@ -4,7 +4,9 @@ use crate::sql::SqlErrorKind;
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
 async fn insert(database: &MemoryDatabase, value: i64) -> Result<usize, SqlError> {
-    database.change(&QueryLimits::default(), move |sql| Ok(sql.execute("INSERT INTO t VALUES(?)", [value])?)).await
+    let limits = QueryLimits::default();
+    let change = database.change(&limits, move |sql| Ok(sql.execute("INSERT INTO t VALUES(?)", [value])?));
+    change.await.map(|(changed, _)| changed)
 }
 
 async fn table() -> MemoryDatabase {
@@ -18,7 +20,7 @@ async fn a_change_is_seen_by_whoever_asks_next() {
     let database = table().await;
     insert(&database, 7).await.unwrap();
     let found: i64 =
-        database.ask(&QueryLimits::default(), |sql| Ok(sql.query_row("SELECT a FROM t", [], |row| row.get(0))?)).await.unwrap();
+        database.ask(&QueryLimits::default(), |sql| Ok(sql.query_row("SELECT a FROM t", [], |row| row.get(0))?)).await.unwrap().0;
     assert_eq!(found, 7);
 }
 
