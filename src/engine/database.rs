@@ -177,6 +177,11 @@ impl Database {
         Files::of(self)
     }
 
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> &MemoryDatabase {
+        &self.inner.memory
+    }
+
     pub(crate) fn file_store(&self) -> &FileStore {
         &self.inner.files
     }

@@ -110,7 +110,7 @@ fn a_seed_does_the_same_each_time() {
     }
 }
 
-/// What is done wrong, and the first seed that finds it. A change of the order of requests moves them; then the search goes on from there.
+/// What is done wrong, and a seed from which on it is found soon. A change of the order of requests moves those that find it.
 const CAUGHT: [(Flaw, u64); 8] = [
     (Flaw::SlotsIgnored, 6),
     (Flaw::HeadConditionsIgnored, 2),

@@ -157,11 +157,18 @@ impl World {
         let mut tick = TICK;
         loop {
             self.pass(tick).await;
+            let mut is_quiet = true;
             while let Ok(parked) = self.parking.1.try_recv() {
                 self.park(parked);
+                is_quiet = false;
             }
             while let Ok(done) = self.done.1.try_recv() {
                 self.finish(done)?;
+                is_quiet = false;
+            }
+            // A thread that has just ended may not have been heard of.
+            if !is_quiet {
+                continue;
             }
             self.look_at_claims()?;
             let waits = |process: &Process| self.parked.iter().any(|parked| parked.process == process.number);

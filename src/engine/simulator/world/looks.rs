@@ -88,7 +88,7 @@ impl World {
     }
 
     /// What anybody could restore now.
-    pub(super) fn look_at_bucket(&self) -> Result<(), String> {
+    pub(super) fn look_at_bucket(&mut self) -> Result<(), String> {
         for branch in self.store.touched() {
             if let Some(rows) = contents::newest(&self.store, &branch)? {
                 self.model.in_bucket(&branch, &rows)?;

@@ -32,8 +32,8 @@ struct Branch {
 #[derive(Debug)]
 pub(super) struct Model {
     branches: BTreeMap<String, Branch>,
-    /// What the sources of operations under way held when they began, by process.
-    begun: BTreeMap<usize, Vec<Candidate>>,
+    /// Operations under way that make or overwrite a branch, and what their sources held when they began, by process.
+    begun: BTreeMap<usize, (Op, Vec<Candidate>)>,
     /// Which tenure called a slot its own, by branch and number.
     confirmed: BTreeMap<(String, u64), u64>,
     /// What is in states of which all is in the bucket, by branch and number.
@@ -106,7 +106,7 @@ impl Model {
                 let contents = self.asked(op).unwrap_or_else(|| self.contents(from));
                 // Others may see what it did before it ends.
                 self.possible(op, &contents);
-                self.begun.insert(process, contents);
+                self.begun.insert(process, (op.clone(), contents));
             }
             Op::Write { branch, row, .. } => self.may_write(branch, *row),
             _ => {}
@@ -116,7 +116,7 @@ impl Model {
     /// It was done, or not, or in part.
     pub(super) fn unknown(&mut self, process: usize, op: &Op) {
         if let Op::Create { .. } | Op::Overwrite { .. } = op {
-            let of = self.between(process, op);
+            let of = self.end(process);
             self.possible(op, &of);
         }
         if let Op::Delete { name } = op
@@ -152,7 +152,7 @@ impl Model {
         }
         match op {
             Op::Create { name, .. } => {
-                let candidates = self.between(process, op);
+                let candidates = self.end(process);
                 let made = self.branches.entry(name.clone()).or_insert(Branch { presence: Presence::There, candidates: Vec::new() });
                 if made.presence == Presence::Gone {
                     return Err("a deleted name was used again".to_owned());
@@ -161,7 +161,7 @@ impl Model {
                 made.may_also_be(&candidates);
             }
             Op::Overwrite { to, .. } => {
-                let candidates = self.between(process, op);
+                let candidates = self.end(process);
                 if let Some(branch) = self.branches.get_mut(to) {
                     branch.presence = Presence::There;
                     branch.candidates = candidates;
@@ -208,6 +208,7 @@ impl Model {
         if !is_new {
             return Ok(());
         }
+        self.may_have_happened(served);
         let Some(branch) = self.branches.get_mut(served) else { return Err(format!("branch {served} was never made")) };
         if branch.presence == Presence::Gone {
             return Err(format!("branch {served} was deleted, and is served"));
@@ -235,7 +236,8 @@ impl Model {
     }
 
     /// What the files in the bucket make of a branch.
-    pub(super) fn in_bucket(&self, branch: &str, rows: &BTreeSet<i64>) -> Result<(), String> {
+    pub(super) fn in_bucket(&mut self, branch: &str, rows: &BTreeSet<i64>) -> Result<(), String> {
+        self.may_have_happened(branch);
         let Some(known) = self.branches.get(branch) else { return Err(format!("branch {branch} was never made")) };
         if known.presence == Presence::Gone || known.candidates.iter().any(|candidate| candidate.allows(rows)) {
             return Ok(());
@@ -262,9 +264,13 @@ impl Model {
         names.iter().find(|name| !self.branches.contains_key(*name)).map_or(Ok(()), |name| Err(format!("branch {name} was never made")))
     }
 
-    /// What a source held at some moment between the beginning of an operation and now.
-    fn between(&mut self, process: usize, op: &Op) -> Vec<Candidate> {
-        let before = self.begun.remove(&process).unwrap_or_default();
+    /// An operation has ended: what its source held at some moment since it began.
+    fn end(&mut self, process: usize) -> Vec<Candidate> {
+        self.begun.remove(&process).map(|(op, before)| self.since(&op, before)).unwrap_or_default()
+    }
+
+    /// What the source of an operation held then, now, or in between.
+    fn since(&self, op: &Op, before: Vec<Candidate>) -> Vec<Candidate> {
         let (Op::Create { from, at: None, .. } | Op::Overwrite { from, .. }) = op else { return before };
         let now = self.contents(from);
         let mut found = before.clone();
@@ -276,6 +282,18 @@ impl Model {
             }
         }
         found
+    }
+
+    /// What is under way may have happened already, with what its source holds by now.
+    fn may_have_happened(&mut self, branch: &str) {
+        for (op, before) in self.begun.clone().into_values() {
+            if let Op::Create { name: to, .. } | Op::Overwrite { to, .. } = &op
+                && to == branch
+            {
+                let since = self.since(&op, before);
+                self.possible(&op, &since);
+            }
+        }
     }
 
     /// The content of a state that was asked for by its number.

@@ -254,8 +254,8 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Told, String> {
             let (database, sql) = (database(host)?, besides.sql(*row));
             if *besides == Besides::Shrink {
                 // Not for everybody to ask for.
-                let change = move |connection: &rusqlite::Connection| Ok(connection.execute_batch(&sql)?);
-                return database.change(change).await.map(|()| nothing()).map_err(|error| error.to_string());
+                let change = move |transaction: &rusqlite::Transaction<'_>| Ok(transaction.execute_batch(&sql)?);
+                return database.memory().update(change).await.map(|()| nothing()).map_err(|error| error.to_string());
             }
             let response = database.write(request(&sql)).await.map_err(|error| error.to_string())?;
             Ok(Told { state: response.state, ..nothing() })
