@@ -99,7 +99,10 @@ impl World {
 
     /// With a bucket that behaves: everything that was promised is there.
     pub(super) async fn last_look(&mut self) -> Result<(), String> {
-        if let Some(key) = self.store.keys().into_iter().find(|key| key.contains(".branch.outside-")) {
+        let outside = self.store.keys().into_iter().find(|key| key.contains(".branch.outside-"));
+        // Of a plain file from before the horizon nobody can tell any more that it was a state of the chain.
+        let is_all_there = Record::of(&self.store, "main")?.is_none_or(|main| main.first.is_none_or(|first| main.horizon <= first.get()));
+        if let Some(key) = outside.filter(|_| is_all_there) {
             return Err(format!("{key}: a state of somebody else was found where nobody else wrote"));
         }
         let listed = self.last(Op::List).await?;
