@@ -52,9 +52,9 @@ spawn() { # name program arguments…
   pid[$1]=$!
 }
 
-# Whether program $1 answers to the command that follows, within 30 s. Not if it ends before.
+# Whether program $1 answers to the command that follows, within 2 minutes, since a machine may be busy. Not if it ends before.
 answers() {
-  local name=$1 deadline=$((SECONDS + 30))
+  local name=$1 deadline=$((SECONDS + 120))
   shift
   while kill -0 "${pid[$name]}" 2>/dev/null; do
     # Looked at again: a stranger may have answered at a port that our program did not get.

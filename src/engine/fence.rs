@@ -1,6 +1,6 @@
 //! Who may take a branch over, and what it takes. Pure.
 //!
-//! Invariants: two clusters never take a branch from each other by themselves, again and again; whoever opens a branch of which the last
+//! Invariants: two clusters, or two Pods, never take a branch from each other by themselves, again and again; whoever opens a branch of which the last
 //! tenure did not end by itself makes that tenure's late writes harmless before it serves anything.
 
 use crate::head::{Epoch, HeadRecord, HeadState, Holder};
@@ -13,6 +13,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) held: Option<Epoch>,
     /// The epoch that a person said may be taken over.
     pub(crate) take_over: Option<Epoch>,
+    /// The epoch by which another Pod of the resource ended a tenure of this very process.
+    pub(crate) ousted: Option<Epoch>,
 }
 
 /// A branch may be opened.
@@ -61,8 +63,10 @@ pub(crate) fn may_still_save(found: Option<&HeadRecord>, claim: Claim<'_>) -> bo
 
 fn may_take_over(holder: &Holder, epoch: Epoch, claim: Claim<'_>) -> bool {
     let same_name = holder.resource == claim.me.resource;
+    // Whoever took over from us came later, and is who Kubernetes wants; or a person started both.
+    let has_ousted_us = holder.pod != claim.me.pod && claim.ousted.is_some_and(|by| by <= epoch);
     // An earlier process of the same resource, or a person's word.
-    (same_name && holder.cluster == claim.me.cluster) || claim.take_over == Some(epoch)
+    (same_name && holder.cluster == claim.me.cluster && !has_ousted_us) || claim.take_over == Some(epoch)
         // A cluster that was built anew on the same bucket. Once it has held the branch, whoever holds it now took it away.
         || (same_name && claim.held.is_none())
 }
@@ -80,7 +84,7 @@ mod tests {
     }
 
     fn claim(me: &Holder) -> Claim<'_> {
-        Claim { me, held: None, take_over: None }
+        Claim { me, held: None, take_over: None, ousted: None }
     }
 
     #[test]
@@ -111,6 +115,18 @@ mod tests {
         assert_eq!(enter(Some(&record), claim(&me)), Ok(Entry::Fence));
         let refused = enter(Some(&record), Claim { held: Some(Epoch(3)), ..claim(&me) });
         assert_eq!(refused, Err(Refusal::Held { by: holder("old", "apps/orders"), epoch: Epoch(7) }));
+    }
+
+    #[test]
+    fn a_pod_does_not_take_back_what_another_pod_took_from_it() {
+        let me = holder("c", "apps/orders");
+        let other_pod = Holder { pod: "after".to_owned(), ..me.clone() };
+        let ousted = Claim { ousted: Some(Epoch(7)), held: Some(Epoch(6)), ..claim(&me) };
+        let record = held_by(other_pod.clone());
+        assert_eq!(enter(Some(&record), ousted), Err(Refusal::Held { by: other_pod, epoch: Epoch(7) }));
+        assert_eq!(enter(Some(&record), Claim { take_over: Some(Epoch(7)), ..ousted }), Ok(Entry::Fence));
+        assert_eq!(enter(Some(&record.released()), ousted), Ok(Entry::AfterRelease));
+        assert_eq!(enter(Some(&held_by(me.clone())), ousted), Ok(Entry::Fence), "its own is no other's");
     }
 
     #[test]

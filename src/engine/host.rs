@@ -9,7 +9,7 @@ mod gc;
 mod removal;
 mod suspension;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +34,7 @@ use crate::flusher::{Flusher, Settings, Surroundings};
 use crate::head::{Epoch, Holder};
 use crate::heads::Heads;
 use crate::memory::{MemoryOptions, SqlPool};
-use crate::names::{BucketName, DatabaseName};
+use crate::names::{BranchName, BucketName, DatabaseName};
 use crate::opening::{Opened, Opener};
 use crate::probe;
 use crate::seed;
@@ -80,6 +80,8 @@ pub struct Host {
     openings: AtomicU64,
     /// The last epoch that each resource held here.
     held: Mutex<HashMap<DatabaseName, Epoch>>,
+    /// By which epochs other Pods of a resource ended tenures of this process over its branches.
+    ousted: Mutex<HashMap<DatabaseName, BTreeMap<BranchName, Epoch>>>,
     probes: Mutex<Vec<Probed>>,
 }
 
@@ -159,6 +161,7 @@ impl Host {
             tasks: TaskTracker::new(),
             openings: AtomicU64::new(0),
             held: Mutex::default(),
+            ousted: Mutex::default(),
             probes: Mutex::default(),
             options,
         })
@@ -237,6 +240,7 @@ impl Host {
             },
             me: self.holder(config),
             held: self.held.lock().get(&config.name).copied(),
+            ousted: self.ousted.lock().get(&config.name).cloned().unwrap_or_default(),
         })
     }
 
@@ -327,6 +331,12 @@ impl Host {
         let database = {
             let mut slots = self.slots.lock();
             let Some(slot) = slots.get_mut(name) else { return };
+            if let Error::Fenced { branch, theirs, by: Some(by), .. } = &*error {
+                let me = self.holder(&slot.config);
+                if (&by.cluster, &by.resource) == (&me.cluster, &me.resource) && by.pod != me.pod {
+                    self.ousted.lock().entry(name.clone()).or_default().insert(branch.clone(), *theirs);
+                }
+            }
             let (Status::Open(serving) | Status::Closing(serving, _)) = &slot.status else { return };
             // It may have been abandoned, and even opened anew, in the meantime.
             if !serving.settings.same_channel(settings) {

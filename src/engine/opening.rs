@@ -9,6 +9,7 @@ mod outside;
 mod rebuilt;
 mod resume;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::fence::{self, Claim, Entry, Refusal};
 use crate::head::{Epoch, HeadRecord, Holder, PromotionEntry, PromotionState};
 use crate::heads::{Heads, Stored, Written};
 use crate::memory::{MemoryDatabase, MemoryOptions};
+use crate::names::BranchName;
 use crate::past::Archive;
 use crate::restore::txid_of;
 use crate::snapshot::{Known, Place, PutIds};
@@ -39,6 +41,8 @@ pub(crate) struct Opener {
     pub(crate) me: Holder,
     /// The epoch that this resource has held, as far as anybody remembers.
     pub(crate) held: Option<Epoch>,
+    /// By which epochs other Pods of the resource ended tenures of this process.
+    pub(crate) ousted: BTreeMap<BranchName, Epoch>,
 }
 
 /// A branch that may be served.
@@ -92,6 +96,11 @@ impl Opener {
         }
     }
 
+    fn claim(&self, config: &DatabaseConfig) -> Claim<'_> {
+        let ousted = self.ousted.get(&config.location.branch).copied();
+        Claim { me: &self.me, held: self.held, take_over: config.take_over, ousted }
+    }
+
     /// The past of a configuration's database.
     pub(crate) fn archive(&self, config: &DatabaseConfig) -> Archive {
         Archive { heads: self.heads(config), options: self.options.clone(), now: self.clock.wall() }
@@ -106,7 +115,7 @@ impl Opener {
         loop {
             let found = heads.read(&config.location.branch).await?;
             let record = found.as_ref().map(|stored| &stored.record);
-            let claim = Claim { me: &self.me, held: self.held, take_over: config.take_over };
+            let claim = self.claim(config);
             if !fence::may_still_save(record, claim) || self.clock.now() >= deadline {
                 return Ok(());
             }
@@ -137,7 +146,7 @@ impl Opener {
     /// Raises the epoch. `None` if somebody was faster.
     async fn begin(&self, config: &DatabaseConfig, heads: &Heads, place: &Place) -> Result<Option<Begun>, Error> {
         let found = heads.read(&place.branch).await?;
-        let claim = Claim { me: &self.me, held: self.held, take_over: config.take_over };
+        let claim = self.claim(config);
         let entry = fence::enter(found.as_ref().map(|stored| &stored.record), claim).map_err(|refusal| refused(config, refusal))?;
         let chain = Chain::of(heads, &place.branch);
         let last = match &found {

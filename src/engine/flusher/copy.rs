@@ -31,6 +31,8 @@ pub(super) struct Copy {
     pub(super) txid: u64,
     /// An upload of which nobody knows whether it arrived.
     unsettled: Option<Attempt>,
+    /// One that arrived and that the head record does not name yet, and the digest of what is in it.
+    unnoted: Option<(SnapshotFacts, String)>,
     schedule: Copies,
     task: Option<Task>,
 }
@@ -56,7 +58,7 @@ pub(super) enum Copied {
 
 impl Copy {
     pub(super) fn of(known: Known, txid: u64, schedule: Copies) -> Self {
-        Self { known, txid, unsettled: None, schedule, task: None }
+        Self { known, txid, unsettled: None, unnoted: None, schedule, task: None }
     }
 
     /// When the next one begins.
@@ -193,14 +195,24 @@ impl Flusher {
             }
         }
         let content = content.map_err(|error| self.copy_failed(error.into()))?;
-        match self.note(&facts, &content).await {
-            Ok(()) => {}
+        self.line.copy.unnoted = Some((facts.clone(), content));
+        match self.note_what_stands().await {
+            Ok(_) => {}
             Err(error) if is_end(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not noted in the head record");
             }
         }
         Ok(facts)
+    }
+
+    /// Has the head record name the snapshot. `false` while nobody knows which one stands there.
+    pub(super) async fn note_what_stands(&mut self) -> Result<bool, Arc<Error>> {
+        if let Some((facts, content)) = self.line.copy.unnoted.clone() {
+            self.note(&facts, &content).await?;
+            self.line.copy.unnoted = None;
+        }
+        Ok(self.line.copy.unsettled.is_none())
     }
 
     async fn note(&mut self, facts: &SnapshotFacts, content: &str) -> Result<(), Arc<Error>> {

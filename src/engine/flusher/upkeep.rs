@@ -14,7 +14,7 @@ use ltx::{Txid, UnixMillis};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Flusher;
+use super::{Flusher, is_end};
 use crate::bucket;
 use crate::chains::{Chain, Landing, SlotMark, Upload, millis};
 use crate::delta::{Delta, Draft, Gathered, Tip};
@@ -238,6 +238,16 @@ impl Flusher {
         let Expired { horizon, files } = files.expired(&Keep { since, horizon, slots: &slots });
         if files.is_empty() {
             return Ok(());
+        }
+        // Of a snapshot that the record does not name only the chain tells whose it is, and from there its state may go now.
+        match self.note_what_stands().await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) if is_end(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not noted, so nothing is deleted");
+                return Ok(());
+            }
         }
         match self.line.tenure.change(|record| record.with_horizon(horizon)).await {
             Ok(()) => {}

@@ -145,14 +145,18 @@ fn stores() -> Stores {
 }
 
 fn new_host() -> Arc<Host> {
+    host_in("pod", Duration::from_mins(1))
+}
+
+fn host_in(pod: &str, release_wait: Duration) -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: 4,
         stores: Arc::new(stores()),
         sql_pool: SqlPool::new(2.try_into().unwrap()),
         spool: Spool::new(std::env::temp_dir(), 1 << 30),
         clock: Arc::new(SystemClock),
-        pod: "pod".to_owned(),
-        release_wait: Duration::from_mins(1),
+        pod: pod.to_owned(),
+        release_wait,
     })
 }
 

@@ -7,7 +7,10 @@ use crate::head::{Epoch, HeadRecord};
 impl Bench {
     /// The same bucket, seen by another process that starts while this one runs.
     async fn open_elsewhere(&self, config: DatabaseConfig) -> (Arc<Host>, State) {
-        let host = new_host();
+        self.open_in(new_host(), config).await
+    }
+
+    async fn open_in(&self, host: Arc<Host>, config: DatabaseConfig) -> (Arc<Host>, State) {
         let name = config.name.clone();
         let mut changes = host.changes();
         host.open(config, None);
@@ -83,6 +86,24 @@ async fn whoever_comes_after_a_crash_makes_late_writes_harmless() {
     assert!(matches!(database.read(request("select 1")).await.unwrap_err(), Error::Fenced { .. }));
     assert!(matches!(database.write(request("insert into t values (5)")).await.unwrap_err(), Error::Fenced { .. }));
     assert_eq!(count(&theirs).await, 2);
+}
+
+#[tokio::test]
+async fn a_pod_does_not_take_back_what_its_successor_has_until_that_lets_go() {
+    let mut bench = Bench::start().await;
+    bench.host = host_in("before", Duration::ZERO);
+    let config = bench.config("orders");
+    let database = bench.open(config.clone()).await;
+    let (successor, state) = bench.open_in(host_in("after", Duration::ZERO), config.clone()).await;
+    assert!(matches!(state, State::Open(_)), "{state:?}");
+    write(&database, "create table t(x)").await;
+    database.flush(Flush::Forced).await.unwrap_err();
+    bench.lost("orders").await;
+
+    let State::Failed { error, .. } = bench.settle(config.clone()).await else { panic!("it must not open") };
+    assert!(matches!(&*error, Error::HeldByOther { by, epoch: Epoch(2), .. } if by.pod == "after"), "{error}");
+    successor.close(&config.name).await.unwrap();
+    assert!(matches!(bench.settle(config).await, State::Open(facts) if facts.epoch == Epoch(3)));
 }
 
 #[tokio::test]

@@ -100,13 +100,14 @@ impl World {
     /// With a bucket that behaves: everything that was promised is there.
     pub(super) async fn last_look(&mut self) -> Result<(), String> {
         let outside = self.store.keys().into_iter().find(|key| key.contains(".branch.outside-"));
-        // Of a plain file from before the horizon nobody can tell any more that it was a state of the chain.
+        // Of what an earlier tenure wrote late, from before the horizon, nobody can tell any more that it was a state of the chain.
         let is_all_there = Record::of(&self.store, "main")?.is_none_or(|main| main.first.is_none_or(|first| main.horizon <= first.get()));
         if let Some(key) = outside.filter(|_| is_all_there) {
             return Err(format!("{key}: a state of somebody else was found where nobody else wrote"));
         }
         let listed = self.last(Op::List).await?;
-        let names = listed.result.map_err(|why| format!("the branches cannot be listed: {why}"))?.names;
+        let mut names = listed.result.map_err(|why| format!("the branches cannot be listed: {why}"))?.names;
+        names.retain(|name| !name.starts_with("outside-"));
         self.model.listed(&names)?;
         for branch in names {
             contents::plain_file_is_as_noted(&self.store, &branch)?;
