@@ -74,12 +74,11 @@ impl World {
                 let is_claimed = |written: &process::Written| {
                     (&written.branch, written.state.epoch.0) == (&claim.branch, claim.epoch) && written.state.txid <= claim.txid
                 };
-                let (rows, rest) = std::mem::take(&mut process.written).into_iter().partition(is_claimed);
+                let (rows, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut process.written).into_iter().partition(is_claimed);
                 process.written = rest;
-                let has_branch = Record::of(&self.store, &claim.branch)?.is_some_and(|record| record.epoch == claim.epoch);
-                let rows: Vec<process::Written> = rows;
-                for row in rows.iter().filter(|_| has_branch) {
-                    self.model.durable(row).map_err(told)?;
+                // Whoever took over may have overwritten or deleted it meanwhile; then the slots alone tell.
+                if Record::of(&self.store, &claim.branch)?.is_some_and(|record| record.epoch == claim.epoch) {
+                    rows.iter().try_for_each(|row| self.model.durable(row)).map_err(told)?;
                 }
                 process.claimed = Some(claim);
             }
