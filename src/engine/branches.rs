@@ -18,7 +18,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use crate::bucket::{self, Condition, Content, Form, Listed, Put};
 use crate::chains::{Chain, Landing, SlotMark, Upload, millis};
 use crate::clock::WallTime;
-use crate::delta::{Draft, Tip};
+use crate::delta;
 use crate::error::Error;
 use crate::head::{Birth, Epoch, Fate, HeadRecord, HeadState, Holder, Parent, maker, parent};
 use crate::heads::{Heads, Stored, Written};
@@ -151,9 +151,8 @@ async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, sourc
         Outcome::Conflict { theirs } => return Ok(Begun::Theirs { etag: theirs }),
         Outcome::NotWritten(error) | Outcome::Unclear(error) => return Err(heads.failed(WRITING, error)),
     };
-    let (pin, time) = (source.pin.clone(), millis(source.time));
-    let encoded = tokio::task::spawn_blocking(move || Draft::whole(&pin, &Tip::of(&pin, first, time), Epoch::default()).encoded());
-    let file = encoded.await.map_err(|panic| fault(panic.to_string()))?.map_err(|error| fault(error.to_string()))?;
+    let begun = delta::beginning(source.pin.clone(), first, millis(source.time), Epoch::default()).await;
+    let (_, file) = begun.map_err(|error| fault(error.to_string()))?;
     let upload = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
     match Chain::of(heads, &place.branch).put(&upload).await {
         // A number stands for one state, whoever brings it.

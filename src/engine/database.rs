@@ -128,7 +128,8 @@ impl Database {
         let _under_way = self.enter()?;
         let limits = self.limits();
         let response = self.inner.memory.read(request, &limits).await?;
-        self.still_served(self.named(response))
+        self.tell(response.seen);
+        self.still_served(response)
     }
 
     /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers.
@@ -148,21 +149,15 @@ impl Database {
         let _under_way = self.enter_to_write()?;
         let limits = self.limits();
         let response = self.inner.memory.write(request, &limits).await?;
-        self.still_served(self.named(response))
+        self.tell(response.seen);
+        self.still_served(response)
     }
 
-    fn named(&self, response: Response) -> Response {
-        Response { state: self.name_of(response.seen), ..response }
-    }
-
-    /// What a state is called that an answer tells of.
-    fn name_of(&self, seen: Option<Commits>) -> Option<StateId> {
+    /// Whoever watches this request learns of which state the answer tells.
+    fn tell(&self, seen: Option<Commits>) {
+        let Some(witness) = &self.witness else { return };
         let ledger = self.inner.ledger.lock();
-        let state = seen.and_then(|seen| ledger.naming.of(seen));
-        if let Some(witness) = &self.witness {
-            *witness.0.lock() = Some(Seen { state, durable: ledger.txid });
-        }
-        state
+        *witness.0.lock() = Some(Seen { state: seen.and_then(|seen| ledger.naming.of(seen)), durable: ledger.txid });
     }
 
     /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it.
@@ -199,7 +194,7 @@ impl Database {
         let _under_way = self.enter()?;
         let limits = self.limits();
         let (answer, seen) = self.inner.memory.ask(&limits, ask).await?;
-        self.name_of(seen);
+        self.tell(seen);
         self.still_served(answer)
     }
 
@@ -212,7 +207,7 @@ impl Database {
         let _under_way = self.enter_to_write()?;
         let limits = self.limits();
         let (answer, seen) = self.inner.memory.change(&limits, change).await?;
-        self.name_of(seen);
+        self.tell(seen);
         self.still_served(answer)
     }
 

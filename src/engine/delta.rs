@@ -131,6 +131,15 @@ impl Tip {
     }
 }
 
+/// A version as the whole database that a chain begins with, and where the chain stands then.
+pub(crate) async fn beginning(pin: Pin, first: Txid, time: UnixMillis, epoch: Epoch) -> io::Result<(Tip, Encoded)> {
+    let work = move || {
+        let tip = Tip::of(&pin, first, time);
+        Draft::whole(&pin, &tip, epoch).encoded().map(|file| (tip, file))
+    };
+    tokio::task::spawn_blocking(work).await?
+}
+
 /// The changes of several deltas, for one file in their place.
 #[derive(Debug, Clone)]
 pub(crate) struct Gathered {

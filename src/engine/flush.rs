@@ -21,8 +21,36 @@ pub(crate) struct Progress {
     pub(crate) durable: Option<Commits>,
     /// When the oldest commit that is not in the bucket was noticed.
     pub(crate) dirty_since: Option<Instant>,
-    /// Failed tries since the last success, and when the last of them ended.
-    pub(crate) failed: Option<(u32, Instant)>,
+    /// Since the last success.
+    pub(crate) failures: Failures,
+}
+
+/// Failed tries in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Failures {
+    attempts: u32,
+    /// When the last of them ended.
+    last: Option<Instant>,
+}
+
+impl Failures {
+    pub(crate) fn add(&mut self, now: Instant) {
+        *self = Self { attempts: self.attempts.saturating_add(1), last: Some(now) };
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// When to try again, if anything failed.
+    pub(crate) fn again(&self) -> Option<Instant> {
+        self.again_within(LONGEST_RETRY)
+    }
+
+    /// The same with another longest wait.
+    fn again_within(&self, longest: Duration) -> Option<Instant> {
+        Some(self.last? + backoff(self.attempts).min(longest))
+    }
 }
 
 /// What the flusher waits for besides commits and requests.
@@ -52,25 +80,22 @@ impl Progress {
     /// When to upload next, if a commit may wait so long.
     pub(crate) fn next(&self, interval: Duration) -> Next {
         let Some(dirty_since) = self.dirty_since else { return Next::Idle };
-        match self.failed {
-            // A store that is away for a second must not cost a whole interval of lag, hence retries do not wait for it.
-            Some((attempts, at)) => Next::At(at + backoff(attempts).min(interval.max(FIRST_RETRY))),
-            None => Next::At(dirty_since + interval),
-        }
+        // A store that is away for a second must not cost a whole interval of lag, hence retries do not wait for it.
+        let again = self.failures.again_within(interval.max(FIRST_RETRY));
+        Next::At(again.unwrap_or(dirty_since + interval))
     }
 
     /// An upload succeeded.
     pub(crate) fn succeeded(&mut self, up_to: Commits, newest: Commits, begun: Instant) {
         self.durable = Some(up_to);
-        self.failed = None;
+        self.failures = Failures::default();
         // What was committed while the upload ran is at most as old as its beginning.
         self.dirty_since = self.is_dirty(newest).then_some(begun);
     }
 
     /// An upload failed and may be tried again.
     pub(crate) fn failed(&mut self, now: Instant) {
-        let attempts = self.failed.map_or(0, |(attempts, _)| attempts);
-        self.failed = Some((attempts.saturating_add(1), now));
+        self.failures.add(now);
     }
 }
 
@@ -82,7 +107,7 @@ pub(crate) struct Copies {
     /// The same, while one is on its way that does.
     on_its_way: Option<Behind>,
     last_begun: Option<Instant>,
-    failed: Option<(u32, Instant)>,
+    failures: Failures,
 }
 
 /// Deltas that are in no snapshot.
@@ -111,11 +136,10 @@ impl Copies {
 
     /// When the next is due of a database of so many bytes.
     pub(crate) fn next(&self, durability: &Durability, size: u64) -> Next {
-        let behind = match (self.behind, self.failed) {
-            (None, None) => return Next::Idle,
-            (_, Some((attempts, at))) => return Next::At(at + backoff(attempts)),
-            (Some(behind), None) => behind,
-        };
+        if let Some(again) = self.failures.again() {
+            return Next::At(again);
+        }
+        let Some(behind) = self.behind else { return Next::Idle };
         match durability.mode {
             Mode::Snapshot => Next::At(behind.since),
             Mode::Stream if behind.bytes > size / 2 => Next::At(behind.since),
@@ -145,13 +169,12 @@ impl Copies {
     /// It is there.
     pub(crate) fn succeeded(&mut self) {
         self.on_its_way = None;
-        self.failed = None;
+        self.failures = Failures::default();
     }
 
     /// Nobody knows whether it is, and the same one is sent again.
     pub(crate) fn unclear(&mut self, now: Instant) {
-        let attempts = self.failed.map_or(0, |(attempts, _)| attempts);
-        self.failed = Some((attempts.saturating_add(1), now));
+        self.failures.add(now);
     }
 
     /// It is not.
@@ -165,12 +188,12 @@ impl Copies {
 
     /// Whether the last tries failed.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failed.is_some()
+        !self.failures.are_none()
     }
 }
 
 /// How long to wait after so many failures in a row.
-pub(crate) fn backoff(attempts: u32) -> Duration {
+fn backoff(attempts: u32) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
     FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY)
 }
@@ -236,7 +259,7 @@ mod tests {
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         progress.succeeded(Commits(2), Commits(2), after(200));
-        assert_eq!(progress.failed, None);
+        assert!(progress.failures.are_none());
     }
 
     #[test]

@@ -343,11 +343,7 @@ impl Flusher {
         let pin = self.save().await?;
         if self.line.tip.txid == before {
             // Without an upload nothing has told yet whether it is still the newest state of the branch.
-            match self.line.tenure.check().await {
-                Ok(()) => {}
-                Err(Failure::Ended(ended)) => return Err(self.ended(ended)),
-                Err(Failure::Head(error)) => return Err(Arc::new(error)),
-            }
+            self.line.tenure.check().await.map_err(|failure| self.error_of(failure))?;
         }
         Ok(self.line.source(pin))
     }
@@ -446,6 +442,14 @@ impl Flusher {
         match self.line.tenure.check().await {
             Err(Failure::Ended(ended)) => self.ended(ended),
             Ok(()) | Err(Failure::Head(_)) => self.ended(Ended { epoch: epoch_of(theirs), by: None }),
+        }
+    }
+
+    /// Why the head record was not read or changed.
+    fn error_of(&self, failure: Failure) -> Arc<Error> {
+        match failure {
+            Failure::Ended(ended) => self.ended(ended),
+            Failure::Head(error) => Arc::new(error),
         }
     }
 

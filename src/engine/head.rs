@@ -251,12 +251,12 @@ impl HeadRecord {
         Self { counter, put_id: put_id.to_string(), ..self }
     }
 
-    /// Held by a new tenure.
     #[cfg(test)]
     pub(crate) fn with_epoch(self, epoch: Epoch) -> Self {
         Self { epoch, ..self }
     }
 
+    /// Held by a new tenure.
     pub(crate) fn raised(&self, holder: Holder) -> Self {
         Self { format: WITH_CHAIN, epoch: self.epoch.next(), holder: Some(holder), released: false, ..self.clone() }
     }

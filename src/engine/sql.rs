@@ -6,7 +6,6 @@ mod script;
 use std::time::Duration;
 
 use crate::memory::Commits;
-use crate::naming::StateId;
 
 pub(crate) use script::{Piece, Verb, pieces, verb};
 
@@ -132,8 +131,6 @@ pub struct Response {
     pub results: Vec<ResultSet>,
     /// What the memory held when the last of them ended; unknown within a transaction that stays open.
     pub seen: Option<Commits>,
-    /// The name of that state, where the database belongs to a branch.
-    pub state: Option<StateId>,
 }
 
 /// What went wrong with a statement, as far as the caller does something different about it.

@@ -46,7 +46,7 @@ pub(crate) fn run(session: &Session, request: &Request, begin: Begin, limits: &Q
         session.speak("ROLLBACK").map_err(|error| SqlError::from(&error))?;
     }
     outcome?;
-    Ok(Response { results: run.results, seen: vfs::seen(), state: None })
+    Ok(Response { results: run.results, seen: vfs::seen() })
 }
 
 /// Opens a transaction that stays open.
@@ -83,7 +83,7 @@ pub(crate) fn run_within(session: &Session, request: &Request, limits: &QueryLim
         }
         Transaction::None => run.each(request)?,
     }
-    Ok(Response { results: run.results, seen: None, state: None })
+    Ok(Response { results: run.results, seen: None })
 }
 
 /// A request that is running.

@@ -259,10 +259,7 @@ async fn gc(place: &Place, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_buckethead"))
         .args(["gc", "--output", "json"])
         .args(arguments)
-        .env("R2_ENDPOINT_URL", &place.account.endpoint)
-        .env("R2_BUCKET", &place.bucket)
-        .env("R2_ACCESS_KEY_ID", &place.account.access_key_id)
-        .env("R2_SECRET_ACCESS_KEY", &place.account.secret_access_key)
+        .envs(place.settings())
         .output()
         .await
         .unwrap();
@@ -276,10 +273,7 @@ async fn seed(script: &str, arguments: &[&str], place: &Place, key: &str) -> Val
     let output = Command::new("bash")
         .args(["-c", r#"exec "$("$1/testbench/tools.sh" seed)/python" "$1/tests/it/seed/$2" "${@:3}""#, "sh", home, script])
         .args(arguments)
-        .env("R2_ENDPOINT_URL", &place.account.endpoint)
-        .env("R2_BUCKET", &place.bucket)
-        .env("R2_ACCESS_KEY_ID", &place.account.access_key_id)
-        .env("R2_SECRET_ACCESS_KEY", &place.account.secret_access_key)
+        .envs(place.settings())
         .env("BUCKETHEAD_KEY", key)
         .env_remove("AWS_CA_BUNDLE")
         .stderr(Stdio::piped())

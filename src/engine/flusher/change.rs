@@ -354,11 +354,7 @@ impl Flusher {
     }
 
     async fn change(&mut self, change: impl Fn(&HeadRecord) -> HeadRecord) -> Result<(), Failed> {
-        match self.line.tenure.change(change).await {
-            Ok(()) => Ok(()),
-            Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),
-            Err(Failure::Head(error)) => Err(Failed::refused(error)),
-        }
+        Ok(self.line.tenure.change(change).await.map_err(|failure| self.error_of(failure))?)
     }
 
     /// Brings the snapshot of a branch that is not served any more up to date.

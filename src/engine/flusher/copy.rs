@@ -19,7 +19,6 @@ use crate::head::HeadRecord;
 use crate::names::Etag;
 use crate::snapshot::{self, Attempt, Known, Mark, Outcome, content_of};
 use crate::tasks::spawn_owned;
-use crate::tenure::Failure;
 
 /// How often one flush puts its state back in the place of somebody else's.
 const CONFLICTS: u32 = 3;
@@ -190,7 +189,7 @@ impl Flusher {
         {
             let mut ledger = self.ledger.lock();
             ledger.last_snapshot = Some(facts.clone());
-            if self.progress.failed.is_none() {
+            if self.progress.failures.are_none() {
                 ledger.uploads = Uploads::Fine;
             }
         }
@@ -221,14 +220,9 @@ impl Flusher {
             let noted = record.noted(&facts.etag, facts.txid, facts.size, content.to_owned()).at(newest);
             if let Some(id) = &not_done { noted.without_promotion(id) } else { noted }
         };
-        match self.line.tenure.change(change).await {
-            Ok(()) => {
-                self.line.not_done = None;
-                Ok(())
-            }
-            Err(Failure::Ended(ended)) => Err(self.ended(ended)),
-            Err(Failure::Head(error)) => Err(Arc::new(error)),
-        }
+        self.line.tenure.change(change).await.map_err(|failure| self.error_of(failure))?;
+        self.line.not_done = None;
+        Ok(())
     }
 
     fn copy_failed(&mut self, source: crate::bucket::Error) -> Arc<Error> {

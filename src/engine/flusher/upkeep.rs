@@ -21,9 +21,8 @@ use crate::delta::{Delta, Draft, Gathered, Tip};
 use crate::error::Error;
 #[cfg(test)]
 use crate::flaws::Flaw;
-use crate::flush::{Next, backoff};
+use crate::flush::{Failures, Next};
 use crate::tasks::spawn_owned;
-use crate::tenure::Failure;
 
 const MINUTES: Duration = Duration::from_mins(5);
 /// So many deltas are put together at once: each is a request of whoever opens the branch.
@@ -45,7 +44,7 @@ pub(super) struct Upkeep {
     behind: u64,
     /// A file whose upload has failed. It goes again as it is.
     left: Option<Upload>,
-    failed: Option<(u32, Instant)>,
+    failures: Failures,
     task: Option<AbortOnDropHandle<Done>>,
 }
 
@@ -72,7 +71,7 @@ impl Upkeep {
             whole_since: (behind > 0).then_some(now),
             behind,
             left: None,
-            failed: None,
+            failures: Failures::default(),
             task: None,
         }
     }
@@ -92,8 +91,8 @@ impl Upkeep {
         if self.task.is_some() {
             return Next::Idle;
         }
-        if let Some((attempts, at)) = self.failed {
-            return Next::At(at + backoff(attempts));
+        if let Some(again) = self.failures.again() {
+            return Next::At(again);
         }
         match [Level::Whole, Level::Hour, Level::Minutes].into_iter().filter_map(|level| self.due(level, size)).min() {
             Some(at) => Next::At(at),
@@ -149,8 +148,8 @@ impl Flusher {
             return Ok(());
         }
         // A file is made of what is durable, and that is what the memory holds after this.
-        let pin = self.save().await.inspect_err(|_| self.line.upkeep.failed(now))?;
-        self.line.upkeep.failed = None;
+        let pin = self.save().await.inspect_err(|_| self.line.upkeep.failures.add(now))?;
+        self.line.upkeep.failures = Failures::default();
         let (tip, epoch) = (Arc::clone(&self.line.tip), self.line.tenure.epoch());
         let Some((level, gathered)) = self.line.upkeep.begin(&tip, self.memory.size(), now) else { return Ok(()) };
         let (put_id, chain) = (self.put_ids.fresh(), self.line.chain.clone());
@@ -190,17 +189,17 @@ impl Flusher {
         let now = self.clock.now();
         match joined.unwrap_or_else(|panic| Done::NotMade(panic.to_string())) {
             Done::Put(upload, Landing::Stored) => {
-                self.line.upkeep.failed = None;
+                self.line.upkeep.failures = Failures::default();
                 if upload.level == Level::Whole {
                     self.list();
                 }
             }
             // An earlier tenure made the same one.
-            Done::Put(_, Landing::Taken(_)) => self.line.upkeep.failed = None,
+            Done::Put(_, Landing::Taken(_)) => self.line.upkeep.failures = Failures::default(),
             Done::Put(upload, Landing::NotWritten(error) | Landing::Unclear(error)) => {
                 tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "a compaction was not written; it is tried again");
                 self.line.upkeep.left = Some(*upload);
-                self.line.upkeep.failed(now);
+                self.line.upkeep.failures.add(now);
             }
             Done::Listed(Ok(files)) => return self.retire(&files).await,
             Done::Listed(Err(error)) => {
@@ -208,7 +207,7 @@ impl Flusher {
             }
             Done::NotMade(detail) => {
                 tracing::error!(database = %self.name, detail, "a compaction could not be made");
-                self.line.upkeep.failed(now);
+                self.line.upkeep.failures.add(now);
             }
             Done::Deleted(Ok(count)) => tracing::debug!(database = %self.name, count, "files from before the horizon are deleted"),
             // The next whole database tries again.
@@ -239,21 +238,12 @@ impl Flusher {
         if files.is_empty() {
             return Ok(());
         }
-        // Of a snapshot that the record does not name only the chain tells whose it is, and from there its state may go now.
-        match self.note_what_stands().await {
+        match self.announce(horizon).await {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(error) if is_end(&error) => return Err(error),
             Err(error) => {
-                tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not noted, so nothing is deleted");
-                return Ok(());
-            }
-        }
-        match self.line.tenure.change(|record| record.with_horizon(horizon)).await {
-            Ok(()) => {}
-            Err(Failure::Ended(ended)) => return Err(self.ended(ended)),
-            Err(Failure::Head(error)) => {
-                tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "the horizon was not noted, so nothing is deleted");
+                tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the horizon was not noted, so nothing is deleted");
                 return Ok(());
             }
         }
@@ -261,12 +251,15 @@ impl Flusher {
         self.line.upkeep.task = Some(spawn_owned(async move { Done::Deleted(delete(chain, files).await) }));
         Ok(())
     }
-}
 
-impl Upkeep {
-    fn failed(&mut self, now: Instant) {
-        let attempts = self.failed.map_or(0, |(attempts, _)| attempts);
-        self.failed = Some((attempts.saturating_add(1), now));
+    /// Says from where on states can be had. `false` while nobody knows which snapshot stands at `<key>`: of one that the record does not
+    /// name only the chain tells whose it is, and that may end with its state.
+    async fn announce(&mut self, horizon: Txid) -> Result<bool, Arc<Error>> {
+        let is_noted = self.note_what_stands().await?;
+        if is_noted {
+            self.line.tenure.change(|record| record.with_horizon(horizon)).await.map_err(|failure| self.error_of(failure))?;
+        }
+        Ok(is_noted)
     }
 }
 
@@ -380,9 +373,9 @@ mod tests {
     #[test]
     fn what_failed_waits_ever_longer() {
         let mut line = Line::new();
-        line.upkeep.failed(line.at(0));
+        line.upkeep.failures.add(line.at(0));
         assert_eq!(line.upkeep.next(100), Next::At(line.at(0) + Duration::from_secs(1)));
-        line.upkeep.failed(line.at(0));
+        line.upkeep.failures.add(line.at(0));
         assert_eq!(line.upkeep.next(100), Next::At(line.at(0) + Duration::from_secs(2)));
     }
 }

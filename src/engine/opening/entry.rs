@@ -12,7 +12,7 @@ use super::{Begun, Opener, Ready, Settled, ended, fault};
 use crate::bucket;
 use crate::chains::{Landing, SlotMark, Upload, millis};
 use crate::config::DatabaseConfig;
-use crate::delta::{Draft, Tip};
+use crate::delta;
 use crate::error::Error;
 use crate::facts::{Origin, SnapshotFacts};
 use crate::head::{HeadRecord, PromotionEntry};
@@ -82,12 +82,8 @@ impl Opener {
             etag: etag.clone(),
         };
         let first = Txid::new(attempt.txid).ok_or_else(|| fault(config, "a number above others is not zero"))?;
-        let (time, epoch, version) = (millis(self.clock.wall()), tenure.epoch(), pin.clone());
-        let encoded = tokio::task::spawn_blocking(move || {
-            let tip = Tip::of(&version, first, time);
-            Draft::whole(&version, &tip, epoch).encoded().map(|encoded| (tip, encoded))
-        });
-        let (mut tip, file) = encoded.await.map_err(|panic| fault(config, panic))?.map_err(|error| fault(config, error))?;
+        let begun = delta::beginning(pin.clone(), first, millis(self.clock.wall()), tenure.epoch()).await;
+        let (mut tip, file) = begun.map_err(|error| fault(config, error))?;
         let upload = Upload { level: Level::Whole, file, put_id: self.put_ids.fresh(), mark: SlotMark::None };
         match chain.put(&upload).await {
             Landing::Stored => {}
@@ -100,8 +96,7 @@ impl Opener {
         };
         tenure.change(change).await.map_err(|failure| ended(config, tenure, failure))?;
         // What it is called by those who looked at it before the chain began.
-        let since = tenure.record().snapshot.as_ref().and_then(|snapshot| Txid::new(snapshot.same_since));
-        tip.same_since = since.map_or(tip.same_since, |since| since.min(tip.same_since));
+        tip.same_since_of(tenure.record().snapshot.as_ref());
         Ok(Some(Ready {
             memory,
             tip,

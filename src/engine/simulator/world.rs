@@ -26,7 +26,7 @@ use super::time::{HOUR, Time};
 use crate::config::Durability;
 use crate::flaws::Flaw;
 use model::Model;
-use process::{Done, Mood, Op, Process, perform};
+use process::{Done, Op, Process, perform};
 
 /// What happens in one run: a grant, a start, an arrival, a kill, an hour.
 const EVENTS: u32 = 300;
@@ -42,7 +42,7 @@ pub(super) struct World {
     random: StdRng,
     /// Whether most of it is about files.
     of_files: bool,
-    mood: Mood,
+    durability: Durability,
     time: Time,
     store: Arc<Store>,
     processes: Vec<Process>,
@@ -77,7 +77,7 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         let mut world = Self {
             of_files,
-            mood: if of_files { Mood { durability: by_snapshots() } } else { choice::mood(&mut random) },
+            durability: if of_files { by_snapshots() } else { choice::durability(&mut random) },
             random,
             store: Store::new(flaw, time.elsewhere()),
             time,
@@ -148,7 +148,7 @@ impl World {
         self.born += 1;
         let dead = Arc::new(AtomicBool::new(false));
         let view = View { store: Arc::clone(&self.store), process: self.born, parked: self.parking.0.clone(), dead };
-        Process::new(self.born, view, Arc::new(self.time.elsewhere()), self.mood)
+        Process::new(self.born, view, Arc::new(self.time.elsewhere()), self.durability)
     }
 
     /// Waits until every process that does something waits for the bucket, or is done, and until nobody does anything: a pause ends only

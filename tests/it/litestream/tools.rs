@@ -101,10 +101,7 @@ pub(super) async fn ours(place: &Place, key: &str, branch: &str, arguments: &[&s
         .args(["restore", "--output", "json", "--key", key, "--branch", branch])
         .args(arguments)
         .arg(&file)
-        .env("R2_ENDPOINT_URL", &place.account.endpoint)
-        .env("R2_BUCKET", &place.bucket)
-        .env("R2_ACCESS_KEY_ID", &place.account.access_key_id)
-        .env("R2_SECRET_ACCESS_KEY", &place.account.secret_access_key)
+        .envs(place.settings())
         .output()
         .await
         .unwrap();

@@ -66,6 +66,16 @@ impl Place {
         Self { client: client(&account), account, bucket: bucket.to_owned(), _embedded: None }
     }
 
+    /// How `buckethead`'s commands, and the seed, are told of it.
+    pub(crate) fn settings(&self) -> [(&'static str, &str); 4] {
+        [
+            ("R2_ENDPOINT_URL", &self.account.endpoint),
+            ("R2_BUCKET", &self.bucket),
+            ("R2_ACCESS_KEY_ID", &self.account.access_key_id),
+            ("R2_SECRET_ACCESS_KEY", &self.account.secret_access_key),
+        ]
+    }
+
     /// The bytes of an object; `None` only if the store answers that it is not there.
     pub(crate) async fn find(&self, key: &str) -> Option<Vec<u8>> {
         match self.client.get_object().bucket(&self.bucket).key(key).send().await {

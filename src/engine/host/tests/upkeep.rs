@@ -17,11 +17,23 @@ async fn grow(bench: &Bench, database: &Database, rounds: i64) -> Vec<u64> {
         states.push(database.facts().txid);
     }
     // What is done beside is through once the chain has a whole database of the newest state, or of one shortly before it.
+    until(bench, |files| files.iter().any(|file| file.starts_with("0009/"))).await;
+    states
+}
+
+/// Waits until the files of the chain are as they should be.
+async fn until(bench: &Bench, is_so: impl Fn(&[String]) -> bool) {
     let mut changes = bench.host.changes();
-    while bench.chain("main").await.iter().filter(|file| file.starts_with("0009/")).count() < 1 {
+    while !is_so(&bench.chain("main").await) {
         changes.recv().await.unwrap();
     }
-    states
+}
+
+/// A database whose states can be had for an hour.
+async fn keeping_states(bench: &Bench) -> Database {
+    let mut config = bench.config("orders");
+    config.durability.retention = HOUR;
+    bench.open(config).await
 }
 
 async fn round_of(bench: &Bench, txid: u64) -> Result<Value, Arc<Error>> {
@@ -34,9 +46,7 @@ async fn round_of(bench: &Bench, txid: u64) -> Result<Value, Arc<Error>> {
 #[tokio::test]
 async fn every_state_within_the_retention_can_be_had_and_the_present_stays() {
     let bench = Bench::start().await;
-    let mut config = bench.config("orders");
-    config.durability.retention = HOUR;
-    let database = bench.open(config).await;
+    let database = keeping_states(&bench).await;
     let states = grow(&bench, &database, 6).await;
     for (round, txid) in states.iter().enumerate() {
         assert_eq!(round_of(&bench, *txid).await.unwrap(), Value::Integer(i64::try_from(round).unwrap()));
@@ -50,9 +60,7 @@ async fn every_state_within_the_retention_can_be_had_and_the_present_stays() {
 #[tokio::test]
 async fn a_moment_is_the_newest_state_that_was_made_no_later() {
     let bench = Bench::start().await;
-    let mut config = bench.config("orders");
-    config.durability.retention = HOUR;
-    let database = bench.open(config).await;
+    let database = keeping_states(&bench).await;
     let states = grow(&bench, &database, 5).await;
     for txid in &states {
         let time = bench.host.past(&orders(), Point::Txid(*txid)).await.unwrap().time;
@@ -77,10 +85,7 @@ async fn what_is_older_than_the_retention_goes_and_the_horizon_says_so_first() {
     let database = bench.open(bench.config("orders")).await;
     let states = grow(&bench, &database, 8).await;
     let first = "0009/0000000000000001-0000000000000001.ltx";
-    let mut changes = bench.host.changes();
-    while bench.chain("main").await.iter().any(|file| file == first) {
-        changes.recv().await.unwrap();
-    }
+    until(&bench, |files| !files.iter().any(|file| file == first)).await;
     let (_, record) = bench.object("apps/orders.db.head/main.json").await.unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let horizon = record["horizon"].as_u64().unwrap();
@@ -106,10 +111,7 @@ async fn a_late_writer_finds_the_slot_of_the_fence_taken_though_a_whole_database
     assert_eq!(database.facts().txid, last + 1, "the fence");
     let states = grow(&bench, &database, 8).await;
     let delta = |txid: u64| format!("0000/{txid:016x}-{txid:016x}.ltx");
-    let mut changes = bench.host.changes();
-    while bench.chain("main").await.iter().any(|file| [delta(last), delta(last + 2)].contains(file)) {
-        changes.recv().await.unwrap();
-    }
+    until(&bench, |files| !files.iter().any(|file| [delta(last), delta(last + 2)].contains(file))).await;
     assert!(bench.chain("main").await.contains(&delta(last + 1)));
 
     write(&stopped, "insert into t values (1, 'late')").await;

@@ -6,7 +6,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use super::process::{Besides, Mood, Op};
+use super::process::{Besides, Op};
 use super::{World, by_snapshots};
 use crate::config::{Durability, OnMaxLag};
 
@@ -18,11 +18,11 @@ const FILES: u8 = 2;
 const MINUTE: i64 = 60;
 
 /// How long each state can be had, and when commits go to the bucket.
-pub(super) fn mood(random: &mut StdRng) -> Mood {
+pub(super) fn durability(random: &mut StdRng) -> Durability {
     let retention = [Duration::ZERO, Duration::ZERO, Duration::from_mins(30), Duration::from_hours(48)];
     let usual = if random.random_bool(0.8) { Durability::default() } else { by_snapshots() };
     let retention = *retention.choose(random).expect("there are some");
-    Mood { durability: Durability { retention, on_max_lag: OnMaxLag::Continue, ..usual } }
+    Durability { retention, on_max_lag: OnMaxLag::Continue, ..usual }
 }
 
 /// How long it takes until something happens by itself, each with its weight.

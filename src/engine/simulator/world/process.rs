@@ -13,7 +13,7 @@ use crate::bucket::Bucket;
 use crate::bucket::s3::{Credentials, StoreConfig};
 use crate::clock::Clock;
 use crate::config::{Access, DatabaseConfig, Durability, FilesPolicy, Limits, Location, SnapshotPolicy};
-use crate::database::{Database, Flush};
+use crate::database::{Database, Flush, Witness};
 use crate::error::Error;
 use crate::facts::State;
 use crate::files::{Description, FileKey, FilesPrefix, Spool};
@@ -129,13 +129,8 @@ pub(super) struct Means {
     bucket: Arc<View>,
     pool: SqlPool,
     time: Arc<Time>,
-    mood: Mood,
-}
-
-/// How the databases of a world are kept. It is the same for all processes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mood {
-    pub(super) durability: Durability,
+    /// The same for all processes.
+    durability: Durability,
 }
 
 /// What a process claims to be in the bucket.
@@ -172,7 +167,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(number: usize, bucket: View, time: Arc<Time>, mood: Mood) -> Self {
+    pub(super) fn new(number: usize, bucket: View, time: Arc<Time>, durability: Durability) -> Self {
         let (dead, bucket) = (Arc::clone(&bucket.dead), Arc::new(bucket));
         let pool = SqlPool::new(1.try_into().expect("one is not zero"));
         let host = Host::new(HostOptions {
@@ -184,7 +179,7 @@ impl Process {
             pod: format!("p{number}"),
             release_wait: Duration::ZERO,
         });
-        let means = Means { host, bucket, pool, time, mood };
+        let means = Means { host, bucket, pool, time, durability };
         Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None, claimed: None, written: Vec::new() }
     }
 
@@ -209,7 +204,7 @@ fn branch(name: &str) -> BranchName {
 }
 
 /// All processes are those of one resource, one after the other, so each may take over from the last.
-fn config(name_of_branch: &str, mood: Mood) -> DatabaseConfig {
+fn config(name_of_branch: &str, durability: Durability) -> DatabaseConfig {
     const LONG: Duration = Duration::from_hours(24);
     DatabaseConfig {
         name: name(),
@@ -226,7 +221,7 @@ fn config(name_of_branch: &str, mood: Mood) -> DatabaseConfig {
             kms_key_id: None,
         },
         snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
-        durability: mood.durability,
+        durability,
         files: FilesPolicy { prefix: prefix(), grace: HOUR },
         limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
         access: Access::Open,
@@ -251,14 +246,15 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Told, String> {
     match op {
         Op::Open { branch } => open(means, branch).await.map(|()| nothing()),
         Op::Write { row, besides, .. } => {
-            let (database, sql) = (database(host)?, besides.sql(*row));
+            let witness = Arc::new(Witness::default());
+            let (database, sql) = (database(host)?.before(Arc::clone(&witness)), besides.sql(*row));
             if *besides == Besides::Shrink {
                 // Not for everybody to ask for.
                 let change = move |transaction: &rusqlite::Transaction<'_>| Ok(transaction.execute_batch(&sql)?);
                 return database.memory().update(change).await.map(|()| nothing()).map_err(|error| error.to_string());
             }
-            let response = database.write(request(&sql)).await.map_err(|error| error.to_string())?;
-            Ok(Told { state: response.state, ..nothing() })
+            database.write(request(&sql)).await.map_err(|error| error.to_string())?;
+            Ok(Told { state: witness.seen().and_then(|seen| seen.state), ..nothing() })
         }
         Op::Flush { .. } => {
             let database = database(host)?;
@@ -353,7 +349,7 @@ async fn gc(means: &Means) -> Result<Told, String> {
 async fn open(means: &Means, branch: &str) -> Result<(), String> {
     let host = &means.host;
     let mut changes = host.changes();
-    host.open(config(branch, means.mood), None);
+    host.open(config(branch, means.durability), None);
     loop {
         match host.state(&name()) {
             State::Open(_) => return Ok(()),
