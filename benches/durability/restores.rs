@@ -31,10 +31,11 @@ pub async fn with_deltas(report: &mut Report) {
             orders::durable(&hosted, &database).await;
         }
         close(&hosted, name, database).await;
-        let compactions = hosted.bucket().list(&format!("{name}.db.ltx/main/0001/"), None, 1).await.unwrap();
-        assert!(compactions.is_empty(), "it took so long that the deltas were compacted");
     }
     let bucket = hosted.bucket();
+    // As they are compacted meanwhile: a restore asks for what the plan takes, not for each delta.
+    let compactions = bucket.list(&format!("{WITH}.db.ltx/main/0001/"), None, 1000).await.unwrap();
+    report.alone("compactions of level 1 over 1,000 deltas", "files", compactions.len() as f64, None);
     let plain = DatabaseKey::parse(&format!("{PLAIN}.db")).unwrap();
     let snapshot = |key: &DatabaseKey| engine::ObjectKey::new(key.as_str());
     let source = snapshot(&hosted.config(WITHOUT).location.key);
