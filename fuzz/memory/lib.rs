@@ -11,11 +11,12 @@ mod engine {
     pub(crate) mod pages;
     pub(crate) mod sql;
     pub(crate) mod statement;
+    pub(crate) mod sums;
     pub(crate) mod vfs;
 }
 
 // The engine's files name one another from its root.
-use engine::{clock, connection, image, memory, pages, sql, statement, vfs};
+use engine::{clock, connection, image, memory, pages, sql, statement, sums, vfs};
 
 pub use clock::{Clock, SystemClock};
 pub use memory::{LoadError, MemoryDatabase, MemoryOptions, PageSize, Pin, SqlPool};
