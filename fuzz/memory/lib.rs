@@ -12,11 +12,12 @@ mod engine {
     pub(crate) mod sql;
     pub(crate) mod statement;
     pub(crate) mod sums;
+    pub(crate) mod tasks;
     pub(crate) mod vfs;
 }
 
 // The engine's files name one another from its root.
-use engine::{clock, connection, image, memory, pages, sql, statement, sums, vfs};
+use engine::{clock, connection, image, memory, pages, sql, statement, sums, tasks, vfs};
 
 pub use clock::{Clock, SystemClock};
 pub use memory::{LoadError, MemoryDatabase, MemoryOptions, PageSize, Pin, SqlPool};

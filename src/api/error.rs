@@ -3,7 +3,7 @@
 //! Owns: which status each failure has, and the shape of the document. Does not own: why something failed.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Error, NotServed, SpoolError, SqlError, SqlErrorKind, bucket};
 use serde::Serialize;
@@ -63,6 +63,12 @@ pub(crate) enum Kind {
     SqlCancelled,
     SqlTransactionEnded,
     SqlInternal,
+    BadBaton,
+    StreamExpired,
+    StreamLost,
+    StreamNotFound,
+    StreamBusy,
+    TooManyStreams,
 }
 
 impl Kind {
@@ -118,6 +124,13 @@ impl Kind {
             Self::SqlCancelled => (client_closed_request(), "sql-cancelled", "The client went away"),
             Self::SqlTransactionEnded => (S::CONFLICT, "sql-transaction-ended", "The transaction had been rolled back"),
             Self::SqlInternal => (S::INTERNAL_SERVER_ERROR, "sql-internal", "SQLite failed"),
+            // 400 for all that a client cannot go on with: it opens another stream.
+            Self::BadBaton => (S::BAD_REQUEST, "bad-baton", "The baton is not valid"),
+            Self::StreamExpired => (S::BAD_REQUEST, "stream-expired", "The stream was idle for too long"),
+            Self::StreamLost => (S::BAD_REQUEST, "stream-lost", "The stream ended with another process"),
+            Self::StreamNotFound => (S::BAD_REQUEST, "stream-not-found", "The stream was closed"),
+            Self::StreamBusy => (S::BAD_REQUEST, "stream-busy", "The stream has a request under way"),
+            Self::TooManyStreams => (S::TOO_MANY_REQUESTS, "too-many-streams", "The database has too many open streams"),
         }
     }
 
@@ -127,17 +140,28 @@ impl Kind {
 
     /// Whether the same request may succeed later, though nobody changes it.
     pub(crate) fn is_retryable(self) -> bool {
-        self.status() == StatusCode::SERVICE_UNAVAILABLE
+        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
     }
 
     /// After how many seconds a client may ask again; none where time alone heals nothing.
     fn retry_after(self) -> Option<&'static str> {
         match self {
             Self::SqlBusy | Self::DatabaseOpening => Some("1"),
+            Self::TooManyStreams => Some("10"),
             Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull => Some("5"),
             // Somebody resumes it, at no known time: now and then is enough.
             Self::DatabaseSuspended => Some("60"),
             _ => None,
+        }
+    }
+
+    /// What a reply of this kind tells besides its body.
+    pub(crate) fn add_headers(self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if self == Self::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"buckethead\""));
         }
     }
 }
@@ -177,13 +201,13 @@ impl Problem {
         let mut response = (self.kind.status(), Json(self.document(request_id))).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.kind.retry_after() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
-        }
-        if self.kind == Kind::Unauthorized {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"buckethead\""));
-        }
+        self.kind.add_headers(headers);
         response
+    }
+
+    /// The document by itself, where the reply is on its way already.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        serde_json::to_writer(out, &self.document("")).expect("a vector takes every byte, and the document has names for keys");
     }
 
     fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
@@ -225,6 +249,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<usize>,
     retryable: bool,
+    /// Not where the reply's head has told it.
+    #[serde(skip_serializing_if = "str::is_empty")]
     request_id: &'a str,
 }
 
@@ -318,6 +344,7 @@ fn sql_kind(kind: SqlErrorKind) -> Kind {
         SqlErrorKind::Timeout => Kind::SqlTimeout,
         SqlErrorKind::Full => Kind::SqlFull,
         SqlErrorKind::Cancelled => Kind::SqlCancelled,
+        SqlErrorKind::WritesRefused => Kind::WritesRefused,
         SqlErrorKind::TransactionEnded => Kind::SqlTransactionEnded,
         SqlErrorKind::Internal => Kind::SqlInternal,
     }

@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod guard;
 mod health;
+mod hrana;
 mod kv;
 mod metrics;
 mod observe;
@@ -25,9 +26,11 @@ mod sql;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::handler::Handler as _;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use axum::routing::{any, delete, get, post};
 use engine::{Clock, DatabaseName, Handle, Host, Witness};
 use prometheus_client::registry::Registry;
@@ -66,6 +69,7 @@ struct Shared {
     registry: Registry,
     requests: Requests,
     clock: Arc<dyn Clock>,
+    streams: Arc<hrana::Streams>,
 }
 
 type App = Arc<Shared>;
@@ -73,15 +77,22 @@ type App = Arc<Shared>;
 /// Every route of the product.
 pub fn router(config: Config) -> Router {
     let Config { host, guard, public_host, ready, mut registry, clock } = config;
-    let requests = metrics::register(&mut registry, &host);
-    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock });
+    let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
+    let requests = metrics::register(&mut registry, &host, &streams);
+    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock, streams });
     let routes = Router::new()
         .route("/", get(describe::index))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
-        .route("/{namespace}/{name}/", get(describe::database))
+        .route("/{namespace}/{name}", get(base_without_slash))
+        .route("/{namespace}/{name}/", get(base))
         .route("/{namespace}/{name}/sql", get(sql::query).post(sql::run))
+        .route("/{namespace}/{name}/v2", get(hrana::supported))
+        .route("/{namespace}/{name}/v2/pipeline", post(hrana::pipeline))
+        .route("/{namespace}/{name}/v3", get(hrana::supported))
+        .route("/{namespace}/{name}/v3/pipeline", post(hrana::pipeline))
+        .route("/{namespace}/{name}/v3/cursor", post(hrana::cursor))
         .route("/{namespace}/{name}/kv", get(kv::list).post(kv::batch))
         .route("/{namespace}/{name}/kv/", any(kv::no_key))
         .route("/{namespace}/{name}/kv/{*key}", get(kv::get).put(kv::set).delete(kv::delete))
@@ -108,12 +119,29 @@ pub fn router(config: Config) -> Router {
     Router::new().fallback_service(from_fn_with_state(app, address::enter).layer(routes))
 }
 
+/// What a database is, or a socket to it.
+async fn base(State(app): State<App>, request: Request) -> Response {
+    if hrana::is_upgrade(request.headers()) {
+        return hrana::upgrade.call(request, app).await;
+    }
+    describe::database.call(request, app).await
+}
+
+/// Clients take the URL of a socket as it was given to them.
+async fn base_without_slash(State(app): State<App>, request: Request) -> Response {
+    if hrana::is_upgrade(request.headers()) {
+        return hrana::upgrade.call(request, app).await;
+    }
+    reply::no_such_route.call(request, app).await
+}
+
 /// A database that the path names and the caller may ask. Handlers that take it need not think of tokens.
 struct Admitted {
     name: DatabaseName,
     handle: Handle,
     /// The path of the database as the caller knows it.
     base: String,
+    caller: hrana::Caller,
 }
 
 impl FromRequestParts<App> for Admitted {
@@ -139,7 +167,9 @@ impl FromRequestParts<App> for Admitted {
         }
         let is_own = parts.extensions.get::<address::OwnService>().is_some();
         let base = if is_own { "/".to_owned() } else { address::base(&name) };
-        Ok(Self { name, handle, base })
+        let identity = guard::bearer(&parts.headers).unwrap_or_default().as_bytes().to_vec();
+        let caller = hrana::Caller { identity, read_only: false };
+        Ok(Self { name, handle, base, caller })
     }
 }
 

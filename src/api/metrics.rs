@@ -21,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::Problem;
+use crate::hrana::Streams;
 use crate::{App, guard, reply};
 
 /// In seconds: from a point read to the statement timeout.
@@ -49,14 +50,14 @@ impl Requests {
 }
 
 /// Adds everything of the API to `registry`.
-pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>) -> Requests {
+pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<Streams>) -> Requests {
     registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     let latencies: fn() -> Histogram = || Histogram::new(LATENCIES);
     let requests = Requests { total: Family::default(), duration: Family::new_with_constructor(latencies) };
     registry.register("buckethead_http_requests", "Requests answered", requests.total.clone());
     let help = "From a request's head to its answer's head";
     registry.register_with_unit("buckethead_http_request_duration", help, Unit::Seconds, requests.duration.clone());
-    registry.register_collector(Box::new(Databases(Arc::downgrade(host))));
+    registry.register_collector(Box::new(Databases { host: Arc::downgrade(host), streams: Arc::downgrade(streams) }));
     requests
 }
 
@@ -72,8 +73,11 @@ pub(crate) async fn show(State(app): State<App>, headers: HeaderMap, uri: Uri) -
     Ok(([(header::CONTENT_TYPE, content_type)], out).into_response())
 }
 
-/// Asks the host at each scrape. Holds it weakly: what shows the databases must not keep them open.
-struct Databases(Weak<Host>);
+/// Asks at each scrape. Holds what it asks weakly: what shows the databases must not keep them open.
+struct Databases {
+    host: Weak<Host>,
+    streams: Weak<Streams>,
+}
 
 impl fmt::Debug for Databases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,8 +86,8 @@ impl fmt::Debug for Databases {
 }
 
 impl Collector for Databases {
-    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Some(host) = self.0.upgrade() else { return Ok(()) };
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let (Some(host), Some(streams)) = (self.host.upgrade(), self.streams.upgrade()) else { return Ok(()) };
         let mut names = host.names();
         names.sort();
         let seen: Vec<_> = names
@@ -93,6 +97,12 @@ impl Collector for Databases {
                 (name, state)
             })
             .collect();
+        let help = "Open streams of libSQL's clients.";
+        let mut family = encoder.encode_descriptor("buckethead_database_streams", help, None, MetricType::Gauge)?;
+        for (database, _) in seen.iter().filter(|(_, state)| matches!(state, DatabaseState::Open(_))) {
+            let labels = [("namespace", database.namespace()), ("name", database.name())];
+            family.encode_family(&labels)?.encode_gauge(&real(streams.open_of(database) as u64))?;
+        }
         encode_databases(&seen, encoder)
     }
 }

@@ -12,8 +12,8 @@ use axum::response::Response;
 use engine::{Seen, Witness};
 use rand::Rng as _;
 
-use crate::App;
 use crate::error::Problem;
+use crate::{App, hrana};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -41,7 +41,9 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, mut request:
 
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = written(&problem, &id, response.headers());
+        let is_hrana = route.as_ref().is_some_and(|route| hrana::is_route(route.as_str()));
+        let document = if is_hrana { hrana::failed(&problem) } else { problem.render(&id) };
+        response = with_headers(document, response.headers());
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -63,9 +65,8 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, mut request:
     response
 }
 
-/// The problem's document, with the headers that other layers gave the reply (`Allow`, CORS).
-fn written(problem: &Problem, id: &str, given: &HeaderMap) -> Response {
-    let mut document = problem.render(id);
+/// The document, with the headers that other layers gave the reply (`Allow`, CORS).
+fn with_headers(mut document: Response, given: &HeaderMap) -> Response {
     for (name, value) in given {
         if ![header::CONTENT_LENGTH, header::CONTENT_TYPE].contains(name) {
             document.headers_mut().append(name, value.clone());

@@ -12,6 +12,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 
 /// How long a client may take to send the head of a request.
@@ -20,17 +22,38 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long we wait when the process may open no more sockets: until then some may have been closed.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(500);
 
+/// For what outlives the request that began it: tells when we stop, and makes us wait.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopping {
+    shutdown: CancellationToken,
+    running: TaskTracker,
+}
+
+impl Stopping {
+    /// Counts one who runs. `None` once we stop.
+    pub(crate) fn enter(&self) -> Option<TaskTrackerToken> {
+        let token = self.running.token();
+        (!self.shutdown.is_cancelled()).then_some(token)
+    }
+
+    /// Returns when we stop.
+    pub(crate) async fn begun(&self) {
+        self.shutdown.cancelled().await;
+    }
+}
+
 /// Answers HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge) until `shutdown`. Then requests that run have `drain` to finish.
 /// When it returns, no request runs any more.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, drain: Duration) {
     let mut connections = JoinSet::new();
+    let stopping = Stopping { shutdown: shutdown.clone(), running: TaskTracker::new() };
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), shutdown.clone()));
+                    connections.spawn(connection(stream, router.clone(), stopping.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -45,6 +68,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         while let Some(ended) = connections.join_next().await {
             report(ended);
         }
+        stopping.running.close();
+        stopping.running.wait().await;
     };
     if tokio::time::timeout(drain, finish).await.is_err() {
         tracing::warn!(connections = connections.len(), ?drain, "requests still run at the end of the drain time; cutting them off");
@@ -53,18 +78,23 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// One client, until it goes or we stop.
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, stopping: Stopping) {
     // Replies are written whole: waiting for more to send would only delay them. A socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(router.map_request(|request: hyper::Request<Incoming>| request.map(Body::new)));
+    let told = stopping.clone();
+    let service = TowerToHyperService::new(router.map_request(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(told.clone());
+        request
+    }));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = &mut serving => ended,
-        () = shutdown.cancelled() => {
+        () = stopping.begun() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

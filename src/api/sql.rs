@@ -1,49 +1,101 @@
 //! `POST sql` runs statements, `GET sql` reads.
 
 mod answer;
+mod export;
+mod format;
 mod request;
+mod style;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
-use engine::Point;
+use engine::{Point, Stream, StreamLimits, spawn_owned};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Kind, Problem};
 use crate::observe::{DURABLE_TXID, number};
 use crate::point::Rest;
 use crate::{Admitted, App, body, point, reply};
+use export::{Export, Part};
+use format::Format;
+use style::Style;
 
 /// Runs the statements of the body.
 pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
-    accepts_json(&head.headers)?;
-    reply::no_query(head.uri.query())?;
+    let format = Format::of(&head.headers)?;
+    let mut style = Style::default();
+    for (name, value) in url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
+        if !style.take(&name, &value)? {
+            return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `shape`, `ints` and `values`")));
+        }
+    }
     let form = Form::of(head.headers.get(header::CONTENT_TYPE))?;
     let content = body::read(&head.headers, content).await?;
     let asked = match form {
         Form::Json => request::from_json(&content)?,
         Form::Text => request::from_text(&content)?,
     };
+    let database = admitted.handle.database;
+    if format != Format::Json {
+        let begin = if asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let (export, parts) = Export::of(asked, format, style, begin)?;
+        return parts.reply(format, send(database.stream(false), export)).await;
+    }
     let started = app.clock.now();
-    let response = admitted.handle.database.run(asked).await?;
-    Ok(reply::json(answer::json(&response, app.clock.now() - started)))
+    let response = database.run(asked).await?;
+    Ok(reply::json(answer::json(&response, app.clock.now() - started, style)))
 }
 
 /// Runs the statements of `?q=` on the newest version, or on a past state; they may not write.
 pub(crate) async fn query(State(app): State<App>, admitted: Admitted, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    accepts_json(&headers)?;
+    let format = Format::of(&headers)?;
     let Rest { point, others } = point::of_query(uri.query().unwrap_or_default())?;
-    let asked = request::from_parameters(others)?;
+    let mut style = Style::default();
+    let mut left = Vec::new();
+    for (name, value) in others {
+        if !style.take(&name, &value)? {
+            left.push((name, value));
+        }
+    }
+    let asked = request::from_parameters(left)?;
     let started = app.clock.now();
+    let Admitted { name, handle, .. } = admitted;
+    let database = handle.database;
     if point != Point::Newest {
-        let past = app.host.past(&admitted.name, point).await.map_err(|error| Problem::from(&*error))?;
-        let response = past.memory.read(asked, &admitted.handle.database.limits()).await.map_err(engine::Error::from)?;
-        let mut reply = reply::json(answer::json(&response, app.clock.now() - started));
-        reply.headers_mut().insert(DURABLE_TXID, number(past.txid));
+        let past = app.host.past(&name, point).await.map_err(|error| Problem::from(&*error))?;
+        let txid = past.txid;
+        let mut reply = if format == Format::Json {
+            let response = past.memory.read(asked, &database.limits()).await.map_err(engine::Error::from)?;
+            reply::json(answer::json(&response, app.clock.now() - started, style))
+        } else {
+            let (export, parts) = Export::of(asked, format, style, "BEGIN")?;
+            let limits = StreamLimits::of(database.limits());
+            let work = spawn_owned(async move { past.memory.stream(true).run(export, &limits, || Ok(())).await.finish().await });
+            parts.reply(format, work).await?
+        };
+        reply.headers_mut().insert(DURABLE_TXID, number(txid));
         return Ok(reply);
     }
-    let response = admitted.handle.database.read(asked).await?;
-    Ok(reply::json(answer::json(&response, app.clock.now() - started)))
+    if format != Format::Json {
+        let (export, parts) = Export::of(asked, format, style, "BEGIN")?;
+        return parts.reply(format, send(database.stream(true), export)).await;
+    }
+    let response = database.read(asked).await?;
+    Ok(reply::json(answer::json(&response, app.clock.now() - started, style)))
+}
+
+/// Runs an export beside the reply that it makes.
+fn send(mut stream: Stream, export: Export) -> AbortOnDropHandle<()> {
+    let limits = stream.limits();
+    let parts = export.sender();
+    spawn_owned(async move {
+        match stream.run(export, &limits).await {
+            Ok(export) => export.finish().await,
+            // The database was not served, or was lost meanwhile.
+            Err(error) => drop(parts.send(Part::Failed(error.into())).await),
+        }
+    })
 }
 
 /// How the statements are written down in a body.
@@ -77,41 +129,12 @@ fn unsupported(value: &str) -> Problem {
     Problem::new(Kind::UnsupportedMediaType, detail)
 }
 
-/// Whether one of the ranges of `Accept` holds `application/json`. The most specific range decides, as HTTP says.
-fn accepts_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let ranges = headers.get_all(header::ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    let mut best: Option<(u8, bool)> = None;
-    for range in ranges.map(str::trim).filter(|range| !range.is_empty()) {
-        let mut parts = range.split(';').map(str::trim);
-        let precision = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/json" => 3,
-            "application/*" => 2,
-            "*/*" => 1,
-            // Names what we do not offer: it says nothing of JSON, but it is no empty wish either.
-            _ => 0,
-        };
-        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f32>);
-        let wanted = precision > 0 && weight.is_ok_and(|weight| weight > 0.0);
-        if best.is_none_or(|(known, _)| precision > known) {
-            best = Some((precision, wanted));
-        }
-    }
-    if best.is_none_or(|(_, wanted)| wanted) {
-        return Ok(());
-    }
-    Err(Problem::new(Kind::NotAcceptable, "results are offered as application/json; accept that, or send no Accept"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn form(content_type: &'static str) -> Result<Form, Problem> {
         Form::of(Some(&HeaderValue::from_static(content_type)))
-    }
-
-    fn accepting(values: &[&'static str]) -> bool {
-        accepts_json(&values.iter().map(|value| (header::ACCEPT, HeaderValue::from_static(value))).collect()).is_ok()
     }
 
     #[test]
@@ -128,18 +151,6 @@ mod tests {
             let problem = form(value).unwrap_err();
             assert_eq!(problem.kind, Kind::UnsupportedMediaType);
             assert!(problem.detail.contains(value), "{}", problem.detail);
-        }
-    }
-
-    #[test]
-    fn json_is_given_to_whoever_does_not_refuse_it() {
-        for values in [&[][..], &["*/*"], &["application/*"], &["text/html, application/json;q=0.1"], &["text/csv", "*/*;q=0.5"], &[""]] {
-            assert!(accepting(values), "{values:?}");
-        }
-        for values in
-            [&["text/csv"][..], &["application/json;q=0"], &["*/*, application/json;q=0"], &["application/x-ndjson"], &["*/*;q=x"]]
-        {
-            assert!(!accepting(values), "{values:?}");
         }
     }
 }

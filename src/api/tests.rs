@@ -22,9 +22,12 @@ use tower::ServiceExt as _;
 use crate::{Config, Guard, router};
 
 mod address;
+mod attacks;
 mod branches;
 mod docs;
+mod exports;
 mod files;
+mod hrana;
 mod kv;
 
 /// The most that a file may have in these tests.
@@ -34,6 +37,7 @@ const SPOOL: u64 = 24 << 20;
 struct Server {
     router: Router,
     ready: watch::Sender<bool>,
+    host: Arc<Host>,
     store: Option<(EmbeddedStore, TempDir)>,
 }
 
@@ -68,8 +72,15 @@ impl Server {
     fn of(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let public_host = Some("databases.example".to_owned());
-        let config = Config { host, guard, public_host, ready: is_ready, registry: Registry::default(), clock: Arc::new(SystemClock) };
-        Self { router: router(config), ready, store }
+        let config = Config {
+            host: Arc::clone(&host),
+            guard,
+            public_host,
+            ready: is_ready,
+            registry: Registry::default(),
+            clock: Arc::new(SystemClock),
+        };
+        Self { router: router(config), ready, host, store }
     }
 
     /// Without any database.
@@ -85,51 +96,17 @@ impl Server {
 
     async fn host_with_database(change: impl FnOnce(DatabaseConfig) -> DatabaseConfig) -> (Arc<Host>, (EmbeddedStore, TempDir)) {
         let root = tempfile::tempdir().unwrap();
-        let credentials =
-            Credentials { access_key_id: "test".to_owned(), secret_access_key: "test-secret".to_owned(), session_token: None };
         let store = EmbeddedStore::start(EmbeddedOptions {
             root: root.path().to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            credentials: credentials.clone(),
+            credentials: credentials(),
             dialect: Dialect::default(),
         })
         .await
         .unwrap();
-        let bucket = BucketName::parse("data").unwrap();
-        store.create_bucket(&bucket).await.unwrap();
+        store.create_bucket(&BucketName::parse("data").unwrap()).await.unwrap();
         let host = empty_host();
-        let mut changes = host.changes();
-        let config = change(DatabaseConfig {
-            name: DatabaseName::new("apps", "orders"),
-            location: Location { bucket, key: DatabaseKey::parse("orders.db").unwrap(), branch: BranchName::main() },
-            store: StoreConfig {
-                endpoint: Some(store.endpoint()),
-                region: "auto".to_owned(),
-                credentials,
-                ca_bundle: None,
-                kms_key_id: None,
-            },
-            snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::from_secs(5), keep_previous: true },
-            durability: Durability::by_snapshots(),
-            files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
-            limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
-            access: Access::Open,
-            branches_by_api: false,
-            own_service: false,
-            cluster: "cluster".to_owned(),
-            take_over: None,
-            promotion: None,
-            accept_snapshot: None,
-        });
-        let name = config.name.clone();
-        host.open(config, None);
-        loop {
-            match host.state(&name) {
-                State::Open(_) => break,
-                State::Failed { error, .. } => panic!("{error}"),
-                State::Absent | State::Opening | State::Closing | State::Suspended { .. } => drop(changes.recv().await),
-            }
-        }
+        open(&host, change(config("orders", &store))).await;
         (host, (store, root))
     }
 
@@ -161,6 +138,54 @@ impl Server {
 
     async fn run_json(&self, body: &Value) -> Reply {
         self.ask("POST", "/apps/orders/sql", &[("content-type", "application/json")], body.to_string()).await
+    }
+}
+
+fn credentials() -> Credentials {
+    Credentials { access_key_id: "test".to_owned(), secret_access_key: "test-secret".to_owned(), session_token: None }
+}
+
+/// Of the database `apps/<name>`.
+fn config(name: &str, store: &EmbeddedStore) -> DatabaseConfig {
+    DatabaseConfig {
+        name: DatabaseName::new("apps", name),
+        location: Location {
+            bucket: BucketName::parse("data").unwrap(),
+            key: DatabaseKey::parse(&format!("{name}.db")).unwrap(),
+            branch: BranchName::main(),
+        },
+        store: StoreConfig {
+            endpoint: Some(store.endpoint()),
+            region: "auto".to_owned(),
+            credentials: credentials(),
+            ca_bundle: None,
+            kms_key_id: None,
+        },
+        snapshots: SnapshotPolicy { interval: Duration::from_hours(1), min_interval: Duration::from_secs(5), keep_previous: true },
+        durability: Durability::by_snapshots(),
+        files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
+        limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
+        access: Access::Open,
+        branches_by_api: false,
+        own_service: false,
+        cluster: "cluster".to_owned(),
+        take_over: None,
+        promotion: None,
+        accept_snapshot: None,
+    }
+}
+
+/// Opens a database, and waits for it.
+async fn open(host: &Arc<Host>, config: DatabaseConfig) {
+    let mut changes = host.changes();
+    let name = config.name.clone();
+    host.open(config, None);
+    loop {
+        match host.state(&name) {
+            State::Open(_) => break,
+            State::Failed { error, .. } => panic!("{error}"),
+            State::Absent | State::Opening | State::Closing | State::Suspended { .. } => drop(changes.recv().await),
+        }
     }
 }
 
@@ -322,7 +347,7 @@ mod without_a_database {
     async fn requests_are_counted_by_template_and_never_by_path() {
         let server = Server::empty(Guard::Operator);
         server.run("select 1").await;
-        server.get("/private/words").await;
+        server.get("/private/words/of/mine").await;
         let text = String::from_utf8(server.get("/metrics").await.body).unwrap();
         let counted = "buckethead_http_requests_total{route=\"/{namespace}/{name}/sql\",method=\"POST\",status=\"4xx\"} 1";
         assert!(text.contains(counted), "{text}");
@@ -389,9 +414,9 @@ mod with_a_database {
     #[tokio::test]
     async fn what_a_route_does_not_know_is_refused() {
         let server = Server::open().await;
-        assert_eq!(server.ask("POST", "/apps/orders/sql?ints=string", &[], "select 1").await.problem(), problem(400, "bad-request"));
+        assert_eq!(server.ask("POST", "/apps/orders/sql?ints=text", &[], "select 1").await.problem(), problem(400, "bad-request"));
         assert_eq!(
-            server.ask("POST", "/apps/orders/sql", &[("accept", "text/csv")], "select 1").await.problem(),
+            server.ask("POST", "/apps/orders/sql", &[("accept", "text/html")], "select 1").await.problem(),
             problem(406, "not-acceptable")
         );
         let xml = [("content-type", "application/xml")];
@@ -443,5 +468,6 @@ mod with_a_database {
         let server = Server::open().await;
         let text = String::from_utf8(server.get("/metrics").await.body).unwrap();
         assert!(text.contains("buckethead_database_up{namespace=\"apps\",name=\"orders\"} 1.0"), "{text}");
+        assert!(text.contains("buckethead_database_streams{namespace=\"apps\",name=\"orders\"} 0.0"), "{text}");
     }
 }

@@ -22,6 +22,7 @@ use crate::sql::{SqlError, SqlErrorKind};
 use crate::vfs::{self, Registered};
 use sandbox::Denial;
 pub(crate) use watch::Cancel;
+pub(crate) use watch::Pause;
 use watch::{Stop, Watch};
 
 /// What a connection is for.
@@ -31,6 +32,15 @@ pub(crate) enum Role {
     Reader,
     /// The one whose turn it is in the queue.
     Writer,
+}
+
+/// Who says where transactions begin and end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// The engine: each request is one.
+    Request,
+    /// The caller, with BEGIN, COMMIT, ROLLBACK and SAVEPOINT.
+    Stream,
 }
 
 /// Statements are kept prepared, the last used ones.
@@ -79,6 +89,7 @@ struct Hooks {
     inserted: AtomicBool,
     /// A PRAGMA that lasts with the connection was allowed.
     settings_changed: AtomicBool,
+    rules: Rules,
     watch: Watch,
 }
 
@@ -89,7 +100,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(database: &Registered, role: Role, clock: Arc<dyn Clock>) -> Result<Self, rusqlite::Error> {
+    pub(crate) fn open(database: &Registered, role: Role, rules: Rules, clock: Arc<dyn Clock>) -> Result<Self, rusqlite::Error> {
         let mut connection = open_trusted(database, role)?;
         for (limit, value) in sandbox::LIMITS {
             connection.set_limit(limit, value)?;
@@ -99,6 +110,7 @@ impl Session {
             denial: Mutex::new(None),
             inserted: AtomicBool::new(false),
             settings_changed: AtomicBool::new(false),
+            rules,
             watch: Watch::new(clock),
         });
         let seen = Arc::clone(&hooks);
@@ -122,6 +134,11 @@ impl Session {
     /// Runs a statement of the engine's own. Deadline and cancellation do not touch it.
     pub(crate) fn speak(&self, sql: &str) -> Result<(), rusqlite::Error> {
         self.hooks.watch.end();
+        self.speak_within(sql)
+    }
+
+    /// The same while deadline and cancellation are those of the caller's statement.
+    pub(crate) fn speak_within(&self, sql: &str) -> Result<(), rusqlite::Error> {
         self.hooks.engine_speaks.store(true, Ordering::Relaxed);
         let result = self.connection.execute_batch(sql);
         self.hooks.engine_speaks.store(false, Ordering::Relaxed);
@@ -133,6 +150,16 @@ impl Session {
         self.hooks.inserted.store(false, Ordering::Relaxed);
         *self.hooks.denial.lock() = None;
         self.hooks.watch.begin(timeout, cancel.clone());
+    }
+
+    /// The deadline stands still until what is returned is dropped.
+    pub(crate) fn pause(&self) -> Pause<'_> {
+        self.hooks.watch.pause()
+    }
+
+    /// What `last_insert_rowid()` tells before anything is inserted here.
+    pub(crate) fn set_last_insert_rowid(&self, rowid: i64) {
+        vfs::set_last_insert_rowid(&self.connection, rowid);
     }
 
     /// Whether another request may run here: no transaction is left open and no setting changed. Setting it back would make SQLite
@@ -172,7 +199,7 @@ impl Hooks {
         if self.engine_speaks.load(Ordering::Relaxed) {
             return Authorization::Allow;
         }
-        match sandbox::judge(context) {
+        match sandbox::judge(context, self.rules) {
             Ok(()) => {
                 self.settings_changed.fetch_or(sandbox::changes_setting(&context.action), Ordering::Relaxed);
                 Authorization::Allow

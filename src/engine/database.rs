@@ -3,6 +3,8 @@
 //! Owns: what a caller may do with it while it is open. Does not own: when it opens and closes (`host.rs`), what is uploaded
 //! (`flusher.rs`).
 
+mod stream;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,11 +21,12 @@ use crate::error::{Error, NotServed};
 use crate::facts::{Facts, Origin, SnapshotFacts};
 use crate::files::{FileStore, Files};
 use crate::flusher::{Command, Ledger, Overwrite, Overwritten, Switch};
-use crate::memory::{Commits, MemoryDatabase, OpenTransaction, Pin, TransactionLimits, TransactionMode};
+use crate::memory::{Commits, MemoryDatabase, Pin};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
 use crate::opening::Opened;
 use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
+pub use stream::Stream;
 
 /// Whether a flush may be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,11 +163,9 @@ impl Database {
         *witness.0.lock() = Some(Seen { state: seen.and_then(|seen| ledger.naming.of(seen)), durable: ledger.txid });
     }
 
-    /// Opens a transaction that stays open from call to call, for at most `lifetime`; closing the database ends it.
-    pub async fn begin(&self, mode: TransactionMode, lifetime: Duration) -> Result<OpenTransaction, Error> {
-        let _under_way = if mode == TransactionMode::Write { self.enter_to_write()? } else { self.enter()? };
-        let limits = TransactionLimits { query: self.limits(), lifetime };
-        Ok(self.inner.memory.begin(mode, &limits).await?)
+    /// A connection of the caller's own. It costs nothing until it is used; one that is `read_only` never writes.
+    pub fn stream(&self, read_only: bool) -> Stream {
+        Stream { database: self.clone(), memory: self.inner.memory.stream(read_only) }
     }
 
     /// Its files.

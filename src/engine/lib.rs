@@ -50,7 +50,7 @@ pub use clock::{Clock, SystemClock, WallTime};
 pub use config::{
     Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Limits, Location, Mode, OnMaxLag, SnapshotPolicy, TokenDigest,
 };
-pub use database::{Database, Flush, Flushed, Seen, Witness};
+pub use database::{Database, Flush, Flushed, Seen, Stream, Witness};
 pub use error::{Error, FileLoss, NotServed, Previous};
 pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
@@ -59,11 +59,15 @@ pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerK
 pub use head::{Epoch, Fate, Holder, OnLeave};
 pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest};
 pub use memory::{
-    Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryUse, OpenTransaction, PageCount, PageNo, PageSize, Pin, SqlPool,
-    SwitchError, TransactionLimits, TransactionMode,
+    Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,
+    StreamLimits, SwitchError,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};
 pub use naming::{NoStateId, StateId};
 pub use past::{PastState, Point, past_state};
 pub use remains::{BranchRemains, MadeBy, Remains};
-pub use sql::{Column, Params, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value};
+pub use sql::{
+    Column, Effects, Flow, Params, Piece, QueryLimits, Request, Response, ResultSet, Row, Rows, Script, SqlError, SqlErrorKind, Statement,
+    StatementShape, Transaction, Value, ValueRef, pieces,
+};
+pub use tasks::spawn_owned;

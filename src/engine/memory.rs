@@ -10,19 +10,19 @@ mod assembly;
 mod branch;
 mod connections;
 mod pin;
+mod queue;
+mod stream;
 #[cfg(test)]
 mod tests;
-mod transaction;
 mod views;
 
 use std::fmt;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::connection::{self, Cancel, Role, Session};
@@ -32,7 +32,8 @@ use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
 use crate::statement::{self, Begin};
 use crate::vfs::Registered;
 use connections::{Connections, Open, Use};
-use transaction::OpenTransactions;
+use queue::WritersQueue;
+use stream::OpenTransactions;
 
 pub use crate::image::LoadError;
 pub use crate::pages::{Changes, Commits, MemoryUse, PageCount, PageNo, PageSize};
@@ -40,7 +41,7 @@ pub(crate) use assembly::Assembly;
 pub(crate) use branch::PausedWriters;
 pub use branch::SwitchError;
 pub use pin::Pin;
-pub use transaction::{OpenTransaction, TransactionLimits, TransactionMode};
+pub use stream::{MemoryStream, StreamLimits};
 
 /// What databases share: the threads on which statements run, and the connections that are kept meanwhile.
 #[derive(Clone)]
@@ -101,8 +102,7 @@ struct Inner {
     file: Registered,
     clock: Arc<dyn Clock>,
     pool: SqlPool,
-    /// The one writer's place. tokio's mutex is fair: writers get it in the order in which they asked.
-    writer: Arc<Mutex<()>>,
+    writers: WritersQueue,
     readers: Arc<Semaphore>,
     commits: watch::Sender<Commits>,
     open_transactions: parking_lot::Mutex<OpenTransactions>,
@@ -138,7 +138,7 @@ impl MemoryDatabase {
             file: Registered::new(store),
             clock: options.clock,
             pool: options.pool,
-            writer: Arc::default(),
+            writers: WritersQueue::new(),
             readers: Arc::new(Semaphore::new(options.readers.get())),
             commits: watch::Sender::new(Commits::default()),
             open_transactions: parking_lot::Mutex::default(),
@@ -166,11 +166,11 @@ impl MemoryDatabase {
 
     /// Runs statements that may not write. With [`crate::Transaction::Immediate`] all of them see the same version.
     pub async fn read(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let place = self.reader().await;
+        let place = self.0.reader().await;
         let (inner, limits) = (Arc::clone(&self.0), *limits);
         self.run(move |cancel| {
             let _place = place;
-            let session = inner.session(Use::Read, Role::Reader)?;
+            let session = inner.session(Use::Read)?;
             let outcome = statement::run(&session, &request, Begin::Deferred, &limits, cancel);
             inner.keep(Use::Read, session);
             outcome
@@ -180,11 +180,11 @@ impl MemoryDatabase {
 
     /// Runs statements that may write, when their turn has come. Dropping the future rolls back what is not committed yet.
     pub async fn write(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let turn = self.turn(limits.writer_wait).await?;
+        let turn = self.0.writers.turn_within(limits.writer_wait).await?;
         let (inner, limits) = (Arc::clone(&self.0), *limits);
         self.run(move |cancel| {
             let _turn = turn;
-            let session = inner.session(Use::Write, Role::Writer)?;
+            let session = inner.session(Use::Write)?;
             let outcome = statement::run(&session, &request, Begin::Immediate, &limits, cancel);
             inner.keep(Use::Write, session);
             inner.announce();
@@ -200,7 +200,7 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, SqlError> + Send + 'static,
     {
-        let turn = Arc::clone(&self.0.writer).lock_owned().await;
+        let turn = self.0.writers.turn().await;
         let inner = Arc::clone(&self.0);
         self.run(move |_| {
             let _turn = turn;
@@ -275,25 +275,12 @@ impl MemoryDatabase {
         self.0.clock.now()
     }
 
-    /// One of the readers' places.
-    async fn reader(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.0.readers).acquire_owned().await.expect("nobody closes the semaphore")
-    }
-
-    async fn turn(&self, wait: Duration) -> Result<OwnedMutexGuard<()>, SqlError> {
-        let turn = Arc::clone(&self.0.writer).lock_owned();
-        tokio::time::timeout(wait, turn).await.map_err(|_| {
-            let message = format!("other writers were busy for {} ms; a retry may succeed", wait.as_millis());
-            SqlError::ours(SqlErrorKind::Busy, message)
-        })
-    }
-
     /// Runs `work` on a thread that may block. When the future is dropped, the work is told and ends by itself; what it owns stays with it
     /// until then.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Cancel) -> Result<T, SqlError> + Send + 'static) -> Result<T, SqlError> {
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
-        let thread = Arc::clone(&self.0.pool.threads).acquire_owned().await.expect("nobody closes the semaphore");
+        let thread = self.0.thread().await;
         let work = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             work(&cancel)
@@ -306,11 +293,21 @@ impl MemoryDatabase {
 }
 
 impl Inner {
+    /// One of the readers' places.
+    async fn reader(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.readers).acquire_owned().await.expect("nobody closes the semaphore")
+    }
+
+    /// A thread's place.
+    async fn thread(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.pool.threads).acquire_owned().await.expect("nobody closes the semaphore")
+    }
+
     /// A sandboxed connection: one that was kept, or a new one.
-    fn session(&self, purpose: Use, role: Role) -> Result<Session, SqlError> {
+    fn session(&self, purpose: Use) -> Result<Session, SqlError> {
         match self.pool.connections.take(self.file.id(), purpose) {
             Some(Open::Session(session)) => Ok(session),
-            Some(Open::Plain(_)) | None => Ok(Session::open(&self.file, role, Arc::clone(&self.clock))?),
+            Some(Open::Plain(_)) | None => Ok(Session::open(&self.file, purpose.role(), purpose.rules(), Arc::clone(&self.clock))?),
         }
     }
 

@@ -1,13 +1,16 @@
 //! SQL as it is asked and answered: values, statements, results, and the limits that hold for them. No I/O.
 
 mod failure;
+mod row;
 mod script;
 
 use std::time::Duration;
 
 use crate::memory::Commits;
 
-pub(crate) use script::{Piece, Verb, pieces, verb};
+pub use row::{Effects, Flow, Row, Rows, Script, StatementShape, ValueRef};
+pub(crate) use script::{Ending, Verb, ending, likely_writes, verb};
+pub use script::{Piece, pieces};
 
 /// A value as SQLite stores it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +69,7 @@ pub struct Request {
 
 impl Request {
     /// Whether each of its texts begins as a read does. Only a guess at which way is worth trying first: SQLite decides what writes.
-    pub(crate) fn looks_like_reads(&self) -> bool {
+    pub fn looks_like_reads(&self) -> bool {
         self.statements.iter().all(|statement| {
             let text = statement.sql.trim_start();
             let word = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -95,7 +98,7 @@ impl Default for QueryLimits {
             max_rows: 100_000,
             max_result_size: 10 << 20,
             statement_timeout: Duration::from_secs(30),
-            writer_wait: Duration::from_secs(5),
+            writer_wait: Duration::from_secs(15),
         }
     }
 }
@@ -156,6 +159,8 @@ pub enum SqlErrorKind {
     Full,
     /// The caller went away.
     Cancelled,
+    /// The bucket is too far behind: nothing more is taken that could be lost.
+    WritesRefused,
     /// The open transaction had been rolled back before: by its time limit, by a failure, by a switch of the database.
     TransactionEnded,
     /// The database is damaged, or SQLite failed in a way that is not the caller's doing.

@@ -4,18 +4,17 @@
 //! Invariant: whatever a request did or failed to do, no transaction and no statement of its is open afterwards.
 
 mod bind;
+mod prepared;
 #[cfg(test)]
 mod tests;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Row};
-
 use crate::connection::{Cancel, Session};
 use crate::sql::{
-    Column, Params, Piece, QueryLimits, Request, Response, ResultSet, SqlError, SqlErrorKind, Statement, Transaction, Value, Verb, pieces,
-    verb,
+    Column, Effects, Flow, Params, Piece, QueryLimits, Request, Response, ResultSet, Row, Rows, SqlError, SqlErrorKind, Statement,
+    Transaction, Value, ValueRef, pieces,
 };
 use crate::vfs;
+pub(crate) use prepared::{Prepared, refuse_if_cancelled};
 
 /// How the engine brackets a request whose statements are all or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,43 +46,6 @@ pub(crate) fn run(session: &Session, request: &Request, begin: Begin, limits: &Q
     }
     outcome?;
     Ok(Response { results: run.results, seen: vfs::seen() })
-}
-
-/// Opens a transaction that stays open.
-pub(crate) fn begin(session: &Session, begin: Begin) -> Result<(), SqlError> {
-    session.speak(begin.sql())?;
-    if begin == Begin::Deferred {
-        // SQLite takes its version with the first statement that looks at the database.
-        session.speak("SELECT 1 FROM sqlite_schema")?;
-    }
-    Ok(())
-}
-
-/// Ends it. A commit that fails rolls back.
-pub(crate) fn end(session: &Session, commit: bool) -> Result<(), SqlError> {
-    let ended = if commit { session.speak("COMMIT").map_err(SqlError::from) } else { Ok(()) };
-    if !session.connection().is_autocommit() {
-        session.speak("ROLLBACK")?;
-    }
-    ended
-}
-
-/// Runs all statements of a request in the transaction that is open.
-pub(crate) fn run_within(session: &Session, request: &Request, limits: &QueryLimits, cancel: &Cancel) -> Result<Response, SqlError> {
-    let mut run = Run { session, limits, cancel, results: Vec::new(), size: 0 };
-    match request.transaction {
-        Transaction::Immediate => {
-            session.speak("SAVEPOINT request")?;
-            let outcome = run.each(request).and_then(|()| run.refuse_if_cancelled());
-            // SQLite may have rolled back everything.
-            if !session.connection().is_autocommit() {
-                session.speak(if outcome.is_ok() { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" })?;
-            }
-            outcome?;
-        }
-        Transaction::None => run.each(request)?,
-    }
-    Ok(Response { results: run.results, seen: None })
 }
 
 /// A request that is running.
@@ -133,86 +95,54 @@ impl Run<'_> {
     }
 
     fn piece(&mut self, piece: Piece<'_>, params: &Params) -> Result<ResultSet, SqlError> {
-        self.refuse_if_cancelled()?;
-        self.session.begin(self.limits.statement_timeout, self.cancel);
-        let explain = |error: rusqlite::Error| self.session.explain(&error);
-        let mut statement = self.session.connection().prepare_cached(piece.sql).map_err(explain)?;
-        bind::all(&mut statement, params)?;
-        self.charge(EACH)?;
-        let mut result = ResultSet { columns: self.columns(&statement)?, ..ResultSet::default() };
-        let outcome = self.collect(&mut statement, &mut result);
-        // Values can be large and would stay with the cached statement.
-        statement.clear_bindings();
-        outcome?;
-        drop(statement);
-        self.count(verb(piece.sql), &mut result);
-        Ok(result)
+        let prepared = Prepared::new(self.session, piece.sql, params, self.limits, self.cancel)?;
+        let mut result = ResultSet::default();
+        let Effects { rows_affected, last_insert_rowid, .. } =
+            prepared.run(&mut Collect { result: &mut result, run: self }, |_, _| Ok(()))?;
+        Ok(ResultSet { rows_affected, last_insert_rowid, ..result })
     }
 
-    /// Runs the statement to its end: one that writes has not written before. A query may be left as soon as its rows are full.
-    fn collect(&mut self, statement: &mut CachedStatement<'_>, result: &mut ResultSet) -> Result<(), SqlError> {
-        let may_stop = statement.readonly();
-        let width = result.columns.len();
-        let session = self.session;
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next().map_err(|error| session.explain(&error))? {
-            if result.rows.len() as u64 >= self.limits.max_rows {
-                result.truncated = true;
-                if may_stop {
-                    break;
-                }
-                continue;
-            }
-            let row = self.row(row, &result.columns, width)?;
-            result.rows.push(row);
-        }
-        Ok(())
-    }
-
-    fn row(&mut self, row: &Row<'_>, columns: &[Column], width: usize) -> Result<Vec<Value>, SqlError> {
-        let mut values = Vec::with_capacity(width);
-        for (at, column) in columns.iter().enumerate() {
-            let value = row.get_ref(at).map_err(|error| self.session.explain(&error))?;
-            self.charge(size(value))?;
-            values.push(owned(value, column)?);
-        }
-        Ok(values)
-    }
-
-    fn columns(&mut self, statement: &rusqlite::Statement<'_>) -> Result<Vec<Column>, SqlError> {
-        let column = |column: rusqlite::Column<'_>| {
-            let (name, decltype) = (column.name(), column.decl_type());
-            self.charge((name.len() + decltype.map_or(0, str::len)) as u64 + EACH)?;
-            Ok(Column { name: name.to_owned(), decltype: decltype.map(str::to_owned) })
-        };
-        statement.columns().map(column).collect()
+    fn refuse_if_cancelled(&self) -> Result<(), SqlError> {
+        refuse_if_cancelled(self.cancel)
     }
 
     /// Counts bytes of results before they are copied.
     fn charge(&mut self, bytes: u64) -> Result<(), SqlError> {
         self.size += bytes;
         if self.size > self.limits.max_result_size {
-            let message = format!("the results are larger than {} bytes", self.limits.max_result_size);
-            return Err(SqlError::ours(SqlErrorKind::ResultTooLarge, message));
+            return Err(SqlError::result_too_large(self.limits.max_result_size));
         }
         Ok(())
     }
+}
 
-    /// A statement of a few steps ends before SQLite asks whether anybody waits for it.
-    fn refuse_if_cancelled(&self) -> Result<(), SqlError> {
-        if self.cancel.is_said() { Err(SqlError::ours(SqlErrorKind::Cancelled, "nobody waits for the request")) } else { Ok(()) }
+/// Keeps what a statement gives.
+struct Collect<'a, 'b> {
+    result: &'a mut ResultSet,
+    run: &'a mut Run<'b>,
+}
+
+impl Rows for Collect<'_, '_> {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
+        let names = columns.iter().map(|column| (column.name.len() + column.decltype.as_ref().map_or(0, String::len)) as u64 + EACH);
+        self.run.charge(EACH + names.sum::<u64>())?;
+        self.result.columns = columns.to_vec();
+        Ok(())
     }
 
-    /// SQLite remembers counts and row ids of earlier statements; only what this one did is told.
-    fn count(&self, verb: Verb, result: &mut ResultSet) {
-        if verb == Verb::Other {
-            return;
+    fn row(&mut self, row: &Row<'_>) -> Result<Flow, SqlError> {
+        if self.result.rows.len() as u64 >= self.run.limits.max_rows {
+            self.result.truncated = true;
+            return Ok(Flow::Enough);
         }
-        let connection = self.session.connection();
-        result.rows_affected = connection.changes();
-        if verb == Verb::Insert && result.rows_affected > 0 && self.session.has_inserted() {
-            result.last_insert_rowid = Some(connection.last_insert_rowid());
+        let mut values = Vec::with_capacity(row.len());
+        for at in 0..row.len() {
+            let value = row.value(at)?;
+            self.run.charge(size(value))?;
+            values.push(Value::from(value));
         }
+        self.result.rows.push(values);
+        Ok(Flow::More)
     }
 }
 
@@ -223,22 +153,7 @@ const EACH: u64 = 8;
 fn size(value: ValueRef<'_>) -> u64 {
     match value {
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => EACH,
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() as u64 + EACH,
+        ValueRef::Text(text) => text.len() as u64 + EACH,
+        ValueRef::Blob(bytes) => bytes.len() as u64 + EACH,
     }
-}
-
-fn owned(value: ValueRef<'_>, column: &Column) -> Result<Value, SqlError> {
-    Ok(match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(integer) => Value::Integer(integer),
-        ValueRef::Real(real) => Value::Real(real),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-        ValueRef::Text(bytes) => {
-            let text = std::str::from_utf8(bytes).map_err(|_| {
-                let message = format!("column {} holds TEXT that is not UTF-8; CAST it to BLOB", column.name);
-                SqlError::ours(SqlErrorKind::Statement, message)
-            })?;
-            Value::Text(text.to_owned())
-        }
-    })
 }

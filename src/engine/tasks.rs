@@ -4,6 +4,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Runs beside its owner, who awaits it, or ends it by dropping the handle.
 #[allow(clippy::disallowed_methods, reason = "nothing outlives the handle, and nothing is left that nobody awaits")]
-pub(crate) fn spawn_owned<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> AbortOnDropHandle<T> {
+pub fn spawn_owned<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> AbortOnDropHandle<T> {
     AbortOnDropHandle::new(tokio::spawn(work))
 }

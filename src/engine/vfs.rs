@@ -73,6 +73,11 @@ pub(crate) fn seen() -> Option<Commits> {
     SEEN.take()
 }
 
+/// What `last_insert_rowid()` tells on this connection until something is inserted there.
+pub(crate) fn set_last_insert_rowid(connection: &rusqlite::Connection, rowid: i64) {
+    ffi::set_last_insert_rowid(connection, rowid);
+}
+
 /// One connection's view of a database.
 struct File {
     store: Arc<PageStore>,

@@ -6,6 +6,7 @@
 use rusqlite::hooks::{AuthAction, AuthContext};
 use rusqlite::limits::Limit;
 
+use super::Rules;
 use crate::sql::SqlErrorKind;
 
 /// Why an action is refused.
@@ -59,6 +60,9 @@ const CHANGEABLE: [&str; 3] = ["application_id", "defer_foreign_keys", "user_ver
 /// PRAGMAs that change the connection; no other request gets that connection. SQLite ignores `foreign_keys` within a transaction.
 const SETTINGS: [&str; 2] = ["foreign_keys", "recursive_triggers"];
 
+/// Functions that reach into the process. SQLite has them switched off as well.
+const FUNCTIONS: [&str; 2] = ["fts3_tokenizer", "load_extension"];
+
 /// Modules of virtual tables.
 const MODULES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
 
@@ -79,7 +83,7 @@ pub(super) const LIMITS: [(Limit, i32); 12] = [
 ];
 
 /// Whether SQL from outside may do this.
-pub(super) fn judge(context: &AuthContext<'_>) -> Result<(), Denial> {
+pub(super) fn judge(context: &AuthContext<'_>, rules: Rules) -> Result<(), Denial> {
     let temporary = context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp"));
     match context.action {
         AuthAction::Select
@@ -89,6 +93,7 @@ pub(super) fn judge(context: &AuthContext<'_>) -> Result<(), Denial> {
         | AuthAction::Update { table_name: "sqlite_temp_master", .. } => Ok(()),
         AuthAction::Function { function_name } => function(function_name),
         AuthAction::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } if rules == Rules::Stream => Ok(()),
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Err(Denial {
             kind: SqlErrorKind::Statement,
             message: "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are refused: the request is the transaction".to_owned(),
@@ -129,7 +134,7 @@ fn forbidden(message: impl Into<String>) -> Denial {
 }
 
 fn function(name: &str) -> Result<(), Denial> {
-    if name.eq_ignore_ascii_case("load_extension") { Err(forbidden("load_extension() is not allowed")) } else { Ok(()) }
+    if lists(&FUNCTIONS, name) { Err(forbidden(format!("{name}() is not allowed"))) } else { Ok(()) }
 }
 
 fn module(name: &str) -> Result<(), Denial> {

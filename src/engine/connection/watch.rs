@@ -56,6 +56,21 @@ struct Running {
     cancel: Cancel,
 }
 
+/// Time that does not count.
+pub(crate) struct Pause<'a> {
+    watch: &'a Watch,
+    since: Instant,
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        let paused = self.watch.clock.now().saturating_duration_since(self.since);
+        if let Some(running) = &mut *self.watch.running.lock() {
+            running.deadline = running.deadline.and_then(|deadline| deadline.checked_add(paused));
+        }
+    }
+}
+
 impl Watch {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, running: Mutex::new(None), stopped: Mutex::new(None) }
@@ -68,6 +83,11 @@ impl Watch {
 
     pub(super) fn end(&self) {
         *self.running.lock() = None;
+    }
+
+    /// The deadline moves by the time until what is returned is dropped.
+    pub(super) fn pause(&self) -> Pause<'_> {
+        Pause { watch: self, since: self.clock.now() }
     }
 
     /// Called by SQLite while a statement runs.

@@ -29,7 +29,7 @@ use crate::database::{Flush, Flushed};
 use crate::error::Previous;
 use crate::facts::{Facts, Origin, Uploads};
 use crate::files::FilesPrefix;
-use crate::memory::{MemoryDatabase, TransactionMode};
+use crate::memory::MemoryDatabase;
 use crate::names::{BranchName, BucketName, DatabaseKey, Etag, ObjectKey};
 use crate::past::Point;
 use crate::sql::{QueryLimits, Request, Statement, Value};

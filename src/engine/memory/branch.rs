@@ -1,9 +1,9 @@
 //! Branches in memory: a version becomes a database of its own, or takes the place of another one's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
-
+use super::queue::Turn;
 use super::{Changes, Inner, MemoryDatabase, MemoryOptions, Pin};
 use crate::image;
 use crate::pages::{Page, PageNo, PageStore, Version};
@@ -30,6 +30,9 @@ pub enum SwitchError {
     GivenUp,
 }
 
+/// How long the writer's place is waited for before transactions are ended again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 impl MemoryDatabase {
     /// A database that begins as this version and goes its own way. It shares all pages until one side writes them, so it costs the same
     /// for any size. It keeps the page size of the version, and counts commits on from there.
@@ -52,7 +55,19 @@ impl MemoryDatabase {
     /// Takes the writer's place and keeps it: of those who come later, none is let in before. Open transactions are rolled back and told
     /// `why`.
     pub(crate) async fn pause_writers(&self, why: &str) -> PausedWriters {
-        let (turn, ()) = tokio::join!(Arc::clone(&self.0.writer).lock_owned(), self.end_transactions(why));
+        let turn = {
+            let turn = self.0.writers.turn();
+            tokio::pin!(turn);
+            loop {
+                // One that began since then may have the place.
+                self.end_transactions(why).await;
+                if let Ok(turn) = tokio::time::timeout(AGAIN, &mut turn).await {
+                    break turn;
+                }
+            }
+        };
+        // Those that read since then.
+        self.end_transactions(why).await;
         PausedWriters { database: self.clone(), turn }
     }
 
@@ -65,7 +80,7 @@ impl MemoryDatabase {
 /// Nobody writes as long as this lives.
 pub(crate) struct PausedWriters {
     database: MemoryDatabase,
-    turn: OwnedMutexGuard<()>,
+    turn: Turn,
 }
 
 /// The version that a switch will make, before anybody sees it.

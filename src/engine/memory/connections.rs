@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use crate::connection::Session;
+use crate::connection::{Role, Rules, Session};
 
 /// What a connection is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,31 @@ pub(super) enum Use {
     Read,
     /// A caller's writes.
     Write,
+    /// A caller's stream, which may open transactions.
+    Stream {
+        /// It never writes.
+        read_only: bool,
+    },
     /// The engine's own statements.
     Engine,
+}
+
+impl Use {
+    /// How its connections are opened.
+    pub(super) fn role(self) -> Role {
+        match self {
+            Self::Read | Self::Stream { read_only: true } => Role::Reader,
+            Self::Write | Self::Stream { read_only: false } | Self::Engine => Role::Writer,
+        }
+    }
+
+    /// Who says where transactions begin and end.
+    pub(super) fn rules(self) -> Rules {
+        match self {
+            Self::Read | Self::Write | Self::Engine => Rules::Request,
+            Self::Stream { .. } => Rules::Stream,
+        }
+    }
 }
 
 /// A connection of one of the kinds that there are.

@@ -1,4 +1,5 @@
 use std::io::Read as _;
+use std::time::Duration;
 
 use super::*;
 use crate::sql::{Params, ResultSet, Statement, Transaction, Value};
@@ -10,7 +11,7 @@ mod limits;
 mod random;
 mod sandbox;
 mod scripts;
-mod transaction;
+mod stream;
 mod views;
 
 fn options() -> MemoryOptions {

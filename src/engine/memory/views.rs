@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::connections::Use;
 use super::{Commits, Inner, MemoryDatabase};
 use crate::clock::WallTime;
-use crate::connection::{Cancel, Role, Session};
+use crate::connection::{Cancel, Session};
 use crate::sql::{QueryLimits, SqlError, SqlErrorKind};
 use crate::vfs;
 
@@ -26,11 +26,11 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let place = self.reader().await;
+        let place = self.0.reader().await;
         let (inner, limits) = (Arc::clone(&self.0), *limits);
         self.run(move |cancel| {
             let _place = place;
-            let session = inner.session(Use::Read, Role::Reader)?;
+            let session = inner.session(Use::Read)?;
             let outcome = watched(&session, &limits, cancel, ask).map(|value| (value, vfs::seen()));
             inner.keep_at_rest(Use::Read, session);
             outcome
@@ -45,11 +45,11 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let turn = self.turn(limits.writer_wait).await?;
+        let turn = self.0.writers.turn_within(limits.writer_wait).await?;
         let (inner, limits) = (Arc::clone(&self.0), *limits);
         self.run(move |cancel| {
             let _turn = turn;
-            let session = inner.session(Use::Write, Role::Writer)?;
+            let session = inner.session(Use::Write)?;
             let outcome = in_transaction(&session, &limits, cancel, change).map(|value| (value, vfs::seen()));
             inner.keep_at_rest(Use::Write, session);
             inner.announce();
@@ -61,7 +61,7 @@ impl MemoryDatabase {
 
 impl Inner {
     /// Keeps a session whose transaction has ended, whatever ended it.
-    fn keep_at_rest(&self, purpose: Use, session: Session) {
+    pub(super) fn keep_at_rest(&self, purpose: Use, session: Session) {
         let at_rest = session.connection().is_autocommit() || session.speak("ROLLBACK").is_ok();
         if at_rest {
             self.keep(purpose, session);

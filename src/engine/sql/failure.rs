@@ -7,8 +7,12 @@ use super::{SqlError, SqlErrorKind};
 
 impl SqlError {
     /// A refusal of ours, which SQLite knows nothing of.
-    pub(crate) fn ours(kind: SqlErrorKind, message: impl Into<String>) -> Self {
+    pub fn ours(kind: SqlErrorKind, message: impl Into<String>) -> Self {
         Self { kind, extended_code: 0, message: message.into(), offset: None, statement_index: 0 }
+    }
+
+    pub(crate) fn result_too_large(limit: u64) -> Self {
+        Self::ours(SqlErrorKind::ResultTooLarge, format!("the results are larger than {limit} bytes"))
     }
 
     /// SQLite's primary result code.
@@ -17,7 +21,8 @@ impl SqlError {
     }
 
     /// For an entry of [`super::Request::statements`] of which the failing statement began at this byte.
-    pub(crate) fn at(mut self, statement_index: usize, begin: usize) -> Self {
+    #[must_use]
+    pub fn at(mut self, statement_index: usize, begin: usize) -> Self {
         self.statement_index = statement_index;
         self.offset = self.offset.map(|offset| offset + begin);
         self
@@ -74,4 +79,6 @@ fn tells_of_limit(message: &str) -> bool {
         || message.starts_with("Expression tree is too large")
         || message.starts_with("LIKE or GLOB pattern too complex")
         || message.starts_with("parser stack overflow")
+        || message.starts_with("triggers nested too deep")
+        || message.starts_with("at most 64 tables in a join")
 }

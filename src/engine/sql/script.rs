@@ -5,10 +5,11 @@
 
 /// One statement of a text, without the blanks, comments and semicolons around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece<'a> {
-    pub(crate) sql: &'a str,
+pub struct Piece<'a> {
+    /// Its text.
+    pub sql: &'a str,
     /// Of its first byte, in the whole text.
-    pub(crate) offset: usize,
+    pub offset: usize,
 }
 
 /// What a statement does to rows, as far as counting them goes.
@@ -22,7 +23,7 @@ pub(crate) enum Verb {
 }
 
 /// The statements of a text, in order.
-pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
+pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut state = Inside::Nothing;
     let mut begin = None;
@@ -79,6 +80,34 @@ impl Verb {
             _ => Self::Other,
         }
     }
+}
+
+/// A statement that ends a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Commit,
+    Rollback,
+}
+
+/// Whether the statement ends the transaction: ROLLBACK TO a savepoint does not.
+pub(crate) fn ending(statement: &str) -> Option<Ending> {
+    let mut tokens = Tokens::new(statement).map(|token| token.text);
+    let first = tokens.next()?;
+    let is = |word: &str| first.eq_ignore_ascii_case(word);
+    if is("COMMIT") || is("END") {
+        Some(Ending::Commit)
+    } else {
+        (is("ROLLBACK") && !tokens.any(|word| word.eq_ignore_ascii_case("TO"))).then_some(Ending::Rollback)
+    }
+}
+
+/// Whether the statement begins as one that writes. Only a guess that saves a way: SQLite decides what writes.
+pub(crate) fn likely_writes(statement: &str) -> bool {
+    let mut tokens = Tokens::new(statement).map(|token| token.text);
+    let first = tokens.next().unwrap_or_default();
+    let is_one_of = |words: &[&str], word: &str| words.iter().any(|listed| listed.eq_ignore_ascii_case(word));
+    is_one_of(&["INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER"], first)
+        || (first.eq_ignore_ascii_case("BEGIN") && tokens.next().is_some_and(|second| is_one_of(&["IMMEDIATE", "EXCLUSIVE"], second)))
 }
 
 /// How far a statement has come, as `sqlite3_complete` sees it.

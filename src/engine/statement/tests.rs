@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::connection::Role;
+use crate::connection::{Role, Rules};
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
 
 async fn ask(sql: &str, params: Params) -> Result<Vec<ResultSet>, SqlError> {
@@ -119,11 +119,28 @@ async fn text_that_is_not_utf8_fails_its_statement() {
 #[test]
 fn a_request_that_nobody_waits_for_begins_no_statement_and_commits_nothing() {
     let database = MemoryDatabase::new(MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))).unwrap();
-    let session = Session::open(database.file(), Role::Writer, Arc::new(SystemClock)).unwrap();
+    let session = Session::open(database.file(), Role::Writer, Rules::Request, Arc::new(SystemClock)).unwrap();
     let cancel = Cancel::default();
     drop(cancel.on_drop());
     let short = request("CREATE TABLE t(a)", Params::None);
     let error = run(&session, &short, Begin::Immediate, &QueryLimits::default(), &cancel).unwrap_err();
     assert_eq!(error.kind, SqlErrorKind::Cancelled);
     run(&session, &short, Begin::Immediate, &QueryLimits::default(), &Cancel::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_while_it_gives_rows_has_changed_nothing() {
+    let database = MemoryDatabase::new(MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))).unwrap();
+    database.write(request("CREATE TABLE t(a)", Params::None), &QueryLimits::default()).await.unwrap();
+    let limits = QueryLimits { max_result_size: 1000, ..QueryLimits::default() };
+    let sql = "INSERT INTO t VALUES (1), (2), (zeroblob(2000)), (4) RETURNING a";
+    for transaction in [Transaction::None, Transaction::Immediate] {
+        let error = database.write(Request { transaction, ..request(sql, Params::None) }, &limits).await.unwrap_err();
+        assert_eq!(error.kind, SqlErrorKind::ResultTooLarge);
+        let count = database.read(request("SELECT count(*) FROM t", Params::None), &limits).await.unwrap();
+        assert_eq!(count.results[0].rows, [[Value::Integer(0)]], "{transaction:?}");
+    }
+    let limits = QueryLimits { max_rows: 2, ..QueryLimits::default() };
+    let few = database.write(Request { transaction: Transaction::None, ..request(sql, Params::None) }, &limits).await.unwrap();
+    assert_eq!((few.results[0].rows.len(), few.results[0].truncated, few.results[0].rows_affected), (2, true, 4));
 }

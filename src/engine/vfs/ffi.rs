@@ -23,6 +23,13 @@ use super::{Lock, Refusal, allows_pragma};
 /// As SQLite knows this file system.
 pub(super) const NAME: &CStr = c"buckethead";
 
+/// What `last_insert_rowid()` tells on this connection until something is inserted there.
+pub(super) fn set_last_insert_rowid(connection: &rusqlite::Connection, rowid: i64) {
+    // SAFETY: the handle is that of an open connection, which its owner keeps open and out of other threads while we borrow it; and the
+    // call changes one number of the connection.
+    unsafe { sqlite::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
+}
+
 /// What SQLite allocates for an open file; `base` comes first because SQLite sees only that.
 #[repr(C)]
 struct OpenFile {

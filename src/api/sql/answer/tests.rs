@@ -1,4 +1,5 @@
 use super::*;
+use engine::{Column, Value};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
@@ -9,7 +10,7 @@ fn one_row(values: Vec<Value>) -> Response {
 
 fn text(value: &Value) -> String {
     let mut out = Vec::new();
-    super::value(&mut out, value);
+    Style::default().value(&mut out, ValueRef::from(value));
     String::from_utf8(out).unwrap()
 }
 
@@ -31,13 +32,13 @@ fn a_reply_has_the_documented_shape() {
         ..Response::default()
     };
     assert_eq!(
-        String::from_utf8(json(&response, Duration::from_nanos(214_999))).unwrap(),
+        String::from_utf8(json(&response, Duration::from_nanos(214_999), Style::default())).unwrap(),
         r#"{"results":[{"columns":[{"name":"id","type":"INTEGER"},{"name":"count(\"*\")","type":null}],"rows":[[1,null],[2,"x"]],"#
             .to_owned()
             + r#""row_count":2,"truncated":true,"rows_affected":0,"last_insert_rowid":null},"#
             + r#"{"columns":[],"rows":[],"row_count":0,"truncated":false,"rows_affected":3,"last_insert_rowid":-7}],"time_ms":0.214}"#
     );
-    assert_eq!(json(&Response::default(), Duration::ZERO), br#"{"results":[],"time_ms":0.0}"#);
+    assert_eq!(json(&Response::default(), Duration::ZERO, Style::default()), br#"{"results":[],"time_ms":0.0}"#);
 }
 
 #[test]
@@ -92,7 +93,7 @@ proptest! {
             #[serde(borrow)]
             rows: Vec<&'a RawValue>,
         }
-        let written = json(&one_row(values.clone()), Duration::from_micros(5));
+        let written = json(&one_row(values.clone()), Duration::from_micros(5), Style::default());
         let reply: Reply = serde_json::from_slice(&written).unwrap();
         let body = format!(r#"{{"sql":"select 1","params":{}}}"#, reply.results[0].rows[0].get());
         let request = crate::sql::request::from_json(body.as_bytes()).unwrap();

@@ -1,6 +1,8 @@
 //! Closing and shutting down: every acknowledged commit is saved, or named.
 
 use super::*;
+use crate::database::Stream;
+use crate::sql::{Column, Effects, Flow, Params, Row, Rows, Script, SqlError};
 
 #[tokio::test]
 async fn rows_written_before_a_close_are_there_after_the_next_open() {
@@ -106,21 +108,52 @@ async fn a_close_ends_open_transactions_and_saves_those_that_had_committed() {
     let mut bench = Bench::start().await;
     let database = bench.open(bench.config("orders")).await;
     write(&database, "create table t(x)").await;
-    let mut committed = database.begin(TransactionMode::Write, HOUR).await.unwrap();
-    committed.run(request("insert into t values (1)")).await.unwrap();
-    committed.commit().await.unwrap();
-    let mut open = database.begin(TransactionMode::Write, HOUR).await.unwrap();
-    open.run(request("insert into t values (2)")).await.unwrap();
+    let mut committed = database.stream(false);
+    run(&mut committed, ["begin", "insert into t values (1)", "commit"]).await.unwrap();
+    let mut open = database.stream(false);
+    run(&mut open, ["begin", "insert into t values (2)"]).await.unwrap();
     // It waits behind the open one, and is under way when the close begins.
     let waiting = database.write(request("insert into t values (3)"));
     let (waiting, closed) = tokio::join!(waiting, bench.close("orders"));
     waiting.unwrap();
     closed.unwrap();
-    let error = open.commit().await.unwrap_err();
-    assert_eq!(error.message, "the transaction was rolled back: the database was closed");
-    assert!(matches!(database.begin(TransactionMode::Read, HOUR).await, Err(Error::NotServed { .. })));
+    for stream in [&mut open, &mut committed, &mut database.stream(false)] {
+        assert!(matches!(run(stream, ["select 1"]).await, Err(Error::NotServed { .. })));
+    }
     bench.restart();
     let database = bench.open(bench.config("orders")).await;
     let rows = database.read(request("select x from t order by x")).await.unwrap().results.remove(0).rows;
     assert_eq!(rows, [[Value::Integer(1)], [Value::Integer(3)]]);
+}
+
+/// Statements one after the other; the last failure.
+struct Each {
+    statements: std::collections::VecDeque<&'static str>,
+    outcome: Result<(), SqlError>,
+}
+
+async fn run<const N: usize>(stream: &mut Stream, statements: [&'static str; N]) -> Result<(), Error> {
+    let limits = stream.limits();
+    Ok(stream.run(Each { statements: statements.into(), outcome: Ok(()) }, &limits).await?.outcome?)
+}
+
+impl Rows for Each {
+    fn columns(&mut self, _: &[Column]) -> Result<(), SqlError> {
+        Ok(())
+    }
+
+    fn row(&mut self, _: &Row<'_>) -> Result<Flow, SqlError> {
+        Ok(Flow::More)
+    }
+}
+
+impl Script for Each {
+    fn next(&mut self, _: bool) -> Option<Statement> {
+        let sql = self.statements.pop_front()?.to_owned();
+        Some(Statement { sql, params: Params::None })
+    }
+
+    fn ended(&mut self, outcome: Result<Effects, SqlError>) {
+        self.outcome = std::mem::replace(&mut self.outcome, Ok(())).and(outcome.map(drop));
+    }
 }

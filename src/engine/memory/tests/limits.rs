@@ -58,7 +58,7 @@ async fn dropping_the_future_stops_the_statement_and_gives_the_turn_on() {
 async fn a_writer_that_waits_too_long_is_told_that_others_were_busy() {
     let database = database();
     write(&database, "CREATE TABLE t(a)").await.unwrap();
-    let turn = Arc::clone(&database.0.writer).lock_owned().await;
+    let turn = database.0.writers.turn().await;
     let error = write(&database, "INSERT INTO t VALUES(1)").await.unwrap_err();
     assert_eq!(error.kind, SqlErrorKind::Busy);
     drop(turn);

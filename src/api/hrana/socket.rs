@@ -1,0 +1,338 @@
+//! Hrana over WebSocket, versions 1 to 3, in JSON.
+//!
+//! One task reads; each stream has a task that does what it is asked in order, and each cursor one that hands out what its stream made.
+//! Owns: the order of messages, who may ask, when a socket ends and with which code. Does not own: what statements do.
+//! Invariants: nothing of a database is told before a `hello` that it admits; at most [`UNDER_WAY`] requests of a socket are under way,
+//! after which it is not read any further; whatever a socket leaves open is rolled back when it ends.
+
+mod message;
+mod tasks;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use engine::{Database, DatabaseName};
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::cursor::{Entries, WAITING};
+use super::encode;
+use super::message::{StoredSql, Violation};
+use super::program::Program;
+use super::streams::Caller;
+use super::told;
+use super::work::{Budget, Work};
+use crate::error::Problem;
+use crate::serve::Stopping;
+use crate::{App, guard};
+use message::{FromClient, Request};
+use tasks::{CursorJob, Job, Reply, Unread};
+
+/// How many requests of one socket may be under way. More than there are streams: if all but one wait for the one that writes, its next
+/// request must be read.
+const UNDER_WAY: usize = 2000;
+/// How many replies wait for a client that reads slowly.
+const REPLIES: usize = 16;
+/// How many requests to one stream or cursor wait for it; then the socket is not read.
+const JOBS: usize = 64;
+/// How often a silent client is asked whether it is there.
+const PING: Duration = Duration::from_secs(30);
+/// How long a client may be silent: two pings stayed without an answer.
+const SILENCE: Duration = Duration::from_secs(75);
+/// How long a client may take to hear that its socket ends.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The largest message that is read, in bytes: as large as the body of a request.
+const LARGEST: usize = crate::body::BODY_LIMIT;
+
+/// What a client offered and we chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Version {
+    Hrana1,
+    Hrana2,
+    Hrana3,
+}
+
+impl Version {
+    const NAMES: [(&str, Self); 3] = [("hrana3", Self::Hrana3), ("hrana2", Self::Hrana2), ("hrana1", Self::Hrana1)];
+}
+
+/// Whether a request wants to become a socket.
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// `GET` at a database's base, to become a socket. The token comes later, in `hello`.
+pub(crate) async fn upgrade(
+    State(app): State<App>,
+    Path((namespace, name)): Path<(String, String)>,
+    stopping: axum::Extension<Stopping>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Problem> {
+    let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST).protocols(Version::NAMES.map(|(name, _)| name));
+    let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
+    let version = match Version::NAMES.iter().find(|(name, _)| Some(*name) == chosen) {
+        Some((_, version)) => *version,
+        None if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) => {
+            return Err(Problem::bad_request("none of the subprotocols is known; there are hrana3, hrana2 and hrana1"));
+        }
+        None => Version::Hrana1,
+    };
+    let name = DatabaseName::new(namespace, name);
+    let axum::Extension(stopping) = stopping;
+    let response = upgrade.on_upgrade(move |socket| async move {
+        let Some(_running) = stopping.enter() else { return };
+        serve(app, name, version, socket, stopping).await;
+    });
+    Ok(response.into_response())
+}
+
+/// Why a socket ends.
+struct End {
+    code: u16,
+    reason: String,
+}
+
+impl End {
+    fn violation(reason: impl Into<String>) -> Self {
+        Self { code: close_code::POLICY, reason: reason.into() }
+    }
+}
+
+impl From<Violation> for End {
+    fn from(Violation(reason): Violation) -> Self {
+        Self::violation(reason)
+    }
+}
+
+async fn serve(app: App, name: DatabaseName, version: Version, socket: WebSocket, stopping: Stopping) {
+    let (mut sink, mut stream) = socket.split();
+    let (replies, mut to_send) = mpsc::channel::<Message>(REPLIES);
+    let unread = Unread::default();
+    let sent = unread.clone();
+    let mut talk = Talk {
+        app,
+        name,
+        version,
+        replies,
+        admitted: None,
+        stored: StoredSql::default(),
+        streams: HashMap::new(),
+        cursors: HashMap::new(),
+        under_way: Arc::new(Semaphore::new(UNDER_WAY)),
+        unread,
+        tasks: JoinSet::new(),
+    };
+    let sending = async {
+        while let Some(message) = to_send.recv().await {
+            let bytes = if let Message::Text(text) = &message { text.len() } else { 0 };
+            // Whoever does not read what is sent is not there.
+            if !matches!(tokio::time::timeout(SILENCE, sink.send(message)).await, Ok(Ok(()))) {
+                return;
+            }
+            sent.subtract(bytes);
+        }
+    };
+    let reading = async {
+        loop {
+            let frame = tokio::select! {
+                frame = tokio::time::timeout(SILENCE, stream.next()) => frame,
+                () = talk.ping() => continue,
+            };
+            let message = match frame {
+                Ok(Some(Ok(message))) => message,
+                // It is too large, or no WebSocket; or the client has gone, and nobody reads the reason.
+                Ok(Some(Err(error))) => return End::violation(error.to_string()),
+                Ok(None) | Err(_) => return End { code: close_code::AWAY, reason: "silent for too long".to_owned() },
+            };
+            let handled = match message {
+                Message::Text(text) => talk.hear(&text).await,
+                Message::Binary(_) => Err(End { code: close_code::UNSUPPORTED, reason: "messages are text, in JSON".to_owned() }),
+                Message::Ping(_) | Message::Pong(_) => Ok(()),
+                Message::Close(_) => return End { code: close_code::NORMAL, reason: String::new() },
+            };
+            if let Err(end) = handled {
+                return end;
+            }
+        }
+    };
+    let end = tokio::select! {
+        () = sending => None,
+        end = reading => Some(end),
+        () = stopping.begun() => Some(End { code: close_code::RESTART, reason: "the server stops".to_owned() }),
+    };
+    // Streams end with it, and roll back.
+    drop(talk);
+    if let Some(End { code, mut reason }) = end {
+        // What a frame of this kind holds.
+        reason.truncate(reason.floor_char_boundary(120));
+        let last = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let farewell = async {
+            // Replies that are ready, such as that of a `hello` that was refused.
+            to_send.close();
+            while let Ok(message) = to_send.try_recv() {
+                sink.feed(message).await.ok();
+            }
+            sink.send(last).await.ok();
+            // Until the client has closed, too: what it sent meanwhile must be read, or its system throws our last words away.
+            while matches!(stream.next().await, Some(Ok(_))) {}
+        };
+        tokio::time::timeout(FAREWELL, farewell).await.ok();
+    }
+}
+
+/// What a socket is about.
+struct Talk {
+    app: App,
+    name: DatabaseName,
+    version: Version,
+    replies: mpsc::Sender<Message>,
+    /// Who asks whom, since a `hello`.
+    admitted: Option<(Database, Caller)>,
+    stored: StoredSql,
+    streams: HashMap<i32, mpsc::Sender<Job>>,
+    cursors: HashMap<i32, mpsc::Sender<CursorJob>>,
+    under_way: Arc<Semaphore>,
+    unread: Unread,
+    /// Of streams and cursors. One whose sender is gone does what it was told before, and ends.
+    tasks: JoinSet<()>,
+}
+
+impl Talk {
+    async fn ping(&self) {
+        tokio::time::sleep(PING).await;
+        // If there is no room, enough is under way to see whether the client is there.
+        self.replies.try_send(Message::Ping(bytes::Bytes::new())).ok();
+    }
+
+    /// One message of the client.
+    async fn hear(&mut self, text: &str) -> Result<(), End> {
+        let message: FromClient = serde_json::from_str(text)
+            .map_err(|error| End { code: close_code::INVALID, reason: format!("the message is not understood: {error}") })?;
+        match message {
+            FromClient::Hello { jwt } => self.hello(jwt.as_deref()).await,
+            FromClient::Request { request_id, request } => {
+                let permit = Arc::clone(&self.under_way).acquire_owned().await.expect("nobody closes the semaphore");
+                self.request(Reply::to(request_id, self.replies.clone(), self.unread.clone(), permit), request).await
+            }
+        }
+    }
+
+    async fn hello(&mut self, token: Option<&str>) -> Result<(), End> {
+        if self.admitted.is_some() && self.version == Version::Hrana1 {
+            return Err(End::violation("hello was said already"));
+        }
+        let access = self.app.host.access(&self.name);
+        let admitted = if self.app.guard.admits_to(access.as_deref(), token) {
+            self.app.host.get(&self.name).map_err(Problem::from)
+        } else {
+            Err(guard::unauthorized())
+        };
+        match admitted {
+            Ok(handle) => {
+                let identity = token.unwrap_or_default().as_bytes().to_vec();
+                self.admitted = Some((handle.database, Caller { identity, read_only: false }));
+                tasks::send(&self.replies, b"{\"type\":\"hello_ok\"}".to_vec()).await;
+                Ok(())
+            }
+            Err(problem) => {
+                let mut out = b"{\"type\":\"hello_error\",\"error\":".to_vec();
+                encode::plain(&mut out, &told(&problem));
+                out.push(b'}');
+                tasks::send(&self.replies, out).await;
+                Err(End::violation(problem.detail))
+            }
+        }
+    }
+
+    async fn request(&mut self, reply: Reply, request: Request) -> Result<(), End> {
+        let Some((database, caller)) = &self.admitted else { return Err(End::violation("the first message must be hello")) };
+        let kind = request.kind();
+        if self.version < request.since() {
+            return Err(End::violation(format!("{kind} is not known in the version that was agreed on")));
+        }
+        while self.tasks.try_join_next().is_some() {}
+        let stored = &self.stored;
+        let budget = || Budget::of(&engine::StreamLimits::of(database.limits()));
+        let (stream_id, work) = match request {
+            Request::OpenStream { stream_id } => {
+                let Entry::Vacant(place) = self.streams.entry(stream_id) else {
+                    return Err(End::violation(format!("stream_id {stream_id} is in use")));
+                };
+                let opened = self.app.streams.open_outside(&self.name, database, caller).map_err(|problem| told(&problem));
+                let (jobs, to_do) = mpsc::channel(JOBS);
+                place.insert(jobs);
+                reply.outcome(kind, opened.as_ref()).await;
+                self.tasks.spawn(tasks::stream(opened, to_do));
+                return Ok(());
+            }
+            Request::CloseStream { stream_id } => {
+                match self.streams.remove(&stream_id) {
+                    Some(jobs) => tell(&jobs, Job::Close { reply }).await,
+                    // One that is not there is closed.
+                    None => reply.ok(kind).await,
+                }
+                return Ok(());
+            }
+            Request::StoreSql { sql_id, sql } => {
+                let stored = self.stored.store(sql_id, sql);
+                reply.outcome(kind, stored.as_ref()).await;
+                return Ok(());
+            }
+            Request::CloseSql { sql_id } => {
+                self.stored.close(sql_id);
+                reply.ok(kind).await;
+                return Ok(());
+            }
+            Request::OpenCursor { stream_id, cursor_id, batch } => {
+                let jobs = of(&self.streams, stream_id, "stream_id")?;
+                let Entry::Vacant(place) = self.cursors.entry(cursor_id) else {
+                    return Err(End::violation(format!("cursor_id {cursor_id} is in use")));
+                };
+                let (entries, chunks) = mpsc::channel(WAITING);
+                let program = Box::new(Program::of_batch(batch, stored, Entries::to(entries.clone()))?);
+                let (cursor_jobs, to_do) = mpsc::channel(JOBS);
+                place.insert(cursor_jobs);
+                self.tasks.spawn(tasks::cursor(chunks, to_do));
+                tell(jobs, Job::OpenCursor { reply, program, fatal: entries }).await;
+                return Ok(());
+            }
+            Request::FetchCursor { cursor_id, max_count } => {
+                let most = usize::try_from(max_count).unwrap_or(usize::MAX);
+                tell(of(&self.cursors, cursor_id, "cursor_id")?, CursorJob::Fetch { reply, most }).await;
+                return Ok(());
+            }
+            Request::CloseCursor { cursor_id } => {
+                match self.cursors.remove(&cursor_id) {
+                    Some(jobs) => tell(&jobs, CursorJob::Close { reply }).await,
+                    None => reply.ok(kind).await,
+                }
+                return Ok(());
+            }
+            Request::Execute { stream_id, stmt } => (stream_id, Work::execute(stmt, stored, budget())?),
+            Request::Batch { stream_id, batch } => (stream_id, Work::batch(batch, stored, budget())?),
+            Request::Sequence { stream_id, text } => (stream_id, Work::sequence(text, stored)?),
+            Request::Describe { stream_id, text } => (stream_id, Work::describe(text, stored)?),
+            Request::GetAutocommit { stream_id } => (stream_id, Work::GetAutocommit),
+        };
+        let work = Box::new(work);
+        tell(of(&self.streams, stream_id, "stream_id")?, Job::Work { reply, kind, work }).await;
+        Ok(())
+    }
+}
+
+fn of<'a, J>(lines: &'a HashMap<i32, mpsc::Sender<J>>, id: i32, what: &str) -> Result<&'a mpsc::Sender<J>, End> {
+    lines.get(&id).ok_or_else(|| End::violation(format!("{what} {id} is not open")))
+}
+
+/// A task that is gone panicked: whoever waits for its reply learns nothing, and the socket goes on.
+async fn tell<J>(jobs: &mpsc::Sender<J>, job: J) {
+    jobs.send(job).await.ok();
+}

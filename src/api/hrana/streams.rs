@@ -1,0 +1,316 @@
+//! The streams of HTTP clients between two requests.
+//!
+//! Owns: which streams there are, who may go on with which, and when they end. Does not own: what runs on them.
+//! Invariants: a stream is in one request's hands at a time; one that nobody goes on with ends within [`TTL`]; of a database there are at
+//! most [`MOST`] at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Clock, Database, DatabaseName, Stream, Witness, spawn_owned};
+use parking_lot::Mutex;
+use rand::RngCore as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::baton::{Place, Refused, Signer};
+use super::message::StoredSql;
+use crate::error::{Kind, Problem};
+
+/// How long a stream waits for its next request.
+const TTL: Duration = Duration::from_secs(10);
+/// How long afterwards its baton is still known as that of a stream that expired.
+const REMEMBERED: Duration = Duration::from_mins(5);
+/// How long a request waits for the one before it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many streams a database may have.
+const MOST: usize = 1000;
+
+/// One client's connection, with the texts that it stored.
+pub(super) struct Session {
+    pub(super) stream: Stream,
+    pub(super) stored: StoredSql,
+}
+
+/// All streams of HTTP clients.
+pub(crate) struct Streams {
+    signer: Signer,
+    clock: Arc<dyn Clock>,
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    slots: HashMap<u64, Slot>,
+    open: HashMap<DatabaseName, usize>,
+    /// When each stream will have waited for too long, and what will have been its turn then. In order of time.
+    ends: VecDeque<(Instant, Place)>,
+    /// Streams that expired, in order of time.
+    expired: VecDeque<(Instant, u64)>,
+    /// Runs while there are streams.
+    sweeper: Option<AbortOnDropHandle<()>>,
+}
+
+struct Slot {
+    database: DatabaseName,
+    turn: u64,
+    state: State,
+}
+
+enum State {
+    Idle(Box<Session>),
+    /// In a request's hands; the sender is dropped when they let go.
+    Busy(watch::Receiver<()>),
+    Expired,
+}
+
+/// A stream in the hands of a request. Dropping it ends the stream.
+pub(super) struct Lease {
+    table: Arc<Mutex<Table>>,
+    id: u64,
+    session: Option<Box<Session>>,
+    _busy: watch::Sender<()>,
+    until: Instant,
+    clock: Arc<dyn Clock>,
+    /// What the client will show next.
+    pub(super) baton: String,
+}
+
+impl Streams {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let (mut process, mut key) = ([0; 8], [0; 32]);
+        random(&mut process);
+        random(&mut key);
+        Self { signer: Signer::new(process, key), clock, table: Arc::default() }
+    }
+
+    /// The stream of `baton`, or a new one without.
+    pub(super) async fn lease(
+        &self,
+        baton: Option<&str>,
+        name: &DatabaseName,
+        database: &Database,
+        caller: &Caller,
+        witness: Option<Arc<Witness>>,
+    ) -> Result<Lease, Problem> {
+        let mut lease = match baton {
+            None => self.open(name, database, caller)?,
+            Some(baton) => {
+                let place = self.signer.read(baton, name, &caller.identity).map_err(|refused| match refused {
+                    Refused::OtherProcess => Problem::new(Kind::StreamLost, "the stream ended with the process that served it"),
+                    Refused::Unknown => {
+                        Problem::new(Kind::BadBaton, "the baton is not valid here: each is good for one request to one database")
+                    }
+                })?;
+                self.resume(place, name, caller).await?
+            }
+        };
+        if let (Some(witness), Some(session)) = (witness, &mut lease.session) {
+            session.stream.watched_by(witness);
+        }
+        Ok(lease)
+    }
+
+    /// A stream that whoever asked keeps.
+    pub(super) fn open_outside(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Opened, Problem> {
+        self.table.lock().count(name)?;
+        let stream = database.stream(caller.read_only);
+        Ok(Opened { stream, _counted: Counted { table: Arc::clone(&self.table), database: name.clone() } })
+    }
+
+    fn open(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Lease, Problem> {
+        let mut table = self.table.lock();
+        table.count(name)?;
+        let place = Place { stream: table.next, turn: 0 };
+        table.next += 1;
+        let (busy, is_busy) = watch::channel(());
+        table.slots.insert(place.stream, Slot { database: name.clone(), turn: 0, state: State::Busy(is_busy) });
+        drop(table);
+        let session = Box::new(Session { stream: database.stream(caller.read_only), stored: StoredSql::default() });
+        Ok(self.leased(place, session, busy, name, caller))
+    }
+
+    async fn resume(&self, place: Place, name: &DatabaseName, caller: &Caller) -> Result<Lease, Problem> {
+        let used = || Problem::new(Kind::BadBaton, "the baton was used before; each is good for one request");
+        let deadline = self.clock.now() + PATIENCE;
+        loop {
+            let mut busy = {
+                let mut table = self.table.lock();
+                let Some(slot) = table.slots.get_mut(&place.stream) else {
+                    return Err(Problem::new(Kind::StreamNotFound, "the stream was closed"));
+                };
+                if matches!(slot.state, State::Expired) {
+                    return Err(Problem::new(Kind::StreamExpired, "the stream has expired due to inactivity"));
+                }
+                if slot.turn != place.turn {
+                    return Err(used());
+                }
+                match &slot.state {
+                    State::Busy(is_busy) => is_busy.clone(),
+                    State::Idle(_) | State::Expired => {
+                        let (busy, is_busy) = watch::channel(());
+                        let State::Idle(session) = std::mem::replace(&mut slot.state, State::Busy(is_busy)) else { return Err(used()) };
+                        drop(table);
+                        return Ok(self.leased(place, session, busy, name, caller));
+                    }
+                }
+            };
+            // An error is what we wait for: the other request has let go.
+            if tokio::time::timeout_at(deadline, busy.changed()).await.is_err() {
+                return Err(Problem::new(Kind::StreamBusy, "the stream's last request still runs; a stream takes one at a time"));
+            }
+        }
+    }
+
+    fn leased(&self, place: Place, session: Box<Session>, busy: watch::Sender<()>, name: &DatabaseName, caller: &Caller) -> Lease {
+        let next = Place { turn: place.turn.wrapping_add(1), ..place };
+        if let Some(slot) = self.table.lock().slots.get_mut(&place.stream) {
+            slot.turn = next.turn;
+        }
+        Lease {
+            table: Arc::clone(&self.table),
+            id: place.stream,
+            session: Some(session),
+            _busy: busy,
+            until: self.clock.now(),
+            clock: Arc::clone(&self.clock),
+            baton: self.signer.baton(next, name, &caller.identity),
+        }
+    }
+
+    /// How many streams the database has.
+    pub(crate) fn open_of(&self, name: &DatabaseName) -> usize {
+        self.table.lock().open.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// A stream outside of the table, which counts as one of its database's all the same.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    _counted: Counted,
+}
+
+struct Counted {
+    table: Arc<Mutex<Table>>,
+    database: DatabaseName,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.table.lock().close(&self.database);
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The same for each request of the same caller, and for nobody else.
+    pub(crate) identity: Vec<u8>,
+    /// May not write.
+    pub(crate) read_only: bool,
+}
+
+impl Lease {
+    /// The stream, until it is given back.
+    pub(super) fn session(&mut self) -> &mut Session {
+        self.session.as_mut().expect("a lease holds its stream until it is given back")
+    }
+
+    /// Keeps the stream for the client's next request.
+    pub(super) fn give_back(mut self) {
+        let Some(session) = self.session.take() else { return };
+        let mut table = self.table.lock();
+        let Some(slot) = table.slots.get_mut(&self.id) else { return };
+        slot.state = State::Idle(session);
+        let place = Place { stream: self.id, turn: slot.turn };
+        self.until = self.clock.now() + TTL;
+        table.ends.push_back((self.until, place));
+        if table.sweeper.is_none() {
+            let sweep = sweep(Arc::downgrade(&self.table), Arc::clone(&self.clock));
+            table.sweeper = Some(spawn_owned(sweep));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.table.lock().forget(self.id);
+            // Outside the lock.
+            drop(session);
+        }
+    }
+}
+
+impl Table {
+    fn count(&mut self, database: &DatabaseName) -> Result<(), Problem> {
+        let open = self.open.entry(database.clone()).or_default();
+        if *open >= MOST {
+            let detail = format!("the database has {MOST} open streams; close some, or wait until they expire");
+            return Err(Problem::new(Kind::TooManyStreams, detail));
+        }
+        *open += 1;
+        Ok(())
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.close(&slot.database);
+        }
+    }
+
+    fn close(&mut self, database: &DatabaseName) {
+        if let Some(open) = self.open.get_mut(database) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(database);
+            }
+        }
+    }
+
+    /// Ends what has waited for too long. Returns when to look again, and the sessions to drop.
+    fn expire(&mut self, now: Instant) -> (Option<Instant>, Vec<Session>) {
+        let mut over = Vec::new();
+        while let Some((end, place)) = self.ends.front().copied().filter(|(end, _)| *end <= now) {
+            self.ends.pop_front();
+            let Some(slot) = self.slots.get_mut(&place.stream).filter(|slot| slot.turn == place.turn) else { continue };
+            if !matches!(slot.state, State::Idle(_)) {
+                continue;
+            }
+            if let State::Idle(session) = std::mem::replace(&mut slot.state, State::Expired) {
+                over.push(*session);
+            }
+            let database = slot.database.clone();
+            self.close(&database);
+            self.expired.push_back((end + REMEMBERED, place.stream));
+        }
+        while let Some((_, id)) = self.expired.front().copied().filter(|(end, _)| *end <= now) {
+            self.expired.pop_front();
+            self.slots.remove(&id);
+        }
+        let next = [self.ends.front().map(|(end, _)| *end), self.expired.front().map(|(end, _)| *end)].into_iter().flatten().min();
+        if next.is_none() {
+            self.sweeper = None;
+        }
+        (next, over)
+    }
+}
+
+/// Ends streams in time, as long as there are any.
+async fn sweep(table: std::sync::Weak<Mutex<Table>>, clock: Arc<dyn Clock>) {
+    loop {
+        let Some(table) = table.upgrade() else { return };
+        let (next, over) = table.lock().expire(clock.now());
+        drop((table, over));
+        let Some(next) = next else { return };
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the key of batons is drawn here alone")]
+fn random(bytes: &mut [u8]) {
+    rand::rng().fill_bytes(bytes);
+}

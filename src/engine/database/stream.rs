@@ -1,0 +1,91 @@
+//! A caller's own connection to an open database.
+
+use super::Database;
+use crate::error::Error;
+use crate::memory::{MemoryStream, StreamLimits};
+use crate::sql::Column;
+use crate::sql::{Effects, Flow, Row, Rows, Script, SqlError, SqlErrorKind, Statement, StatementShape};
+
+/// A caller's own connection, from one call to the next: it may open transactions and change settings. Dropping it rolls back what is open.
+pub struct Stream {
+    pub(super) database: Database,
+    pub(super) memory: MemoryStream,
+}
+
+impl Stream {
+    /// Runs statements that are chosen as it goes; how each ended is told to `script`. Fails only if the database is not served. Dropping the
+    /// future stops the statement that runs.
+    pub async fn run<S: Script>(&mut self, script: S, limits: &StreamLimits) -> Result<S, Error> {
+        let database = &self.database;
+        let _under_way = database.enter()?;
+        let may_write = || match database.lagging(&database.inner.ledger.lock()) {
+            Some(lag) => {
+                let error = Error::Lagging { database: database.inner.name.clone(), lag };
+                Err(SqlError::ours(SqlErrorKind::WritesRefused, error.to_string()))
+            }
+            None => Ok(()),
+        };
+        let Watched { script, .. } = self.memory.run(Watched { script, database: database.clone() }, limits, may_write).await;
+        database.still_served(script)
+    }
+
+    /// What a statement would take and give, as this stream sees the schema.
+    pub async fn describe(&mut self, sql: String, limits: &StreamLimits) -> Result<StatementShape, Error> {
+        let _under_way = self.database.enter()?;
+        let description = self.memory.describe(sql, limits).await?;
+        self.database.still_served(description)
+    }
+
+    /// Whether no transaction is open. One that was ended under the caller counts as open until the caller ends it.
+    pub fn is_autocommit(&self) -> bool {
+        self.memory.is_autocommit()
+    }
+
+    /// Whether a connection is kept for it: while a transaction is open, or a setting changed.
+    pub fn has_connection(&self) -> bool {
+        self.memory.has_connection()
+    }
+
+    /// The limits that its database has now.
+    pub fn limits(&self) -> StreamLimits {
+        StreamLimits::of(self.database.limits())
+    }
+
+    /// Whoever watches its next request learns of which states the answers tell.
+    pub fn watched_by(&mut self, witness: std::sync::Arc<super::Witness>) {
+        self.database = self.database.before(witness);
+    }
+}
+
+/// A script, and who learns what it sees.
+struct Watched<S> {
+    script: S,
+    database: Database,
+}
+
+impl<S: Script> Rows for Watched<S> {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
+        self.script.columns(columns)
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Result<Flow, SqlError> {
+        self.script.row(row)
+    }
+
+    fn room(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send {
+        self.script.room()
+    }
+}
+
+impl<S: Script> Script for Watched<S> {
+    fn next(&mut self, is_autocommit: bool) -> Option<Statement> {
+        self.script.next(is_autocommit)
+    }
+
+    fn ended(&mut self, outcome: Result<Effects, SqlError>) {
+        if let Ok(Effects { seen: Some(seen), .. }) = outcome {
+            self.database.tell(Some(seen));
+        }
+        self.script.ended(outcome);
+    }
+}

@@ -1,0 +1,551 @@
+//! Streams: a caller's own connection, from one call to the next.
+//!
+//! A stream has a connection of SQLite only while something lasts on it: a transaction, or a setting that it changed. Between other
+//! statements any connection does. What lasts is parked between two calls, with the writer's place if the transaction wrote, and a guard
+//! that ends it: when it stays idle for too long, when others wait and it has had its time, or when the database is closed or switched.
+//! Invariants: whoever waits for the writer's place waits no longer than a transaction may be idle, or run while others wait; a
+//! transaction that was ended under a stream is told at each statement until the caller ends it, so that what was to follow in it never
+//! runs outside of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::connections::Use;
+use super::queue::Turn;
+use super::{Inner, MemoryDatabase};
+use crate::connection::{Cancel, Session};
+use crate::sql::{Effects, Ending, QueryLimits, Script, SqlError, SqlErrorKind, Statement, StatementShape, ending, likely_writes};
+use crate::statement::{Prepared, refuse_if_cancelled};
+use crate::vfs;
+
+/// What a stream may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// For each of its statements.
+    pub query: QueryLimits,
+    /// How long a transaction that wrote may be idle while others wait to write.
+    pub idle_writer: Duration,
+    /// How long a transaction that wrote may take in all while others wait to write. Checked when it is idle.
+    pub busy_writer: Duration,
+    /// How long any other transaction may be idle: it keeps old pages in memory.
+    pub idle_reader: Duration,
+    /// How long a statement waits for whoever takes its rows.
+    pub slow_reader: Duration,
+}
+
+impl StreamLimits {
+    /// With 5 s and 30 s for a transaction that wrote while others wait, 60 s for one that reads, 30 s for a slow reader.
+    pub fn of(query: QueryLimits) -> Self {
+        Self {
+            query,
+            idle_writer: Duration::from_secs(5),
+            busy_writer: Duration::from_secs(30),
+            idle_reader: Duration::from_mins(1),
+            slow_reader: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A caller's own connection. Dropping it rolls back what is open.
+pub struct MemoryStream {
+    database: MemoryDatabase,
+    parked: Arc<Mutex<Parked>>,
+    /// Ends what is parked.
+    guard: Option<AbortOnDropHandle<()>>,
+    /// Of the last INSERT, for the next connection.
+    last_insert_rowid: i64,
+    read_only: bool,
+}
+
+/// What waits for the next call.
+enum Parked {
+    Nothing,
+    Lasting(Lasting),
+    /// A transaction was ended, and the caller does not know yet.
+    Ended(SqlError),
+}
+
+/// Transactions that are ended together.
+#[derive(Clone, Default)]
+pub(super) struct OpenTransactions {
+    ending: CancellationToken,
+    why: Arc<std::sync::OnceLock<String>>,
+    tasks: TaskTracker,
+}
+
+impl OpenTransactions {
+    fn is_ending(&self) -> bool {
+        self.ending.is_cancelled()
+    }
+
+    fn over(&self) -> SqlError {
+        over(self.why.get().map_or("the database was closed", String::as_str))
+    }
+}
+
+/// A connection, with what came about on it. Whatever is open is rolled back when it is dropped, on a thread that may block.
+struct Lasting {
+    inner: Arc<Inner>,
+    /// Gone if a panic went through it.
+    session: Option<Session>,
+    purpose: Use,
+    in_transaction: bool,
+    writer: Option<Writer>,
+    group: OpenTransactions,
+    /// Present while a transaction is open: whoever ends all of them waits for it.
+    tracked: Option<TaskTrackerToken>,
+}
+
+/// The writer's place in the hands of a stream.
+struct Writer {
+    since: Instant,
+    has_written: bool,
+    _turn: Turn,
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let (inner, purpose, writer, tracked) = (Arc::clone(&self.inner), self.purpose, self.writer.take(), self.tracked.take());
+        let end = move || {
+            // Before the place is free, and before whoever waits for the end goes on.
+            inner.keep_at_rest(purpose, session);
+            drop((writer, tracked));
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(end)),
+            Err(_) => end(),
+        }
+    }
+}
+
+impl MemoryDatabase {
+    /// A stream, which costs nothing before it is used. One that is `read_only` never writes.
+    pub fn stream(&self, read_only: bool) -> MemoryStream {
+        let parked = Arc::new(Mutex::new(Parked::Nothing));
+        MemoryStream { database: self.clone(), parked, guard: None, last_insert_rowid: 0, read_only }
+    }
+
+    /// Rolls back every open transaction, tells its caller why, and waits until all have ended.
+    pub async fn end_transactions(&self, why: &str) {
+        let group = std::mem::take(&mut *self.0.open_transactions.lock());
+        // Nobody else has this group to end it.
+        group.why.set(why.to_owned()).ok();
+        group.ending.cancel();
+        group.tasks.close();
+        group.tasks.wait().await;
+    }
+}
+
+/// What a thread brings back.
+struct Played<S> {
+    lasting: Lasting,
+    script: S,
+    last_insert_rowid: i64,
+    /// It needs the writer's place, and has not run.
+    waiting: Option<Statement>,
+}
+
+impl MemoryStream {
+    /// Runs the statements of `script`; their outcomes are told to it. `may_write` is asked before the writer's place is taken. Dropping
+    /// the future stops the statement that runs, and rolls back.
+    pub async fn run<S: Script>(&mut self, mut script: S, limits: &StreamLimits, may_write: impl Fn() -> Result<(), SqlError>) -> S {
+        let mut waiting = None;
+        let mut writes = false;
+        loop {
+            let mut lasting = match self.take() {
+                Ok(lasting) => lasting,
+                Err(error) => {
+                    if !self.is_over(&mut waiting, &mut script, &error) {
+                        return script;
+                    }
+                    continue;
+                }
+            };
+            let Some(statement) = waiting.take().or_else(|| script.next(!lasting.in_transaction)) else {
+                self.park(lasting, limits);
+                return script;
+            };
+            if lasting.writer.is_none() && (writes || (!lasting.in_transaction && likely_writes(&statement.sql))) {
+                let turn = match may_write() {
+                    Ok(()) => self.database.0.writers.turn_within(limits.query.writer_wait).await,
+                    Err(refused) => Err(refused),
+                };
+                match turn {
+                    Ok(turn) => lasting.begin_writing(turn),
+                    Err(error) => {
+                        writes = false;
+                        script.ended(Err(error));
+                        self.park(lasting, limits);
+                        continue;
+                    }
+                }
+            }
+            match self.play(lasting, script, statement, limits).await {
+                Ok(Played { lasting, script: same, last_insert_rowid, waiting: left }) => {
+                    self.last_insert_rowid = last_insert_rowid;
+                    writes = left.is_some();
+                    waiting = left;
+                    script = same;
+                    let is_done = waiting.is_none();
+                    self.park(lasting, limits);
+                    if is_done {
+                        return script;
+                    }
+                }
+                // The thread is gone with the script in it: a panic. Whoever asked learns it from the script's other end.
+                Err(lost) => std::panic::resume_unwind(lost),
+            }
+        }
+    }
+
+    /// What a statement would take and give, as this stream sees the schema.
+    pub async fn describe(&mut self, sql: String, limits: &StreamLimits) -> Result<StatementShape, SqlError> {
+        let mut lasting = self.take()?;
+        let query = limits.query;
+        let work = self.database.run(move |cancel| {
+            let description = match lasting.session(0) {
+                Ok(session) => Prepared::describe(session, &sql, &query, cancel),
+                Err(error) => Err(error),
+            };
+            lasting.give_back();
+            Ok((lasting, description))
+        });
+        let (lasting, description) = work.await?;
+        self.park(lasting, limits);
+        description
+    }
+
+    /// Whether no transaction is open. One that was ended under the caller counts as open, until the caller ends it.
+    pub fn is_autocommit(&self) -> bool {
+        match &*self.parked.lock() {
+            Parked::Nothing => true,
+            Parked::Lasting(lasting) => !lasting.in_transaction,
+            Parked::Ended(_) => false,
+        }
+    }
+
+    /// Whether it has a connection of its own now.
+    pub fn has_connection(&self) -> bool {
+        matches!(&*self.parked.lock(), Parked::Lasting(_))
+    }
+
+    /// Takes what is parked, or something new.
+    fn take(&mut self) -> Result<Lasting, SqlError> {
+        self.guard = None;
+        let mut parked = self.parked.lock();
+        match std::mem::replace(&mut *parked, Parked::Nothing) {
+            Parked::Lasting(lasting) => Ok(lasting),
+            Parked::Nothing => Ok(Lasting {
+                inner: Arc::clone(&self.database.0),
+                session: None,
+                purpose: Use::Stream { read_only: self.read_only },
+                in_transaction: false,
+                writer: None,
+                group: self.database.0.open_transactions.lock().clone(),
+                tracked: None,
+            }),
+            Parked::Ended(error) => {
+                *parked = Parked::Ended(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the next statement that its transaction was ended before, and goes on after one that ends it. `false` at the script's end.
+    fn is_over<S: Script>(&mut self, waiting: &mut Option<Statement>, script: &mut S, error: &SqlError) -> bool {
+        let Some(statement) = waiting.take().or_else(|| script.next(false)) else { return false };
+        let ending = ending(&statement.sql);
+        // What a ROLLBACK wants has happened.
+        script.ended(if ending == Some(Ending::Rollback) { Ok(Effects::default()) } else { Err(error.clone()) });
+        if ending.is_some() {
+            *self.parked.lock() = Parked::Nothing;
+        }
+        true
+    }
+
+    /// Keeps what lasts until the next call, under a guard; gives the rest back.
+    fn park(&mut self, mut lasting: Lasting, limits: &StreamLimits) {
+        if lasting.session.is_none() {
+            return;
+        }
+        if lasting.in_transaction && lasting.group.is_ending() {
+            *self.parked.lock() = Parked::Ended(lasting.group.over());
+            return;
+        }
+        lasting.track();
+        let guard = lasting.in_transaction.then(|| Guard::over(&lasting, limits));
+        *self.parked.lock() = Parked::Lasting(lasting);
+        self.guard = guard.map(|guard| crate::tasks::spawn_owned(guard.watch(Arc::clone(&self.parked))));
+    }
+
+    /// Runs statements on a thread until one needs the writer's place.
+    async fn play<S: Script>(
+        &mut self,
+        lasting: Lasting,
+        script: S,
+        first: Statement,
+        limits: &StreamLimits,
+    ) -> Result<Played<S>, Box<dyn std::any::Any + Send>> {
+        let reader = if lasting.writer.is_none() { Some(self.database.0.reader().await) } else { None };
+        let cancel = Cancel::default();
+        let _guard = cancel.on_drop();
+        let thread = self.database.0.thread().await;
+        let (group, told) = (lasting.group.clone(), cancel.clone());
+        let in_transaction = Arc::new(AtomicBool::new(lasting.in_transaction));
+        let runtime = tokio::runtime::Handle::current();
+        let work = Player {
+            lasting,
+            seat: Seat { inner: Arc::clone(&self.database.0), reader, thread: Some(thread), limits: *limits, runtime },
+            cancel,
+            in_transaction: Arc::clone(&in_transaction),
+            last_insert_rowid: self.last_insert_rowid,
+        };
+        let work = tokio::task::spawn_blocking(move || work.play(script, first));
+        tokio::pin!(work);
+        let done = tokio::select! {
+            biased;
+            done = &mut work => done,
+            () = group.ending.cancelled() => {
+                // A statement by itself may end in peace: whoever ends all transactions waits for the writer, too.
+                if in_transaction.load(Ordering::Relaxed) {
+                    told.say();
+                }
+                work.await
+            }
+        };
+        done.map_err(|error| error.try_into_panic().unwrap_or_else(|error| Box::new(error.to_string())))
+    }
+}
+
+impl Lasting {
+    /// The connection; a new one is told which row was inserted last.
+    fn session(&mut self, last_insert_rowid: i64) -> Result<&Session, SqlError> {
+        if self.session.is_none() {
+            let session = self.inner.session(self.purpose)?;
+            session.set_last_insert_rowid(last_insert_rowid);
+            self.session = Some(session);
+        }
+        self.session.as_ref().ok_or_else(|| SqlError::ours(SqlErrorKind::Internal, "the connection was lost"))
+    }
+
+    /// Lets others have a connection on which nothing lasts.
+    fn give_back(&mut self) {
+        if let Some(session) = self.session.take_if(|session| session.is_reusable()) {
+            self.inner.keep(self.purpose, session);
+        }
+    }
+
+    fn begin_writing(&mut self, turn: Turn) {
+        if !self.in_transaction {
+            // Transactions of before may have been ended while we waited.
+            self.group = self.inner.open_transactions.lock().clone();
+        }
+        self.writer = Some(Writer { since: self.inner.clock.now(), has_written: false, _turn: turn });
+        self.track();
+    }
+
+    fn track(&mut self) {
+        if (self.in_transaction || self.writer.is_some()) && self.tracked.is_none() {
+            self.tracked = Some(self.group.tasks.token());
+        }
+    }
+
+    /// After a statement: outside of a transaction nothing is kept from others, and nothing either for one that could not write because
+    /// its version is old.
+    fn settle(&mut self, outcome: &Result<Effects, SqlError>) {
+        self.in_transaction = self.session.as_ref().is_some_and(|session| !session.connection().is_autocommit());
+        if let Some(writer) = &mut self.writer {
+            let is_too_late = !writer.has_written && outcome.as_ref().is_err_and(|error| error.kind == SqlErrorKind::Busy);
+            writer.has_written |= outcome.is_ok();
+            if !self.in_transaction || is_too_late {
+                self.inner.announce();
+                self.writer = None;
+            }
+        }
+        if !self.in_transaction {
+            self.tracked = None;
+        }
+    }
+}
+
+/// What plays a script on a thread.
+struct Player {
+    lasting: Lasting,
+    seat: Seat,
+    cancel: Cancel,
+    in_transaction: Arc<AtomicBool>,
+    last_insert_rowid: i64,
+}
+
+impl Player {
+    /// Runs statements until the end, or until one needs the writer's place.
+    fn play<S: Script>(mut self, mut script: S, first: Statement) -> Played<S> {
+        let mut next = Some(first);
+        while let Some(statement) = next {
+            let Some(mut outcome) = self.one(&mut script, &statement).transpose() else {
+                return self.played(script, Some(statement));
+            };
+            self.lasting.settle(&outcome);
+            self.in_transaction.store(self.lasting.in_transaction, Ordering::Relaxed);
+            if let Ok(effects) = &mut outcome {
+                effects.seen = if self.lasting.in_transaction { None } else { vfs::seen() };
+                self.last_insert_rowid = effects.last_insert_rowid.unwrap_or(self.last_insert_rowid);
+            }
+            script.ended(outcome);
+            if self.cancel.is_said() {
+                break;
+            }
+            next = script.next(!self.lasting.in_transaction);
+        }
+        self.played(script, None)
+    }
+
+    fn played<S>(mut self, script: S, waiting: Option<Statement>) -> Played<S> {
+        self.lasting.give_back();
+        Played { lasting: self.lasting, script, last_insert_rowid: self.last_insert_rowid, waiting }
+    }
+
+    /// Runs one statement; `None` if it would write and has not the writer's place.
+    fn one<S: Script>(&mut self, script: &mut S, statement: &Statement) -> Result<Option<Effects>, SqlError> {
+        let has_place = self.lasting.writer.is_some();
+        let session = self.lasting.session(self.last_insert_rowid)?;
+        if statement.sql.contains('\0') {
+            return Err(SqlError::ours(SqlErrorKind::Statement, "the SQL text holds a NUL byte"));
+        }
+        let prepared = Prepared::new(session, &statement.sql, &statement.params, &self.seat.limits.query, &self.cancel)?;
+        if prepared.writes() && !has_place {
+            return Ok(None);
+        }
+        let (seat, cancel) = (&mut self.seat, &self.cancel);
+        let effects = prepared.run(script, |session, script| seat.away(session, has_place, cancel, script.room()))?;
+        // Statements of a few steps end before SQLite asks whether anybody waits for them.
+        refuse_if_cancelled(cancel)?;
+        Ok(Some(effects))
+    }
+}
+
+/// What a statement holds while SQLite works on it, besides what lasts.
+struct Seat {
+    inner: Arc<Inner>,
+    /// A reader's place, unless the writer's is held.
+    reader: Option<OwnedSemaphorePermit>,
+    thread: Option<OwnedSemaphorePermit>,
+    limits: StreamLimits,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Seat {
+    /// Waits for whoever takes the rows, and lets others work meanwhile. The statement's deadline stands still. Who has the writer's place
+    /// waits no longer than an idle transaction may.
+    fn away(
+        &mut self,
+        session: &Session,
+        is_writer: bool,
+        cancel: &Cancel,
+        room: impl Future<Output = Result<(), SqlError>>,
+    ) -> Result<(), SqlError> {
+        let pause = session.pause();
+        self.thread = None;
+        let is_reader = self.reader.take().is_some();
+        let (inner, limits) = (&self.inner, &self.limits);
+        let others_wait = async {
+            tokio::time::sleep(limits.idle_writer).await;
+            inner.writers.somebody_waits().await;
+        };
+        let slow = |limit: Duration, meanwhile: &str| {
+            let message = format!("nobody took the rows for {} ms{meanwhile}", limit.as_millis());
+            Err(SqlError::ours(SqlErrorKind::Timeout, message))
+        };
+        let waited = self.runtime.block_on(async {
+            let waited = tokio::select! {
+                biased;
+                waited = room => waited,
+                () = tokio::time::sleep(limits.slow_reader) => slow(limits.slow_reader, ""),
+                () = others_wait, if is_writer => slow(limits.idle_writer, " while others waited to write"),
+            };
+            if is_reader {
+                self.reader = Some(inner.reader().await);
+            }
+            self.thread = Some(inner.thread().await);
+            waited
+        });
+        drop(pause);
+        waited.and_then(|()| refuse_if_cancelled(cancel))
+    }
+}
+
+/// Ends a transaction that nobody goes on with.
+struct Guard {
+    inner: Arc<Inner>,
+    group: OpenTransactions,
+    /// When it was parked.
+    idle_since: Instant,
+    writing_since: Option<Instant>,
+    limits: StreamLimits,
+}
+
+impl Guard {
+    fn over(lasting: &Lasting, limits: &StreamLimits) -> Self {
+        Self {
+            inner: Arc::clone(&lasting.inner),
+            group: lasting.group.clone(),
+            idle_since: lasting.inner.clock.now(),
+            writing_since: lasting.writer.as_ref().map(|writer| writer.since),
+            limits: *limits,
+        }
+    }
+
+    async fn watch(self, parked: Arc<Mutex<Parked>>) {
+        let error = tokio::select! {
+            biased;
+            () = self.group.ending.cancelled() => self.group.over(),
+            error = self.overtime() => error,
+        };
+        let mut parked = parked.lock();
+        // Somebody may have gone on with it in the last moment.
+        if let Parked::Lasting(lasting) = std::mem::replace(&mut *parked, Parked::Ended(error)) {
+            drop(parked);
+            drop(lasting);
+        }
+    }
+
+    async fn overtime(&self) -> SqlError {
+        let Some(writing_since) = self.writing_since else {
+            until(self.idle_since.checked_add(self.limits.idle_reader)).await;
+            return over(&format!("it was idle for {} ms", self.limits.idle_reader.as_millis()));
+        };
+        let (idle, busy) = (self.limits.idle_writer, self.limits.busy_writer);
+        let (by_idle, by_busy) = (self.idle_since.checked_add(idle), writing_since.checked_add(busy));
+        tokio::select! {
+            () = until(by_idle) => {
+                self.inner.writers.somebody_waits().await;
+                over(&format!("it was idle for {} ms while others waited to write", idle.as_millis()))
+            }
+            () = until(by_busy) => {
+                self.inner.writers.somebody_waits().await;
+                over(&format!("it took longer than {} ms while others waited to write", busy.as_millis()))
+            }
+        }
+    }
+}
+
+fn over(why: &str) -> SqlError {
+    SqlError::ours(SqlErrorKind::TransactionEnded, format!("the transaction was rolled back: {why}"))
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        // It lies beyond the clock's end.
+        None => std::future::pending().await,
+    }
+}
