@@ -18,6 +18,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::Problem;
+use crate::json;
 use message::Failure;
 
 pub(crate) use cursor::cursor;
@@ -46,7 +47,7 @@ pub(crate) fn failed(problem: &Problem) -> Response {
         error: String,
     }
     let mut body = Vec::new();
-    encode::plain(&mut body, &Body { failure: told(problem), error: problem.detail.clone() });
+    json::plain(&mut body, &Body { failure: told(problem), error: problem.detail.clone() });
     let mut response = (problem.kind.status(), body).into_response();
     problem.kind.add_headers(response.headers_mut());
     // Without a charset: clients compare the whole value.

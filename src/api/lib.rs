@@ -13,6 +13,7 @@ mod files;
 mod guard;
 mod health;
 mod hrana;
+mod json;
 mod kv;
 mod metrics;
 mod observe;

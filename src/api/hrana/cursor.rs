@@ -18,7 +18,7 @@ use super::pipeline::parse;
 use super::program::{Output, Program};
 use super::streams::Lease;
 use crate::error::Problem;
-use crate::{Admitted, App, body};
+use crate::{Admitted, App, body, json};
 
 /// How many bytes are sent at once; a single row may have more.
 const CHUNK: usize = 32 << 10;
@@ -36,7 +36,7 @@ pub(crate) async fn cursor(State(app): State<App>, admitted: Admitted, request: 
     let (sender, receiver) = mpsc::channel(WAITING);
     let mut entries = Entries::to(sender.clone());
     entries.chunk.extend_from_slice(b"{\"baton\":");
-    encode::plain(&mut entries.chunk, &lease.baton);
+    json::plain(&mut entries.chunk, &lease.baton);
     entries.chunk.extend_from_slice(b",\"base_url\":null}\n");
     let program = Program::of_batch(batch, &lease.session().stored, entries)?;
     // Whoever drops the body, which is what a client does that leaves, ends the work.
@@ -86,7 +86,7 @@ impl Entries {
     pub(super) fn fatal(&mut self, failure: &Failure) {
         self.entry(|out| {
             out.extend_from_slice(b"{\"type\":\"error\",\"error\":");
-            encode::plain(out, failure);
+            json::plain(out, failure);
             out.push(b'}');
         });
     }
@@ -126,7 +126,7 @@ impl Output for Entries {
     fn begin(&mut self, step: usize, columns: &[Column]) -> Result<(), SqlError> {
         self.entry(|out| {
             out.extend_from_slice(b"{\"type\":\"step_begin\",\"step\":");
-            encode::plain(out, &step);
+            json::plain(out, &step);
             out.extend_from_slice(b",\"cols\":");
             encode::columns(out, columns);
             out.push(b'}');
@@ -156,9 +156,9 @@ impl Output for Entries {
     fn fail(&mut self, step: usize, failure: Failure) {
         self.entry(|out| {
             out.extend_from_slice(b"{\"type\":\"step_error\",\"step\":");
-            encode::plain(out, &step);
+            json::plain(out, &step);
             out.extend_from_slice(b",\"error\":");
-            encode::plain(out, &failure);
+            json::plain(out, &failure);
             out.push(b'}');
         });
     }

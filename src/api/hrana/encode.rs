@@ -1,25 +1,9 @@
 //! What Hrana sends back, written as JSON straight from SQLite's rows.
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use engine::{Column, Effects, Row, SqlError, StatementShape, ValueRef};
-use serde::Serialize;
 
-/// What JSON has a form of its own for.
-pub(super) fn plain(out: &mut Vec<u8>, item: &(impl Serialize + ?Sized)) {
-    serde_json::to_writer(out, item).expect("a vector takes every byte, and our documents have names for keys");
-}
-
-pub(super) fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
-    out.push(b'[');
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(out, item);
-    }
-    out.push(b']');
-}
+use crate::json::{base64, list, plain};
 
 pub(super) fn columns(out: &mut Vec<u8>, columns: &[Column]) {
     list(out, columns, |out, Column { name, decltype }| {
@@ -65,10 +49,7 @@ pub(crate) fn value(out: &mut Vec<u8>, value: ValueRef<'_>) {
         }
         ValueRef::Blob(bytes) => {
             out.extend_from_slice(b"{\"type\":\"blob\",\"base64\":\"");
-            let start = out.len();
-            out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-            let written = STANDARD_NO_PAD.encode_slice(bytes, &mut out[start..]).expect("four characters hold three bytes");
-            out.truncate(start + written);
+            base64(out, &STANDARD_NO_PAD, bytes);
             out.extend_from_slice(b"\"}");
         }
     }

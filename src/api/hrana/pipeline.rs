@@ -7,12 +7,11 @@ use axum::response::Response;
 use engine::{StreamLimits, Witness};
 use serde::Deserialize;
 
-use super::encode;
 use super::message::{Failure, Pipeline, Request, Violation};
 use super::streams::Session;
 use super::work::{Budget, Work};
 use crate::error::Problem;
-use crate::{Admitted, App, body, reply};
+use crate::{Admitted, App, body, json, reply};
 
 pub(crate) async fn pipeline(State(app): State<App>, admitted: Admitted, request: HttpRequest) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
@@ -35,7 +34,7 @@ pub(crate) async fn pipeline(State(app): State<App>, admitted: Admitted, request
     }
     let mut out = answers.out;
     out.extend_from_slice(b"],\"baton\":");
-    encode::plain(&mut out, &(!closed).then_some(&lease.baton));
+    json::plain(&mut out, &(!closed).then_some(&lease.baton));
     out.extend_from_slice(b",\"base_url\":null}");
     if !closed {
         lease.give_back();
@@ -83,7 +82,7 @@ impl Answers {
             Err(failure) => {
                 self.out.truncate(begin);
                 self.out.extend_from_slice(b"{\"type\":\"error\",\"error\":");
-                encode::plain(&mut self.out, &failure);
+                json::plain(&mut self.out, &failure);
                 self.out.push(b'}');
             }
         }

@@ -2,9 +2,10 @@
 
 use engine::{Column, Effects, Flow, Row, SqlError, SqlErrorKind};
 
-use super::encode::{columns, effects, list, plain, row};
+use super::encode::{columns, effects, row};
 use super::message::Failure;
 use super::program::Output;
+use crate::json::{list, plain};
 
 /// How a step ended.
 pub(super) enum Ended {

@@ -23,7 +23,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::cursor::{Entries, WAITING};
-use super::encode;
 use super::message::{StoredSql, Violation};
 use super::program::Program;
 use super::streams::Caller;
@@ -31,7 +30,7 @@ use super::told;
 use super::work::{Budget, Work};
 use crate::error::Problem;
 use crate::serve::Stopping;
-use crate::{App, guard};
+use crate::{App, guard, json};
 use message::{FromClient, Request};
 use tasks::{CursorJob, Job, Reply, Unread};
 
@@ -244,7 +243,7 @@ impl Talk {
             }
             Err(problem) => {
                 let mut out = b"{\"type\":\"hello_error\",\"error\":".to_vec();
-                encode::plain(&mut out, &told(&problem));
+                json::plain(&mut out, &told(&problem));
                 out.push(b'}');
                 tasks::send(&self.replies, out).await;
                 Err(End::violation(problem.detail))

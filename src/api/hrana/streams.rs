@@ -73,7 +73,6 @@ pub(super) struct Lease {
     id: u64,
     session: Option<Box<Session>>,
     _busy: watch::Sender<()>,
-    until: Instant,
     clock: Arc<dyn Clock>,
     /// What the client will show next.
     pub(super) baton: String,
@@ -124,13 +123,13 @@ impl Streams {
     fn open(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Lease, Problem> {
         let mut table = self.table.lock();
         table.count(name)?;
-        let place = Place { stream: table.next, turn: 0 };
+        let next = Place { stream: table.next, turn: 1 };
         table.next += 1;
         let (busy, is_busy) = watch::channel(());
-        table.slots.insert(place.stream, Slot { database: name.clone(), turn: 0, state: State::Busy(is_busy) });
+        table.slots.insert(next.stream, Slot { database: name.clone(), turn: next.turn, state: State::Busy(is_busy) });
         drop(table);
         let session = Box::new(Session { stream: database.stream(caller.read_only), stored: StoredSql::default() });
-        Ok(self.leased(place, session, busy, name, caller))
+        Ok(self.leased(next, session, busy, name, caller))
     }
 
     async fn resume(&self, place: Place, name: &DatabaseName, caller: &Caller) -> Result<Lease, Problem> {
@@ -153,8 +152,10 @@ impl Streams {
                     State::Idle(_) | State::Expired => {
                         let (busy, is_busy) = watch::channel(());
                         let State::Idle(session) = std::mem::replace(&mut slot.state, State::Busy(is_busy)) else { return Err(used()) };
+                        let next = Place { turn: place.turn.wrapping_add(1), ..place };
+                        slot.turn = next.turn;
                         drop(table);
-                        return Ok(self.leased(place, session, busy, name, caller));
+                        return Ok(self.leased(next, session, busy, name, caller));
                     }
                 }
             };
@@ -165,17 +166,13 @@ impl Streams {
         }
     }
 
-    fn leased(&self, place: Place, session: Box<Session>, busy: watch::Sender<()>, name: &DatabaseName, caller: &Caller) -> Lease {
-        let next = Place { turn: place.turn.wrapping_add(1), ..place };
-        if let Some(slot) = self.table.lock().slots.get_mut(&place.stream) {
-            slot.turn = next.turn;
-        }
+    /// `next` is what its client will show.
+    fn leased(&self, next: Place, session: Box<Session>, busy: watch::Sender<()>, name: &DatabaseName, caller: &Caller) -> Lease {
         Lease {
             table: Arc::clone(&self.table),
-            id: place.stream,
+            id: next.stream,
             session: Some(session),
             _busy: busy,
-            until: self.clock.now(),
             clock: Arc::clone(&self.clock),
             baton: self.signer.baton(next, name, &caller.identity),
         }
@@ -226,8 +223,7 @@ impl Lease {
         let Some(slot) = table.slots.get_mut(&self.id) else { return };
         slot.state = State::Idle(session);
         let place = Place { stream: self.id, turn: slot.turn };
-        self.until = self.clock.now() + TTL;
-        table.ends.push_back((self.until, place));
+        table.ends.push_back((self.clock.now() + TTL, place));
         if table.sweeper.is_none() {
             let sweep = sweep(Arc::downgrade(&self.table), Arc::clone(&self.clock));
             table.sweeper = Some(spawn_owned(sweep));

@@ -7,6 +7,7 @@ use super::message::{Batch, Failure, Stmt, StoredSql, Text, Violation};
 use super::program::{Program, only_statement};
 use super::results::{Discard, Ended, Results};
 use crate::error::Problem;
+use crate::json;
 
 /// Work for a stream, with all texts known.
 pub(super) enum Work {
@@ -97,7 +98,7 @@ impl Work {
             },
             Self::GetAutocommit => {
                 out.extend_from_slice(b",\"is_autocommit\":");
-                encode::plain(out, &stream.is_autocommit());
+                json::plain(out, &stream.is_autocommit());
             }
         }
         Ok(Ok(left))

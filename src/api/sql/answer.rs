@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use engine::{Response, ResultSet, ValueRef};
 
-use super::style::{Style, columns, list, plain};
+use super::style::{Style, columns};
+use crate::json::{list, plain};
 
 /// The reply to a request that succeeded after `took`.
 pub(super) fn json(response: &Response, took: Duration, style: Style) -> Vec<u8> {

@@ -9,6 +9,7 @@ use std::io;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use engine::{Column, Effects, Flow, Params, Row, Rows, Script, SqlError, SqlErrorKind, Statement, Transaction, ValueRef, pieces};
 use futures::stream;
@@ -16,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::format::Format;
-use super::style::{Style, base64, columns, plain};
+use super::style::{Style, columns};
 use crate::error::Problem;
+use crate::json::{base64, plain};
 
 /// How many bytes are sent at once; a single row may have more.
 const CHUNK: usize = 64 << 10;
@@ -144,7 +146,7 @@ impl Export {
             ValueRef::Integer(integer) => plain(&mut self.chunk, &integer),
             ValueRef::Real(real) if real.is_infinite() => self.chunk.extend_from_slice(if real > 0.0 { b"Infinity" } else { b"-Infinity" }),
             ValueRef::Real(real) => plain(&mut self.chunk, &real),
-            ValueRef::Blob(bytes) => base64(&mut self.chunk, bytes),
+            ValueRef::Blob(bytes) => base64(&mut self.chunk, &STANDARD, bytes),
             ValueRef::Text(text) => csv_text(&mut self.chunk, text),
         }
     }

@@ -3,13 +3,12 @@
 //! Invariant: the type of each value can be read back, unless the client chose otherwise. An INTEGER is written exactly and in digits alone; a
 //! REAL always has a point or an exponent.
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::{Column, ValueRef};
-use serde::Serialize;
 
 use crate::error::Problem;
 use crate::hrana;
+use crate::json::{base64, list, plain};
 
 /// What a client chose in the query string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,7 +105,7 @@ impl Style {
             ValueRef::Text(text) => plain(out, text),
             ValueRef::Blob(bytes) => {
                 out.extend_from_slice(b"{\"base64\":\"");
-                base64(out, bytes);
+                base64(out, &STANDARD, bytes);
                 out.extend_from_slice(b"\"}");
             }
         }
@@ -122,27 +121,4 @@ pub(super) fn columns(out: &mut Vec<u8>, columns: &[Column]) {
         plain(out, &column.decltype);
         out.push(b'}');
     });
-}
-
-pub(super) fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]).expect("four characters hold three bytes");
-    out.truncate(start + written);
-}
-
-pub(super) fn list<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(out, item);
-    }
-    out.push(b']');
-}
-
-/// What JSON has a form of its own for.
-pub(super) fn plain(out: &mut Vec<u8>, item: &(impl Serialize + ?Sized)) {
-    serde_json::to_writer(out, item).expect("a vector takes every byte, and scalars are always JSON");
 }

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::hrana::cursor::Entries;
-use crate::hrana::encode::{list, plain};
 use crate::hrana::message::Failure;
 use crate::hrana::program::Program;
 use crate::hrana::streams::Opened;
 use crate::hrana::told;
 use crate::hrana::work::Work;
+use crate::json::{list, plain};
 
 /// What a stream is to do.
 pub(super) enum Job {
