@@ -38,7 +38,7 @@ lint-clippy:
 
 # `make deep` builds parts of the engine by themselves, which a new arrow between its files breaks.
 lint-deep:
-	@CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/deep-check cargo check --quiet --manifest-path fuzz/Cargo.toml --locked --package memory --package pages --tests
+	@CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/deep-check cargo check --quiet --manifest-path fuzz/Cargo.toml --locked --package memory --package messages --package pages --tests
 
 lint-docs:
 	@RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --quiet --workspace --no-deps --document-private-items --locked
@@ -65,7 +65,7 @@ lint-unsafe:
 audit: ## look for known vulnerabilities; fetches the advisory database, so it needs the internet
 	@$$(testbench/tools.sh deny)/cargo-deny check advisories
 
-bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (AREA=engine, views, durability, controller)
+bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (AREA=engine, views, durability, controller, http)
 	@cargo bench --workspace --locked --bench $(or $(AREA),engine)
 
 fmt: ## format the sources

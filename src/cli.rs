@@ -11,9 +11,9 @@ mod ready_file;
 mod restore;
 mod signals;
 mod spool;
+mod sql;
 mod store;
 
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -92,17 +92,15 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Statements that let others go first, or wait for whoever takes their rows, keep their threads. A thread takes memory only once it is there.
+const MOST_THREADS: usize = 1024;
+
 fn on_runtime(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let provider = rustls::crypto::ring::default_provider();
     provider.install_default().map_err(|_| anyhow::anyhow!("a TLS provider was installed before ours"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(MOST_THREADS).build()?;
     let result = runtime.block_on(role);
     // Whoever gave up waiting must not wait for a thread that hangs.
     runtime.shutdown_timeout(LAST_THREADS);
     result
-}
-
-/// SQLite computes and never waits for I/O, so more threads than cores would only take turns.
-fn sql_threads() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

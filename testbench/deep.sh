@@ -9,6 +9,7 @@
 #   testbench/deep.sh tsan        the same tests with ThreadSanitizer
 #   testbench/deep.sh fuzz        damaged images, for ${FUZZ_SECONDS:-120} seconds
 #   testbench/deep.sh ltx         damaged LTX files, as long
+#   testbench/deep.sh messages    hostile bodies and frames of sockets, as long
 #   testbench/deep.sh simulator   processes on one misbehaving bucket, with the seeds ${SIMULATOR_SEEDS:-0..10000}
 #   testbench/deep.sh kills       real processes on a real store, killed ${KILLS:-1000} times at the moments of ${KILLS_SEED:-1}
 #   testbench/deep.sh             each of them
@@ -84,6 +85,11 @@ do_fuzz() {
 do_ltx() {
   # A page takes 64 KiB, and no claim of a file may take more than a few of them.
   fuzz ltx "$root/src/ltx/tests/it/fixtures" -max_len=8192 -malloc_limit_mb=1
+}
+
+do_messages() {
+  # A message may have 16 MiB, and what announces more is refused before it takes memory.
+  fuzz messages "$root/fuzz/fuzz_targets/messages/seeds" -max_len=16384 -malloc_limit_mb=64
 }
 
 # The target $1, which begins with what lies in the folder $2. Further flags are the fuzzer's.
@@ -187,7 +193,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz | ltx | simulator | kills) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz ltx simulator kills; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

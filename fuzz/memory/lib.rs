@@ -22,4 +22,4 @@ use engine::{clock, connection, image, memory, pages, sql, statement, sums, task
 pub use clock::{Clock, SystemClock};
 pub use memory::{LoadError, MemoryDatabase, MemoryOptions, PageSize, Pin, SqlPool};
 pub use rusqlite;
-pub use sql::{Params, QueryLimits, Request, Response, SqlError, SqlErrorKind, Statement, Transaction};
+pub use sql::{Params, QueryLimits, Request, Response, SqlError, SqlErrorKind, Statement, Transaction, Value};

@@ -147,6 +147,7 @@ mod tests {
             last_snapshot: None,
             uploads: Uploads::Fine,
             outside: None,
+            usage: engine::Usage::default(),
         };
         let json = serde_json::to_string(&describe(&DatabaseName::new("apps", "orders"), "/apps/orders/", &facts)).unwrap();
         assert_eq!(

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     NotAcceptable,
     PreconditionFailed,
+    IdempotencyKeyReused,
+    IdempotencyKeyInUse,
     BodyTooLarge,
     UnsupportedMediaType,
     NotReady,
@@ -34,6 +36,7 @@ pub(crate) enum Kind {
     DatabaseClosing,
     DatabaseSuspended,
     WritesRefused,
+    DatabaseBusy,
     Fenced,
     NoSuchBranch,
     BranchExists,
@@ -58,6 +61,7 @@ pub(crate) enum Kind {
     SqlResultTooLarge,
     SqlLimit,
     SqlBusy,
+    ResultsCrowded,
     SqlTimeout,
     SqlFull,
     SqlCancelled,
@@ -85,6 +89,8 @@ impl Kind {
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "This route does not know that method"),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not-acceptable", "No acceptable format is offered"),
             Self::PreconditionFailed => (S::PRECONDITION_FAILED, "precondition-failed", "What is stored is not as the request demands"),
+            Self::IdempotencyKeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The key belongs to another request"),
+            Self::IdempotencyKeyInUse => (S::CONFLICT, "idempotency-key-in-use", "A request with this key is under way"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "The request's body is too large"),
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's type is not understood"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "The server is starting or stopping"),
@@ -94,6 +100,7 @@ impl Kind {
             Self::DatabaseClosing => (S::SERVICE_UNAVAILABLE, "database-closing", "The database is being closed"),
             Self::DatabaseSuspended => (S::SERVICE_UNAVAILABLE, "database-suspended", "The database is suspended"),
             Self::WritesRefused => (S::SERVICE_UNAVAILABLE, "writes-refused", "The bucket is too far behind"),
+            Self::DatabaseBusy => (S::SERVICE_UNAVAILABLE, "database-busy", "Too many requests ask the database"),
             Self::Fenced => (S::CONFLICT, "fenced", "Somebody else took the branch over"),
             Self::NoSuchBranch => (S::NOT_FOUND, "no-such-branch", "There is no such branch"),
             Self::BranchExists => (S::CONFLICT, "branch-exists", "There is such a branch already"),
@@ -118,6 +125,7 @@ impl Kind {
             Self::SqlResultTooLarge => (S::PAYLOAD_TOO_LARGE, "sql-result-too-large", "The result is too large"),
             Self::SqlLimit => (S::UNPROCESSABLE_ENTITY, "sql-limit", "The statement exceeds a limit"),
             Self::SqlBusy => (S::SERVICE_UNAVAILABLE, "sql-busy", "The writer is busy"),
+            Self::ResultsCrowded => (S::SERVICE_UNAVAILABLE, "results-crowded", "Results take too much memory just now"),
             Self::SqlTimeout => (S::GATEWAY_TIMEOUT, "sql-timeout", "The statement ran for too long"),
             Self::SqlFull => (S::INSUFFICIENT_STORAGE, "sql-full", "The database is full"),
             // Nobody is left to read it, but the log and the metrics should count it among the client's own doings.
@@ -140,13 +148,13 @@ impl Kind {
 
     /// Whether the same request may succeed later, though nobody changes it.
     pub(crate) fn is_retryable(self) -> bool {
-        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+        self == Self::IdempotencyKeyInUse || matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
     }
 
     /// After how many seconds a client may ask again; none where time alone heals nothing.
     fn retry_after(self) -> Option<&'static str> {
         match self {
-            Self::SqlBusy | Self::DatabaseOpening => Some("1"),
+            Self::SqlBusy | Self::DatabaseOpening | Self::DatabaseBusy | Self::ResultsCrowded | Self::IdempotencyKeyInUse => Some("1"),
             Self::TooManyStreams => Some("10"),
             Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull => Some("5"),
             // Somebody resumes it, at no known time: now and then is enough.
@@ -288,6 +296,8 @@ impl From<&Error> for Problem {
             },
             Error::Bucket { source, .. } => bucket_kind(source),
             Error::Lagging { .. } => Kind::WritesRefused,
+            Error::StateChanged { .. } => Kind::PreconditionFailed,
+            Error::TooManyRequests { .. } => Kind::DatabaseBusy,
             Error::Fenced { .. } => Kind::Fenced,
             Error::BranchNotFound { .. } => Kind::NoSuchBranch,
             Error::BranchExists { .. } => Kind::BranchExists,
@@ -344,6 +354,7 @@ fn sql_kind(kind: SqlErrorKind) -> Kind {
         SqlErrorKind::Timeout => Kind::SqlTimeout,
         SqlErrorKind::Full => Kind::SqlFull,
         SqlErrorKind::Cancelled => Kind::SqlCancelled,
+        SqlErrorKind::Crowded => Kind::ResultsCrowded,
         SqlErrorKind::WritesRefused => Kind::WritesRefused,
         SqlErrorKind::TransactionEnded => Kind::SqlTransactionEnded,
         SqlErrorKind::Internal => Kind::SqlInternal,

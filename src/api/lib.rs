@@ -23,6 +23,8 @@ mod reply;
 mod serve;
 mod snapshot;
 mod sql;
+mod tags;
+mod trace;
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::handler::Handler as _;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
@@ -38,6 +41,8 @@ use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tower::Layer as _;
+use tower_http::compression::predicate::{Predicate as _, SizeAbove};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use error::Problem;
 use metrics::Requests;
@@ -71,6 +76,8 @@ struct Shared {
     requests: Requests,
     clock: Arc<dyn Clock>,
     streams: Arc<hrana::Streams>,
+    /// The requests under way that are to run once.
+    keys: sql::Keys,
 }
 
 type App = Arc<Shared>;
@@ -80,7 +87,7 @@ pub fn router(config: Config) -> Router {
     let Config { host, guard, public_host, ready, mut registry, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
     let requests = metrics::register(&mut registry, &host, &streams);
-    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock, streams });
+    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock, streams, keys: sql::Keys::default() });
     let routes = Router::new()
         .route("/", get(describe::index))
         .route("/livez", get(health::live))
@@ -88,7 +95,7 @@ pub fn router(config: Config) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/{namespace}/{name}", get(base_without_slash))
         .route("/{namespace}/{name}/", get(base))
-        .route("/{namespace}/{name}/sql", get(sql::query).post(sql::run))
+        .route("/{namespace}/{name}/sql", get(sql::query).post(sql::run).fallback(sql::other))
         .route("/{namespace}/{name}/v2", get(hrana::supported))
         .route("/{namespace}/{name}/v2/pipeline", post(hrana::pipeline))
         .route("/{namespace}/{name}/v3", get(hrana::supported))
@@ -115,9 +122,15 @@ pub fn router(config: Config) -> Router {
         .method_not_allowed_fallback(reply::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), guard::enforce))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(1024).and(is_document)))
         .with_state(Arc::clone(&app));
     // Around the routes, not one of their layers: those run once the path has chosen the route.
     Router::new().fallback_service(from_fn_with_state(app, address::enter).layer(routes))
+}
+
+/// Whether a reply is compressed for whoever accepts that: one that is made before it is sent, and whose ETag is none of its bytes.
+fn is_document(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type == "application/json")
 }
 
 /// What a database is, or a socket to it.
@@ -163,6 +176,9 @@ impl FromRequestParts<App> for Admitted {
             return Err(guard::unauthorized());
         }
         let mut handle = app.host.get(&name)?;
+        if let Some(admitted) = parts.extensions.get::<Arc<observe::AdmittedTo>>() {
+            admitted.0.set(name.clone()).ok();
+        }
         if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
             handle.database = handle.database.before(Arc::clone(witness));
         }

@@ -3,6 +3,8 @@
 //! Owns: the names of the API's metrics and those of the databases. Labels are bounded: routes are templates, methods and statuses are
 //! classes, and databases are as many as are declared.
 
+mod asked;
+
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,15 +12,17 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads};
+use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads, Usage};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+pub(crate) use asked::{Asked, OfDatabase};
 
 use crate::error::Problem;
 use crate::hrana::Streams;
@@ -38,6 +42,8 @@ struct RequestLabels {
 pub(crate) struct Requests {
     total: Family<RequestLabels, Counter>,
     duration: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    /// By database.
+    pub(crate) asked: Arc<Asked>,
 }
 
 impl Requests {
@@ -53,11 +59,15 @@ impl Requests {
 pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<Streams>) -> Requests {
     registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     let latencies: fn() -> Histogram = || Histogram::new(LATENCIES);
-    let requests = Requests { total: Family::default(), duration: Family::new_with_constructor(latencies) };
+    let requests = Requests { total: Family::default(), duration: Family::new_with_constructor(latencies), asked: Arc::default() };
     registry.register("buckethead_http_requests", "Requests answered", requests.total.clone());
     let help = "From a request's head to its answer's head";
     registry.register_with_unit("buckethead_http_request_duration", help, Unit::Seconds, requests.duration.clone());
-    registry.register_collector(Box::new(Databases { host: Arc::downgrade(host), streams: Arc::downgrade(streams) }));
+    registry.register_collector(Box::new(Databases {
+        host: Arc::downgrade(host),
+        streams: Arc::downgrade(streams),
+        asked: Arc::clone(&requests.asked),
+    }));
     requests
 }
 
@@ -77,6 +87,7 @@ pub(crate) async fn show(State(app): State<App>, headers: HeaderMap, uri: Uri) -
 struct Databases {
     host: Weak<Host>,
     streams: Weak<Streams>,
+    asked: Arc<Asked>,
 }
 
 impl fmt::Debug for Databases {
@@ -103,6 +114,8 @@ impl Collector for Databases {
             let labels = [("namespace", database.namespace()), ("name", database.name())];
             family.encode_family(&labels)?.encode_gauge(&real(streams.open_of(database) as u64))?;
         }
+        let names: Vec<_> = seen.iter().map(|(name, _)| name).collect();
+        self.asked.encode(&names, &mut encoder)?;
         encode_databases(&seen, encoder)
     }
 }
@@ -193,8 +206,49 @@ fn encode_databases(databases: &[(DatabaseName, DatabaseState)], mut encoder: De
             }
         }
     }
+    for Sum { name, unit, help, value } in SUMS {
+        let name = format!("buckethead_database_{name}");
+        let mut family = encoder.encode_descriptor(&name, help, unit.as_ref(), MetricType::Counter)?;
+        for (database, state) in databases {
+            if let Some(value) = of_open(state, |facts| Some(value(&facts.usage))) {
+                let labels = [("namespace", database.namespace()), ("name", database.name())];
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+            }
+        }
+    }
     Ok(())
 }
+
+/// A sum over all requests since the database was opened.
+struct Sum {
+    name: &'static str,
+    unit: Option<Unit>,
+    help: &'static str,
+    value: fn(&Usage) -> f64,
+}
+
+const SUMS: &[Sum] = &[
+    Sum { name: "rows_returned", unit: None, help: "Rows that statements gave.", value: |usage| real(usage.rows) },
+    Sum { name: "rows_changed", unit: None, help: "Rows that were inserted, changed and deleted.", value: |usage| real(usage.changed) },
+    Sum {
+        name: "statement",
+        unit: Some(Unit::Seconds),
+        help: "Time that SQLite worked on statements.",
+        value: |usage| usage.ran.as_secs_f64(),
+    },
+    Sum {
+        name: "queued",
+        unit: Some(Unit::Seconds),
+        help: "Time that requests waited for their turn to write, for a place among the readers, for a thread.",
+        value: |usage| usage.queued.as_secs_f64(),
+    },
+    Sum {
+        name: "slow_statements",
+        unit: None,
+        help: "Statements that ran for a second or longer; the log has them.",
+        value: |usage| real(usage.slow),
+    },
+];
 
 fn of_open(state: &DatabaseState, value: impl Fn(&Facts) -> Option<f64>) -> Option<f64> {
     if let DatabaseState::Open(facts) = state { value(facts) } else { None }
@@ -226,6 +280,7 @@ fn method_label(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
+        _ if method.as_str() == "QUERY" => "QUERY",
         _ => "other",
     }
 }

@@ -2,20 +2,28 @@
 //!
 //! Invariant: SQL, values and tokens reach neither log nor metrics; so the path is logged as its template, and never its query.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use engine::{Seen, Witness};
+use engine::{DatabaseName, Seen, Spent, Witness};
+use http_body_util::BodyExt as _;
 use rand::Rng as _;
+use tracing::Instrument as _;
 
 use crate::error::Problem;
+use crate::metrics::OfDatabase;
+use crate::trace::TraceParent;
 use crate::{App, hrana};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The state that a reply tells of, or made.
 const TXID: HeaderName = HeaderName::from_static("x-txid");
@@ -30,39 +38,80 @@ pub(crate) fn number(number: impl std::fmt::Display) -> HeaderValue {
 /// An error where no route matched.
 type Params = Result<RawPathParams, RawPathParamsRejection>;
 
+/// The database that the caller of a request was admitted to, once it is known.
+#[derive(Debug, Default)]
+pub(crate) struct AdmittedTo(pub(crate) OnceLock<DatabaseName>);
+
 pub(crate) async fn observe(State(app): State<App>, params: Params, mut request: Request, next: Next) -> Response {
     let started = app.clock.now();
     let id = sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let database = params.as_ref().ok().and_then(database);
-    let witness = Arc::new(Witness::default());
+    let (witness, admitted) = (Arc::new(Witness::default()), Arc::new(AdmittedTo::default()));
     request.extensions_mut().insert(Arc::clone(&witness));
+    request.extensions_mut().insert(Arc::clone(&admitted));
+    let span = span(&id, request.headers());
 
-    let mut response = next.run(request).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let _in_span = span.enter();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let is_hrana = route.as_ref().is_some_and(|route| hrana::is_route(route.as_str()));
         let document = if is_hrana { hrana::failed(&problem) } else { problem.render(&id) };
         response = with_headers(document, response.headers());
     }
+    let took = app.clock.now() - started;
+    let spent = witness.spent();
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(Seen { state, durable }) = witness.seen() {
         headers.insert(DURABLE_TXID, number(durable));
         headers.extend(state.map(|state| (TXID, number(state))));
+        headers.insert(SERVER_TIMING, timing(&spent, took));
     }
     headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id has letters, digits and marks of ASCII"));
 
-    let took = app.clock.now() - started;
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     app.requests.observe(route, &method, response.status(), took);
     let status = response.status().as_u16();
     if is_probe(route) {
-        tracing::debug!(%method, route, status, ?took, request_id = id, "request");
+        tracing::debug!(%method, route, status, ?took, "request");
     } else {
-        tracing::info!(%method, route, database, status, ?took, request_id = id, "request");
+        tracing::info!(%method, route, database, status, ?took, queued = ?spent.queued, "request");
     }
-    response
+    let Some(database) = admitted.0.get() else { return response };
+    let of = app.requests.asked.of(database);
+    of.observe(response.status(), took, spent.queued);
+    counted(response, of)
+}
+
+/// What everything that is logged about a request has in common.
+fn span(id: &str, headers: &HeaderMap) -> tracing::Span {
+    match TraceParent::of(headers) {
+        Some(TraceParent { trace_id, parent_id }) => tracing::info_span!("request", request_id = id, trace_id, parent_id),
+        None => tracing::info_span!("request", request_id = id),
+    }
+}
+
+/// Where the time went, in milliseconds: waiting, with SQLite, and in all.
+fn timing(spent: &Spent, took: Duration) -> HeaderValue {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let text = format!("queue;dur={:.3}, sql;dur={:.3}, total;dur={:.3}", ms(spent.queued), ms(spent.ran), ms(took));
+    HeaderValue::try_from(text).expect("words, digits and marks of ASCII")
+}
+
+/// The same response, whose bytes are counted as they are sent.
+fn counted(response: Response, of: Arc<OfDatabase>) -> Response {
+    if let Some(bytes) = response.body().size_hint().exact() {
+        of.bytes.inc_by(bytes);
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            of.bytes.inc_by(frame.data_ref().map_or(0, |data| data.len() as u64));
+            frame
+        }))
+    })
 }
 
 /// The document, with the headers that other layers gave the reply (`Allow`, CORS).

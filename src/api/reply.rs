@@ -2,17 +2,36 @@
 
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use engine::Holding;
 use serde::Serialize;
 
 use crate::error::{Kind, Problem};
 
 /// A reply of JSON that is written already. It shows data of the moment, so nobody keeps it.
-pub(crate) fn json(body: Vec<u8>) -> Response {
+pub(crate) fn json(body: impl Into<Bytes>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (headers, body).into_response()
+    (headers, body.into()).into_response()
+}
+
+/// Bytes that hold their share of the memory for results until nobody needs them.
+pub(crate) fn held(bytes: Vec<u8>, holding: Option<Holding>) -> Bytes {
+    struct Held {
+        bytes: Vec<u8>,
+        _holding: Holding,
+    }
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    match holding {
+        Some(holding) => Bytes::from_owner(Held { bytes, _holding: holding }),
+        None => bytes.into(),
+    }
 }
 
 /// A small reply, written at once.

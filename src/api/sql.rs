@@ -1,15 +1,22 @@
-//! `POST sql` runs statements, `GET sql` reads.
+//! `POST sql` runs statements, `GET sql` and `QUERY sql` read.
 
 mod answer;
 mod export;
 mod format;
+mod keys;
 mod request;
 mod style;
+mod wishes;
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use axum::response::Response;
-use engine::{Point, Stream, StreamLimits, spawn_owned};
+use axum::handler::Handler as _;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use engine::{Answered, Once, Point, Stream, StreamLimits, Witness, spawn_owned};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Kind, Problem};
@@ -18,76 +25,228 @@ use crate::point::Rest;
 use crate::{Admitted, App, body, point, reply};
 use export::{Export, Part};
 use format::Format;
+pub(crate) use keys::Keys;
 use style::Style;
+use wishes::{PREFERENCE_APPLIED, Wishes, etag};
+
+/// Tells that the answer is the one that was given the first time.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// How a client wants its results.
+struct Wanted {
+    format: Format,
+    style: Style,
+    wishes: Wishes,
+}
+
+impl Wanted {
+    /// Takes what is about results out of the query string, and leaves the rest.
+    fn of<'a>(
+        headers: &HeaderMap,
+        parameters: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    ) -> Result<(Self, Vec<(Cow<'a, str>, Cow<'a, str>)>), Problem> {
+        let mut style = Style::default();
+        let mut left = Vec::new();
+        for (name, value) in parameters {
+            if !style.take(&name, &value)? {
+                left.push((name, value));
+            }
+        }
+        let (format, wishes) = (Format::of(headers)?, Wishes::of(headers)?);
+        if format != Format::Json {
+            let refuse = |what: &str| {
+                Err(Problem::bad_request(format!("{what} is for results that are made before they are sent; accept application/json")))
+            };
+            match &wishes {
+                Wishes { terms, .. } if terms.only_at.is_some() => return refuse("if-match"),
+                Wishes { terms, .. } if terms.without_rows => return refuse("prefer: return=minimal"),
+                Wishes { key: Some(_), .. } => return refuse("idempotency-key"),
+                Wishes { .. } => {}
+            }
+        }
+        Ok((Self { format, style, wishes }, left))
+    }
+
+    fn limits(&self, limits: StreamLimits) -> StreamLimits {
+        let mut limits = limits;
+        if let Some(wait) = self.wishes.terms.wait {
+            limits.query.writer_wait = limits.query.writer_wait.min(wait);
+        }
+        limits
+    }
+
+    /// A reply of JSON; of nothing at all where that is preferred.
+    fn reply(&self, response: engine::Response, json: Vec<u8>) -> Response {
+        if self.wishes.terms.without_rows {
+            self.told(StatusCode::NO_CONTENT.into_response())
+        } else {
+            self.told(reply::json(reply::held(json, response.holding)))
+        }
+    }
+
+    /// With the preferences that were followed.
+    fn told(&self, mut reply: Response) -> Response {
+        reply.headers_mut().extend(self.wishes.applied().map(|applied| (PREFERENCE_APPLIED, applied)));
+        reply
+    }
+}
 
 /// Runs the statements of the body.
 pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
-    let format = Format::of(&head.headers)?;
-    let mut style = Style::default();
-    for (name, value) in url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
-        if !style.take(&name, &value)? {
-            return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `shape`, `ints` and `values`")));
-        }
+    let (wanted, left) = Wanted::of(&head.headers, url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()))?;
+    if let Some((name, _)) = left.first() {
+        return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `shape`, `ints` and `values`")));
     }
+    let (asked, content) = statements(&head, content).await?;
+    let Admitted { name, handle, .. } = admitted;
+    let database = handle.database;
+    if wanted.format != Format::Json {
+        let begin = if asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let (export, parts) = Export::of(asked, wanted.format, wanted.style, begin)?;
+        return parts.reply(wanted.format, send(database.stream(false), export, &wanted)).await.map(|reply| wanted.told(reply));
+    }
+    let started = app.clock.now();
+    let terms = &wanted.wishes.terms;
+    if let Some(key) = &wanted.wishes.key {
+        if asked.transaction == engine::Transaction::None {
+            return Err(Problem::bad_request("idempotency-key: a request that runs once is one transaction; leave `transaction` out"));
+        }
+        let _under_way = app.keys.enter(&name, key)?;
+        let (style, clock, minimal) = (wanted.style, Arc::clone(&app.clock), terms.without_rows);
+        let once = Once {
+            key: key.clone(),
+            digest: wanted.wishes.digest(head.uri.query(), head.headers.get(header::CONTENT_TYPE), &content),
+            write: Box::new(move |response| if minimal { Vec::new() } else { answer::json(response, clock.now() - started, style) }),
+        };
+        let (json, is_replayed) = match database.write_once(asked, once, terms).await? {
+            Answered::Now(json) => (json, false),
+            Answered::Before(json) => (json, true),
+            Answered::OtherRequest => {
+                let detail = format!("idempotency-key: `{key}` was sent with another request in the last 24 hours; take another key");
+                return Err(Problem::new(Kind::IdempotencyKeyReused, detail));
+            }
+        };
+        let mut reply = wanted.reply(engine::Response::default(), json);
+        if is_replayed {
+            reply.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+        }
+        return Ok(reply);
+    }
+    // Only in its turn is it known what a request that may write finds.
+    let response = if terms.only_at.is_some() { database.write_on(asked, terms).await? } else { database.run_on(asked, terms).await? };
+    let json = answer::json(&response, app.clock.now() - started, wanted.style);
+    Ok(wanted.reply(response, json))
+}
+
+/// Runs the statements of `?q=`; they may not write.
+pub(crate) async fn query(
+    State(app): State<App>,
+    admitted: Admitted,
+    uri: Uri,
+    headers: HeaderMap,
+    witness: Seen,
+) -> Result<Response, Problem> {
+    let Rest { point, others } = point::of_query(uri.query().unwrap_or_default())?;
+    let (wanted, left) = Wanted::of(&headers, others)?;
+    let asked = request::from_parameters(left)?;
+    read(&app, admitted, asked, point, wanted, witness).await
+}
+
+/// `QUERY`: the statements of the body, which may not write.
+pub(crate) async fn other(State(app): State<App>, method: Method, request: Request) -> Response {
+    if method.as_str() != "QUERY" {
+        let problem = reply::method_not_allowed(method, request.uri().clone()).await;
+        return ([(header::ALLOW, HeaderValue::from_static("GET,HEAD,POST,QUERY"))], problem).into_response();
+    }
+    query_by_body.call(request, app).await
+}
+
+async fn query_by_body(State(app): State<App>, admitted: Admitted, witness: Seen, request: Request) -> Result<Response, Problem> {
+    let (head, content) = request.into_parts();
+    let Rest { point, others } = point::of_query(head.uri.query().unwrap_or_default())?;
+    let (wanted, left) = Wanted::of(&head.headers, others)?;
+    if let Some((name, _)) = left.first() {
+        let known = "`txid`, `at`, `shape`, `ints` and `values`";
+        return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are {known}")));
+    }
+    let (asked, _) = statements(&head, content).await?;
+    read(&app, admitted, asked, point, wanted, witness).await
+}
+
+/// The statements of a body, and the body.
+async fn statements(head: &Parts, content: axum::body::Body) -> Result<(engine::Request, bytes::Bytes), Problem> {
     let form = Form::of(head.headers.get(header::CONTENT_TYPE))?;
     let content = body::read(&head.headers, content).await?;
     let asked = match form {
         Form::Json => request::from_json(&content)?,
         Form::Text => request::from_text(&content)?,
     };
-    let database = admitted.handle.database;
-    if format != Format::Json {
-        let begin = if asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        let (export, parts) = Export::of(asked, format, style, begin)?;
-        return parts.reply(format, send(database.stream(false), export)).await;
-    }
-    let started = app.clock.now();
-    let response = database.run(asked).await?;
-    Ok(reply::json(answer::json(&response, app.clock.now() - started, style)))
+    Ok((asked, content))
 }
 
-/// Runs the statements of `?q=` on the newest version, or on a past state; they may not write.
-pub(crate) async fn query(State(app): State<App>, admitted: Admitted, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let format = Format::of(&headers)?;
-    let Rest { point, others } = point::of_query(uri.query().unwrap_or_default())?;
-    let mut style = Style::default();
-    let mut left = Vec::new();
-    for (name, value) in others {
-        if !style.take(&name, &value)? {
-            left.push((name, value));
-        }
-    }
-    let asked = request::from_parameters(left)?;
+/// Who sees of which state an answer tells.
+type Seen = axum::Extension<Arc<Witness>>;
+
+/// Reads the newest version, or a past state.
+async fn read(
+    app: &App,
+    admitted: Admitted,
+    asked: engine::Request,
+    point: Point,
+    wanted: Wanted,
+    axum::Extension(witness): Seen,
+) -> Result<Response, Problem> {
     let started = app.clock.now();
     let Admitted { name, handle, .. } = admitted;
     let database = handle.database;
+    let Wanted { format, style, wishes } = &wanted;
     if point != Point::Newest {
         let past = app.host.past(&name, point).await.map_err(|error| Problem::from(&*error))?;
         let txid = past.txid;
-        let mut reply = if format == Format::Json {
+        let mut reply = if *format == Format::Json {
             let response = past.memory.read(asked, &database.limits()).await.map_err(engine::Error::from)?;
-            reply::json(answer::json(&response, app.clock.now() - started, style))
+            let json = answer::json(&response, app.clock.now() - started, *style);
+            wanted.reply(response, json)
         } else {
-            let (export, parts) = Export::of(asked, format, style, "BEGIN")?;
+            let (export, parts) = Export::of(asked, *format, *style, "BEGIN")?;
             let limits = StreamLimits::of(database.limits());
             let work = spawn_owned(async move { past.memory.stream(true).run(export, &limits, || Ok(())).await.finish().await });
-            parts.reply(format, work).await?
+            parts.reply(*format, work).await?
         };
         reply.headers_mut().insert(DURABLE_TXID, number(txid));
         return Ok(reply);
     }
-    if format != Format::Json {
-        let (export, parts) = Export::of(asked, format, style, "BEGIN")?;
-        return parts.reply(format, send(database.stream(true), export)).await;
+    if let Some(etag) = database.newest().map(|newest| etag(newest, *format)).filter(|etag| wishes.knows(etag)) {
+        return Ok((StatusCode::NOT_MODIFIED, state_headers(&etag)).into_response());
     }
-    let response = database.read(asked).await?;
-    Ok(reply::json(answer::json(&response, app.clock.now() - started, style)))
+    let mut reply = if *format == Format::Json {
+        let response = database.read_on(asked, &wishes.terms).await?;
+        let json = answer::json(&response, app.clock.now() - started, *style);
+        wanted.reply(response, json)
+    } else {
+        let (export, parts) = Export::of(asked, *format, *style, "BEGIN")?;
+        parts.reply(*format, send(database.stream(true), export, &wanted)).await?
+    };
+    // Of a long result it is not known yet.
+    if let Some(state) = witness.seen().and_then(|seen| seen.state) {
+        reply.headers_mut().extend(state_headers(&etag(state, *format)).into_iter().map(|(name, value)| (Some(name), value)));
+    }
+    Ok(reply)
+}
+
+/// Of a reply that stays true as long as the state does.
+fn state_headers(etag: &str) -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::ETAG, HeaderValue::try_from(format!("W/\"{etag}\"")).expect("digits, letters and dots in quotes")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+        (header::VARY, HeaderValue::from_static("accept, authorization")),
+    ]
 }
 
 /// Runs an export beside the reply that it makes.
-fn send(mut stream: Stream, export: Export) -> AbortOnDropHandle<()> {
-    let limits = stream.limits();
+fn send(mut stream: Stream, export: Export, wanted: &Wanted) -> AbortOnDropHandle<()> {
+    let limits = wanted.limits(stream.limits());
     let parts = export.sender();
     spawn_owned(async move {
         match stream.run(export, &limits).await {

@@ -29,6 +29,7 @@ mod exports;
 mod files;
 mod hrana;
 mod kv;
+mod terms;
 
 /// The most that a file may have in these tests.
 const SPOOL: u64 = 24 << 20;
@@ -262,7 +263,7 @@ mod without_a_database {
         let server = Server::empty(Guard::Operator);
         let reply = server.ask("PUT", "/apps/orders/sql", &[], "").await;
         assert_eq!(reply.problem(), problem(405, "method-not-allowed"));
-        assert_eq!(reply.headers[header::ALLOW], "GET,HEAD,POST");
+        assert_eq!(reply.headers[header::ALLOW], "GET,HEAD,POST,QUERY");
         let reply = server.get("/apps/orders/flush").await;
         assert_eq!(reply.problem(), problem(405, "method-not-allowed"));
         assert_eq!(reply.headers[header::ALLOW], "POST");
@@ -376,7 +377,7 @@ mod with_a_database {
         let reply = server.get("/apps/orders/sql?q=select+b+from+t+where+a=?&params=%5B1%5D").await;
         assert_eq!(reply.rows(), json!([["x"]]));
         assert_eq!(reply.headers[header::CONTENT_TYPE], "application/json");
-        assert_eq!(reply.headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(reply.headers[header::CACHE_CONTROL], "private, no-cache");
     }
 
     #[tokio::test]

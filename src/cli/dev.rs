@@ -12,7 +12,7 @@ use controller::Defaults;
 use controller::local::{self, LocalEvent, LocalOptions};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{EndpointPolicy, StoreConfig, Stores};
-use engine::{DatabaseName, Host, HostOptions, SqlPool, SystemClock};
+use engine::{DatabaseName, Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -51,6 +51,8 @@ pub(super) struct Arguments {
     allow_origin: Vec<String>,
     #[command(flatten)]
     spool: super::spool::Arguments,
+    #[command(flatten)]
+    sql: super::sql::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -162,7 +164,7 @@ fn new_host(arguments: &Arguments) -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
         stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
-        sql_pool: SqlPool::new(super::sql_threads()),
+        sql_pool: arguments.sql.pool(),
         spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
         pod: "dev".to_owned(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use engine::bucket::BucketSource as _;
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SqlPool, SystemClock};
+use engine::{DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SystemClock};
 
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
 use super::{Output, logs};
@@ -129,7 +129,7 @@ async fn collect(store: Store, options: Options) -> anyhow::Result<GcReport> {
     let bucket = stores.bucket(&store.config, &store.bucket).context("the store cannot be reached")?;
     let Options { prefix, key, grace, dry_run, include_unowned } = options;
     let options = GcOptions { prefix, key, grace, dry_run, include_unowned, largest_database: GcOptions::LARGEST_DATABASE };
-    let pool = SqlPool::new(super::sql_threads());
+    let pool = super::sql::pool();
     engine::collect_garbage(bucket, options, pool, Arc::new(SystemClock)).await.context("gc stopped")
 }
 

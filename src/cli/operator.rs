@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use controller::{AfterStep, GcJobOptions, Metrics, OperatorOptions, PodAddress};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{Host, HostOptions, SqlPool, SystemClock};
+use engine::{Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -67,6 +67,8 @@ pub(super) struct Arguments {
     log_format: logs::Format,
     #[command(flatten)]
     spool: super::spool::Arguments,
+    #[command(flatten)]
+    sql: super::sql::Arguments,
 }
 
 /// How long requests under way may take at the end.
@@ -96,7 +98,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
         stores: Arc::new(Stores::new(policy)),
-        sql_pool: SqlPool::new(super::sql_threads()),
+        sql_pool: arguments.sql.pool(),
         spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
         pod: pod.clone(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use engine::bucket::BucketSource as _;
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{BranchName, DatabaseKey, MemoryOptions, PastState, Pin, Point, SqlPool, WallTime, past_state};
+use engine::{BranchName, DatabaseKey, MemoryOptions, PastState, Pin, Point, WallTime, past_state};
 use serde_json::json;
 
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
@@ -97,7 +97,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
     let Store { bucket, config, .. } = store.with_certificates()?;
     let bucket = stores.bucket(&config, &bucket).context("preparing to reach the store")?;
-    let options = MemoryOptions::new(SqlPool::new(super::sql_threads()));
+    let options = MemoryOptions::new(super::sql::pool());
     let PastState { txid, time, memory } = past_state(bucket, key, &branch, point, options).await?;
     let (pin, target) = (memory.pin(), file.clone());
     let size = pin.size();

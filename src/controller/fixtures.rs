@@ -150,6 +150,7 @@ pub(crate) fn facts() -> Facts {
         }),
         uploads: Uploads::Fine,
         outside: None,
+        usage: engine::Usage::default(),
     }
 }
 

@@ -150,6 +150,8 @@ impl Problem {
             Error::HeldElsewhere { by, .. } => Self::held(by),
             Error::Sql(_)
             | Error::Lagging { .. }
+            | Error::StateChanged { .. }
+            | Error::TooManyRequests { .. }
             | Error::NotServed { .. }
             | Error::FileNotFound { .. }
             | Error::FileLost { .. }
@@ -260,6 +262,8 @@ fn retry(error: &Error) -> Retry {
         | Error::Bucket { .. }
         | Error::HeldElsewhere { .. }
         | Error::Lagging { .. }
+        | Error::StateChanged { .. }
+        | Error::TooManyRequests { .. }
         | Error::Fenced { .. }
         | Error::BranchNotFound { .. }
         | Error::NoSuchState { .. }

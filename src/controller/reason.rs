@@ -188,6 +188,8 @@ impl From<&engine::Error> for Reason {
             engine::Error::HeadDamaged { .. } => Self::HeadRecordDamaged,
             engine::Error::ConditionsIgnored { .. } => Self::ConditionsIgnored,
             engine::Error::Sql(_)
+            | engine::Error::StateChanged { .. }
+            | engine::Error::TooManyRequests { .. }
             | engine::Error::NotServed { .. }
             | engine::Error::FileNotFound { .. }
             | engine::Error::FileLost { .. }

@@ -6,6 +6,7 @@
 //! what the engine prepares never enters the session's statement cache.
 
 mod sandbox;
+pub(crate) mod threads;
 mod watch;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{Action, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::sql::{SqlError, SqlErrorKind};
@@ -150,6 +152,11 @@ impl Session {
         self.hooks.inserted.store(false, Ordering::Relaxed);
         *self.hooks.denial.lock() = None;
         self.hooks.watch.begin(timeout, cancel.clone());
+    }
+
+    /// By the clock of its deadlines.
+    pub(crate) fn now(&self) -> Instant {
+        self.hooks.watch.now()
     }
 
     /// The deadline stands still until what is returned is dropped.

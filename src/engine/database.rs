@@ -4,6 +4,7 @@
 //! (`flusher.rs`).
 
 mod stream;
+mod usage;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,8 +26,10 @@ use crate::memory::{Commits, MemoryDatabase, Pin};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
 use crate::opening::Opened;
-use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
+use crate::sql::{Holding, QueryLimits, Request, Response, SlowStatement, Spent, SqlError, SqlErrorKind};
+use crate::statement::{Answered, Once};
 pub use stream::Stream;
+pub use usage::Usage;
 
 /// Whether a flush may be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +54,18 @@ pub enum Flushed {
 /// What is told to open transactions when the database is closed under them.
 const CLOSED: &str = "the database was closed";
 
-/// Learns of which state the answers to one request tell.
+/// So many requests may run or wait at a time: whoever comes then would wait for longer than it is worth.
+const MOST_REQUESTS: usize = 1024;
+
+/// Learns of which state the answers to one request tell, and what they took.
 #[derive(Debug, Default)]
-pub struct Witness(Mutex<Option<Seen>>);
+pub struct Witness(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    seen: Option<Seen>,
+    spent: Spent,
+}
 
 /// A state that an answer tells of, and how far the bucket was then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +79,33 @@ pub struct Seen {
 impl Witness {
     /// What it saw last.
     pub fn seen(&self) -> Option<Seen> {
-        *self.0.lock()
+        self.0.lock().seen
+    }
+
+    /// What the request took so far. `None` if it asked no database.
+    pub fn spent(&self) -> Spent {
+        self.0.lock().spent.clone()
+    }
+}
+
+/// What a caller asks for besides the statements of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// The request runs only if the database has one of these states when its turn comes.
+    pub only_at: Option<Vec<StateId>>,
+    /// It waits no longer than this for its turn to write.
+    pub wait: Option<Duration>,
+    /// Nobody wants the rows.
+    pub without_rows: bool,
+}
+
+impl Terms {
+    fn limits(&self, limits: QueryLimits) -> QueryLimits {
+        QueryLimits {
+            writer_wait: self.wait.map_or(limits.writer_wait, |wait| wait.min(limits.writer_wait)),
+            max_rows: if self.without_rows { 0 } else { limits.max_rows },
+            ..limits
+        }
     }
 }
 
@@ -91,6 +129,7 @@ struct Inner {
     closing: AtomicBool,
     /// Why nothing is served any more, for good.
     lost: OnceLock<Arc<Error>>,
+    usage: Mutex<Usage>,
 }
 
 impl Database {
@@ -115,6 +154,7 @@ impl Database {
                 requests: TaskTracker::new(),
                 closing: AtomicBool::new(false),
                 lost: OnceLock::new(),
+                usage: Mutex::default(),
             }),
             witness: None,
         }
@@ -128,44 +168,124 @@ impl Database {
 
     /// Runs statements that may not write, on the newest version.
     pub async fn read(&self, request: Request) -> Result<Response, Error> {
+        self.read_on(request, &Terms::default()).await
+    }
+
+    /// The same on terms.
+    pub async fn read_on(&self, request: Request, terms: &Terms) -> Result<Response, Error> {
         let _under_way = self.enter()?;
-        let limits = self.limits();
-        let response = self.inner.memory.read(request, &limits).await?;
+        let limits = terms.limits(self.limits());
+        let mut spent = Spent::default();
+        let outcome = self.inner.memory.read_counting(request, &limits, &mut spent).await;
+        let response = self.settle(outcome, spent)?;
         self.tell(response.seen);
+        if let Some(only_at) = &terms.only_at {
+            // What looks at nothing is true of the newest state as well.
+            let now = response.seen.map_or_else(|| self.newest(), |seen| self.inner.ledger.lock().naming.of(seen));
+            self.require(now.is_some_and(|now| only_at.contains(&now)), now)?;
+        }
         self.still_served(response)
     }
 
     /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers.
     pub async fn run(&self, request: Request) -> Result<Response, Error> {
+        self.run_on(request, &Terms::default()).await
+    }
+
+    /// The same on terms.
+    pub async fn run_on(&self, request: Request, terms: &Terms) -> Result<Response, Error> {
         if request.looks_like_reads() {
-            match self.read(request.clone()).await {
+            match self.read_on(request.clone(), terms).await {
                 // It writes after all. A read changes nothing, so it can simply be run again.
                 Err(Error::Sql(SqlError { kind: SqlErrorKind::Forbidden, .. })) => {}
                 done => return done,
             }
         }
-        self.write(request).await
+        self.write_on(request, terms).await
     }
 
     /// Runs statements that may write, in the writers' queue.
     pub async fn write(&self, request: Request) -> Result<Response, Error> {
+        self.write_on(request, &Terms::default()).await
+    }
+
+    /// The same on terms.
+    pub async fn write_on(&self, request: Request, terms: &Terms) -> Result<Response, Error> {
         let _under_way = self.enter_to_write()?;
-        let limits = self.limits();
-        let response = self.inner.memory.write(request, &limits).await?;
+        let limits = terms.limits(self.limits());
+        let mut spent = Spent::default();
+        let mut now = None;
+        let outcome = self.inner.memory.write_if(|before| self.is_at(terms, before, &mut now), request, &limits, &mut spent).await;
+        let done = self.settle(outcome, spent)?;
+        self.require(done.is_some(), now)?;
+        let response = done.unwrap_or_default();
         self.tell(response.seen);
         self.still_served(response)
+    }
+
+    /// The same for a request that is run once, however often it is sent: what it was answered is kept in its own transaction.
+    pub async fn write_once(&self, request: Request, once: Once, terms: &Terms) -> Result<Answered, Error> {
+        let _under_way = self.enter_to_write()?;
+        let limits = terms.limits(self.limits());
+        let mut spent = Spent::default();
+        let mut now = None;
+        let asked = self.inner.memory.write_once_if(|before| self.is_at(terms, before, &mut now), request, once, &limits, &mut spent);
+        let outcome = asked.await;
+        let done = self.settle(outcome, spent)?;
+        self.require(done.is_some(), now)?;
+        let (answered, seen) = done.unwrap_or((Answered::OtherRequest, None));
+        self.tell(seen);
+        self.still_served(answered)
+    }
+
+    /// The name of the newest state, if it is known.
+    pub fn newest(&self) -> Option<StateId> {
+        let newest = self.inner.memory.pin().commits();
+        self.inner.ledger.lock().naming.of(newest)
+    }
+
+    /// Whether the terms allow a request to run now, and the name of the state that there is.
+    fn is_at(&self, terms: &Terms, commits: Commits, now: &mut Option<StateId>) -> bool {
+        let Some(only_at) = &terms.only_at else { return true };
+        *now = self.inner.ledger.lock().naming.of(commits);
+        now.is_some_and(|now| only_at.contains(&now))
+    }
+
+    fn require(&self, is_so: bool, now: Option<StateId>) -> Result<(), Error> {
+        if is_so { Ok(()) } else { Err(Error::StateChanged { database: self.inner.name.clone(), now }) }
+    }
+
+    /// Adds what a request took to what is known of it and of the database, however it ended.
+    fn settle<T, E>(&self, outcome: Result<T, E>, spent: Spent) -> Result<T, E> {
+        self.inner.usage.lock().add(&spent);
+        for slow in &spent.slow {
+            let SlowStatement { sql, took, rows } = slow;
+            tracing::warn!(database = %self.inner.name, statement = sql, took_ms = took.as_millis(), rows, "slow statement");
+        }
+        if let Some(witness) = &self.witness {
+            witness.0.lock().spent.add(spent);
+        }
+        outcome
     }
 
     /// Whoever watches this request learns of which state the answer tells.
     fn tell(&self, seen: Option<Commits>) {
         let Some(witness) = &self.witness else { return };
-        let ledger = self.inner.ledger.lock();
-        *witness.0.lock() = Some(Seen { state: seen.and_then(|seen| ledger.naming.of(seen)), durable: ledger.txid });
+        let seen = {
+            let ledger = self.inner.ledger.lock();
+            Seen { state: seen.and_then(|seen| ledger.naming.of(seen)), durable: ledger.txid }
+        };
+        witness.0.lock().seen = Some(seen);
     }
 
     /// A connection of the caller's own. It costs nothing until it is used; one that is `read_only` never writes.
     pub fn stream(&self, read_only: bool) -> Stream {
         Stream { database: self.clone(), memory: self.inner.memory.stream(read_only) }
+    }
+
+    /// For results that are collected before they are sent.
+    pub fn hold_results(&self) -> Holding {
+        self.inner.memory.hold_results()
     }
 
     /// Its files.
@@ -194,7 +314,9 @@ impl Database {
     {
         let _under_way = self.enter()?;
         let limits = self.limits();
-        let (answer, seen) = self.inner.memory.ask(&limits, ask).await?;
+        let mut spent = Spent::default();
+        let outcome = self.inner.memory.ask(&limits, &mut spent, ask).await;
+        let (answer, seen) = self.settle(outcome, spent)?;
         self.tell(seen);
         self.still_served(answer)
     }
@@ -207,7 +329,9 @@ impl Database {
     {
         let _under_way = self.enter_to_write()?;
         let limits = self.limits();
-        let (answer, seen) = self.inner.memory.change(&limits, change).await?;
+        let mut spent = Spent::default();
+        let outcome = self.inner.memory.change(&limits, &mut spent, change).await;
+        let (answer, seen) = self.settle(outcome, spent)?;
         self.tell(seen);
         self.still_served(answer)
     }
@@ -260,6 +384,7 @@ impl Database {
             last_snapshot: ledger.last_snapshot,
             uploads: ledger.uploads,
             outside: ledger.outside,
+            usage: *self.inner.usage.lock(),
         }
     }
 
@@ -325,6 +450,9 @@ impl Database {
         if let Some(error) = self.inner.lost.get() {
             return Err(Error::clone(error));
         }
+        if self.inner.requests.len() > MOST_REQUESTS {
+            return Err(Error::TooManyRequests { database: self.inner.name.clone(), most: MOST_REQUESTS });
+        }
         if self.inner.closing.load(Ordering::SeqCst) {
             return Err(Error::NotServed { database: self.inner.name.clone(), why: NotServed::Closing });
         }
@@ -334,10 +462,13 @@ impl Database {
     /// The same for who wants to write: while the bucket is too far behind nothing more is taken that could be lost.
     fn enter_to_write(&self) -> Result<TaskTrackerToken, Error> {
         let token = self.enter()?;
-        match self.lagging(&self.inner.ledger.lock()) {
-            Some(lag) => Err(Error::Lagging { database: self.inner.name.clone(), lag }),
-            None => Ok(token),
-        }
+        self.check_lag()?;
+        Ok(token)
+    }
+
+    fn check_lag(&self) -> Result<(), Error> {
+        let lag = self.lagging(&self.inner.ledger.lock());
+        lag.map_or(Ok(()), |lag| Err(Error::Lagging { database: self.inner.name.clone(), lag }))
     }
 
     /// How old the oldest commit is that is not in the bucket, if that is too old.

@@ -4,6 +4,7 @@ use crate::bucket;
 use crate::files::{FileKey, SpoolError};
 use crate::head::{Epoch, Holder};
 use crate::names::{BranchName, DatabaseName, Etag, ObjectKey};
+use crate::naming::StateId;
 use crate::sql::SqlError;
 
 /// Whether the snapshot before the newest could take its place.
@@ -80,6 +81,22 @@ pub enum Error {
         database: DatabaseName,
         /// For how long the oldest commit has waited.
         lag: std::time::Duration,
+    },
+    /// The database has not the state that the request is for. What it asked was not done.
+    #[error("{database}: the state is {}, not the one that the request is for: read again and decide anew", match now { Some(now) => now.to_string(), None => "not known".to_owned() })]
+    StateChanged {
+        /// Which database.
+        database: DatabaseName,
+        /// The state that it has, if it has a name.
+        now: Option<StateId>,
+    },
+    /// Too many requests run or wait. Retry in a while.
+    #[error("{database}: more than {most} requests run or wait for their turn")]
+    TooManyRequests {
+        /// Which database.
+        database: DatabaseName,
+        /// The most that there may be.
+        most: usize,
     },
     /// Another tenure took the branch over, or it was deleted. Nothing more is served or saved; what was not in the bucket is lost.
     #[error("{database}: our epoch {ours} over branch {branch} is fenced off by epoch {theirs}{}; {lost} commits were not in the bucket", match by { Some(by) => format!(" of {by}"), None => String::new() })]
@@ -384,6 +401,8 @@ impl Error {
             Self::NotServed { .. } => "not-served",
             Self::Bucket { .. } => "bucket",
             Self::Lagging { .. } => "lagging",
+            Self::StateChanged { .. } => "state-changed",
+            Self::TooManyRequests { .. } => "too-many-requests",
             Self::Fenced { .. } => "fenced",
             Self::HeldByOther { .. } => "held-by-other",
             Self::BranchNotFound { .. } => "branch-not-found",

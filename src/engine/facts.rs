@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::WallTime;
+use crate::database::Usage;
 use crate::error::Error;
 use crate::head::Epoch;
 use crate::memory::MemoryUse;
@@ -113,6 +114,8 @@ pub struct Facts {
     pub uploads: Uploads,
     /// The newest state of somebody else that was found in the place of ours.
     pub outside: Option<Outside>,
+    /// What it was asked since it was opened.
+    pub usage: Usage,
 }
 
 /// What the host knows of a name.

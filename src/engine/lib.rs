@@ -50,7 +50,7 @@ pub use clock::{Clock, SystemClock, WallTime};
 pub use config::{
     Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Limits, Location, Mode, OnMaxLag, SnapshotPolicy, TokenDigest,
 };
-pub use database::{Database, Flush, Flushed, Seen, Stream, Witness};
+pub use database::{Database, Flush, Flushed, Seen, Stream, Terms, Usage, Witness};
 pub use error::{Error, FileLoss, NotServed, Previous};
 pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
@@ -67,7 +67,8 @@ pub use naming::{NoStateId, StateId};
 pub use past::{PastState, Point, past_state};
 pub use remains::{BranchRemains, MadeBy, Remains};
 pub use sql::{
-    Column, Effects, Flow, Params, Piece, QueryLimits, Request, Response, ResultSet, Row, Rows, Script, SqlError, SqlErrorKind, Statement,
-    StatementShape, Transaction, Value, ValueRef, pieces,
+    Column, Effects, Flow, Holding, Params, Piece, QueryLimits, Request, Response, ResultMemory, ResultSet, Row, Rows, Script,
+    SlowStatement, Spent, SqlError, SqlErrorKind, Statement, StatementShape, Transaction, Value, ValueRef, pieces,
 };
+pub use statement::{Answered, Once};
 pub use tasks::spawn_owned;

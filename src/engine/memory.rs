@@ -20,17 +20,21 @@ use std::fmt;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::clock::{Clock, SystemClock};
+use crate::connection::threads::Threads;
 use crate::connection::{self, Cancel, Role, Session};
 use crate::image;
 use crate::pages::PageStore;
-use crate::sql::{QueryLimits, Request, Response, SqlError, SqlErrorKind};
-use crate::statement::{self, Begin};
-use crate::vfs::Registered;
+use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Spent, SqlError, SqlErrorKind};
+use crate::statement::{self, Answered, Begin, Bounds, Once};
+use crate::vfs::{self, Registered};
 use connections::{Connections, Open, Use};
 use queue::WritersQueue;
 use stream::OpenTransactions;
@@ -46,14 +50,37 @@ pub use stream::{MemoryStream, StreamLimits};
 /// What databases share: the threads on which statements run, and the connections that are kept meanwhile.
 #[derive(Clone)]
 pub struct SqlPool {
-    threads: Arc<Semaphore>,
+    threads: Threads,
     connections: Arc<Connections>,
+    results: ResultMemory,
+    slow_after: Duration,
+    /// Places for statements whose rows nobody takes just now.
+    slow_readers: Arc<Semaphore>,
 }
 
 impl SqlPool {
     /// At most so many statements at once; the rest wait in order.
     pub fn new(threads: NonZeroUsize) -> Self {
-        Self { threads: Arc::new(Semaphore::new(threads.get())), connections: Arc::new(Connections::new(CONNECTIONS_KEPT)) }
+        let connections = Arc::new(Connections::new(CONNECTIONS_KEPT));
+        Self {
+            threads: Threads::new(threads),
+            connections,
+            results: ResultMemory::new(RESULTS),
+            slow_after: Duration::from_secs(1),
+            slow_readers: Arc::new(Semaphore::new(SLOW_READERS)),
+        }
+    }
+
+    /// The same with so much memory for results that are collected before they are sent; 256 MiB where nobody says so.
+    #[must_use]
+    pub fn with_results(self, results: ResultMemory) -> Self {
+        Self { results, ..self }
+    }
+
+    /// The same, where statements count as slow that run at least so long; 1 s where nobody says so.
+    #[must_use]
+    pub fn with_slow_after(self, slow_after: Duration) -> Self {
+        Self { slow_after, ..self }
     }
 }
 
@@ -62,6 +89,13 @@ impl fmt::Debug for SqlPool {
         f.debug_struct("SqlPool").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
+
+/// So many statements may wait for whoever takes their rows, over all databases and of one. Each of them keeps a thread.
+const SLOW_READERS: usize = 256;
+const SLOW_READERS_OF_ONE: usize = 64;
+
+/// Memory for results, in bytes.
+const RESULTS: u64 = 256 << 20;
 
 /// Connections that nobody uses just now, over all databases. Opening one takes about as long as a request does.
 const CONNECTIONS_KEPT: usize = 64;
@@ -104,8 +138,11 @@ struct Inner {
     pool: SqlPool,
     writers: WritersQueue,
     readers: Arc<Semaphore>,
+    slow_readers: Arc<Semaphore>,
     commits: watch::Sender<Commits>,
     open_transactions: parking_lot::Mutex<OpenTransactions>,
+    /// How often the text encoding changed, which open connections do not see.
+    encodings: AtomicU64,
 }
 
 impl MemoryDatabase {
@@ -140,8 +177,10 @@ impl MemoryDatabase {
             pool: options.pool,
             writers: WritersQueue::new(),
             readers: Arc::new(Semaphore::new(options.readers.get())),
+            slow_readers: Arc::new(Semaphore::new(SLOW_READERS_OF_ONE)),
             commits: watch::Sender::new(Commits::default()),
             open_transactions: parking_lot::Mutex::default(),
+            encodings: AtomicU64::new(0),
         }))
     }
 
@@ -166,31 +205,100 @@ impl MemoryDatabase {
 
     /// Runs statements that may not write. With [`crate::Transaction::Immediate`] all of them see the same version.
     pub async fn read(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let place = self.0.reader().await;
-        let (inner, limits) = (Arc::clone(&self.0), *limits);
-        self.run(move |cancel| {
-            let _place = place;
-            let session = inner.session(Use::Read)?;
-            let outcome = statement::run(&session, &request, Begin::Deferred, &limits, cancel);
-            inner.keep(Use::Read, session);
-            outcome
+        self.read_counting(request, limits, &mut Spent::default()).await
+    }
+
+    /// The same, and tells what it took, however it ends.
+    pub(crate) async fn read_counting(&self, request: Request, limits: &QueryLimits, spent: &mut Spent) -> Result<Response, SqlError> {
+        let (limits, holding, slow_after) = (*limits, self.hold_results(), self.0.pool.slow_after);
+        self.among_readers(spent, move |session, cancel, spent| {
+            statement::run(session, &request, Begin::Deferred, Bounds { limits: &limits, cancel, holding, slow_after }, spent)
         })
         .await
     }
 
     /// Runs statements that may write, when their turn has come. Dropping the future rolls back what is not committed yet.
     pub async fn write(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let turn = self.0.writers.turn_within(limits.writer_wait).await?;
-        let (inner, limits) = (Arc::clone(&self.0), *limits);
-        self.run(move |cancel| {
-            let _turn = turn;
-            let session = inner.session(Use::Write)?;
-            let outcome = statement::run(&session, &request, Begin::Immediate, &limits, cancel);
-            inner.keep(Use::Write, session);
-            inner.announce();
+        let done = self.write_if(|_| true, request, limits, &mut Spent::default()).await?;
+        done.ok_or_else(|| SqlError::ours(SqlErrorKind::Internal, "the turn was refused"))
+    }
+
+    /// The same if the state before it is the right one, and otherwise nothing.
+    pub(crate) async fn write_if(
+        &self,
+        is_right: impl FnOnce(Commits) -> bool + Send,
+        request: Request,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+    ) -> Result<Option<Response>, SqlError> {
+        let (query, holding, slow_after) = (*limits, self.hold_results(), self.0.pool.slow_after);
+        let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
+            statement::run(session, &request, Begin::Immediate, Bounds { limits: &query, cancel, holding, slow_after }, spent)
+        };
+        self.in_turn(is_right, limits, spent, work).await
+    }
+
+    /// The same for a request that is run once. With what it was answered comes what the memory held then.
+    pub(crate) async fn write_once_if(
+        &self,
+        is_right: impl FnOnce(Commits) -> bool + Send,
+        request: Request,
+        once: Once,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+    ) -> Result<Option<(Answered, Option<Commits>)>, SqlError> {
+        let (query, now, holding, slow_after) = (*limits, self.wall(), self.hold_results(), self.0.pool.slow_after);
+        let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
+            let answered =
+                statement::run_once(session, &request, once, now, Bounds { limits: &query, cancel, holding, slow_after }, spent)?;
+            Ok((answered, vfs::seen()))
+        };
+        self.in_turn(is_right, limits, spent, work).await
+    }
+
+    /// Work on a connection that reads, in one of the readers' places.
+    async fn among_readers<T: Send + 'static>(
+        &self,
+        spent: &mut Spent,
+        work: impl FnOnce(&Session, &Cancel, &mut Spent) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let asked = self.now();
+        let place = self.0.reader().await;
+        let inner = Arc::clone(&self.0);
+        self.run(asked, spent, move |cancel, spent| {
+            let _place = place;
+            let session = inner.session(Use::Read)?;
+            let outcome = work(&session, cancel, spent);
+            inner.keep_at_rest(Use::Read, session);
             outcome
         })
         .await
+    }
+
+    /// Work on a connection that writes, in its turn, if the state before it is the right one.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        is_right: impl FnOnce(Commits) -> bool + Send,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+        work: impl FnOnce(&Session, &Cancel, &mut Spent) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<Option<T>, SqlError> {
+        let asked = self.now();
+        let turn = self.0.writers.turn_within(limits.writer_wait).await;
+        let turn = turn.inspect_err(|_| spent.queued += self.now().saturating_duration_since(asked))?;
+        if !is_right(self.0.file.store().commits()) {
+            return Ok(None);
+        }
+        let inner = Arc::clone(&self.0);
+        let done = self.run(asked, spent, move |cancel, spent| {
+            let _turn = turn;
+            let session = inner.session(Use::Write)?;
+            let outcome = work(&session, cancel, spent);
+            inner.keep_at_rest(Use::Write, session);
+            inner.announce();
+            outcome
+        });
+        done.await.map(Some)
     }
 
     /// Runs the engine's own statements in one transaction, without sandbox or deadline; an error rolls it back. Waits for its turn
@@ -200,9 +308,10 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, SqlError> + Send + 'static,
     {
+        let asked = self.now();
         let turn = self.0.writers.turn().await;
         let inner = Arc::clone(&self.0);
-        self.run(move |_| {
+        self.run(asked, &mut Spent::default(), move |_, _| {
             let _turn = turn;
             let mut connection = inner.connection()?;
             let outcome = transact(&mut connection, change);
@@ -217,6 +326,11 @@ impl MemoryDatabase {
     /// want to are told `SQLITE_BUSY`, and so is it.
     pub fn connect(&self) -> Result<Connection, SqlError> {
         Ok(connection::open_trusted(&self.0.file, Role::Writer)?)
+    }
+
+    /// For results that are collected before they are sent.
+    pub fn hold_results(&self) -> Holding {
+        self.0.pool.results.hold()
     }
 
     /// Freezes the newest version.
@@ -271,24 +385,39 @@ impl MemoryDatabase {
     }
 
     /// By the clock that the database has.
-    pub(crate) fn now(&self) -> tokio::time::Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.0.clock.now()
     }
 
-    /// Runs `work` on a thread that may block. When the future is dropped, the work is told and ends by itself; what it owns stays with it
-    /// until then.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Cancel) -> Result<T, SqlError> + Send + 'static) -> Result<T, SqlError> {
+    /// Runs `work` on a thread that may block, for a request that came at `asked`. When the future is dropped, the work is told and ends by
+    /// itself; what it owns stays with it until then.
+    async fn run<T: Send + 'static>(
+        &self,
+        asked: Instant,
+        spent: &mut Spent,
+        work: impl FnOnce(&Cancel, &mut Spent) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
-        let thread = self.0.thread().await;
+        let threads = self.0.pool.threads.clone();
+        let (place, runtime) = (threads.place().await, tokio::runtime::Handle::current());
+        let clock = Arc::clone(&self.0.clock);
         let work = tokio::task::spawn_blocking(move || {
-            let _thread = thread;
-            work(&cancel)
+            let now = clock.now();
+            let mut spent = Spent { queued: now.saturating_duration_since(asked), ..Spent::default() };
+            let outcome = threads.run(place, now, runtime, || work(&cancel, &mut spent));
+            (outcome, spent)
         });
-        work.await.unwrap_or_else(|error| {
-            let kind = if error.is_panic() { SqlErrorKind::Internal } else { SqlErrorKind::Cancelled };
-            Err(SqlError::ours(kind, "the statement was given up"))
-        })
+        match work.await {
+            Ok((outcome, took)) => {
+                spent.add(took);
+                outcome
+            }
+            Err(error) => {
+                let kind = if error.is_panic() { SqlErrorKind::Internal } else { SqlErrorKind::Cancelled };
+                Err(SqlError::ours(kind, "the statement was given up"))
+            }
+        }
     }
 }
 
@@ -296,11 +425,6 @@ impl Inner {
     /// One of the readers' places.
     async fn reader(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.readers).acquire_owned().await.expect("nobody closes the semaphore")
-    }
-
-    /// A thread's place.
-    async fn thread(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.pool.threads).acquire_owned().await.expect("nobody closes the semaphore")
     }
 
     /// A sandboxed connection: one that was kept, or a new one.

@@ -1,16 +1,22 @@
 //! SQL as it is asked and answered: values, statements, results, and the limits that hold for them. No I/O.
 
 mod failure;
+mod holding;
 mod row;
 mod script;
+mod spent;
+mod values;
 
 use std::time::Duration;
 
 use crate::memory::Commits;
 
+pub use holding::{Holding, ResultMemory};
 pub use row::{Effects, Flow, Row, Rows, Script, StatementShape, ValueRef};
 pub(crate) use script::{Ending, Verb, ending, likely_writes, verb};
 pub use script::{Piece, pieces};
+pub use spent::{SlowStatement, Spent};
+pub(crate) use values::without_values;
 
 /// A value as SQLite stores it.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,12 +134,14 @@ pub struct ResultSet {
 }
 
 /// What a whole request gave: one result for each statement in its texts.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Response {
     /// In the order of the statements.
     pub results: Vec<ResultSet>,
     /// What the memory held when the last of them ended; unknown within a transaction that stays open.
     pub seen: Option<Commits>,
+    /// The memory that the results may take. Whoever copies them to somewhere else keeps it as long.
+    pub holding: Option<Holding>,
 }
 
 /// What went wrong with a statement, as far as the caller does something different about it.
@@ -159,6 +167,8 @@ pub enum SqlErrorKind {
     Full,
     /// The caller went away.
     Cancelled,
+    /// The results of all requests together take too much memory just now. A retry may succeed.
+    Crowded,
     /// The bucket is too far behind: nothing more is taken that could be lost.
     WritesRefused,
     /// The open transaction had been rolled back before: by its time limit, by a failure, by a switch of the database.

@@ -4,16 +4,21 @@
 //! Invariant: whatever a request did or failed to do, no transaction and no statement of its is open afterwards.
 
 mod bind;
+mod once;
 mod prepared;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use crate::connection::{Cancel, Session};
 use crate::sql::{
-    Column, Effects, Flow, Params, Piece, QueryLimits, Request, Response, ResultSet, Row, Rows, SqlError, SqlErrorKind, Statement,
-    Transaction, Value, ValueRef, pieces,
+    Column, Effects, Flow, Holding, Params, Piece, QueryLimits, Request, Response, ResultSet, Row, Rows, Spent, SqlError, SqlErrorKind,
+    Statement, Transaction, Value, ValueRef, pieces,
 };
 use crate::vfs;
+pub(crate) use once::run_once;
+pub use once::{Answered, Once};
 pub(crate) use prepared::{Prepared, refuse_if_cancelled};
 
 /// How the engine brackets a request whose statements are all or nothing.
@@ -34,18 +39,35 @@ impl Begin {
     }
 }
 
-/// Runs all statements of a request.
-pub(crate) fn run(session: &Session, request: &Request, begin: Begin, limits: &QueryLimits, cancel: &Cancel) -> Result<Response, SqlError> {
-    let mut run = Run { session, limits, cancel, results: Vec::new(), size: 0 };
+/// What a request may use, and who waits for it.
+pub(crate) struct Bounds<'a> {
+    pub(crate) limits: &'a QueryLimits,
+    pub(crate) cancel: &'a Cancel,
+    /// For its results.
+    pub(crate) holding: Holding,
+    /// A statement that runs at least so long is told of.
+    pub(crate) slow_after: Duration,
+}
+
+/// Runs all statements of a request, and adds to `spent` what they took, however they ended.
+pub(crate) fn run(session: &Session, request: &Request, begin: Begin, bounds: Bounds<'_>, spent: &mut Spent) -> Result<Response, SqlError> {
+    let mut run = Run::on(session, bounds);
     let outcome = match request.transaction {
-        Transaction::Immediate => run.as_one(request, begin),
+        Transaction::Immediate => run.as_one(request, begin, |_| Ok(())),
         Transaction::None => run.each(request),
     };
-    if !session.connection().is_autocommit() {
-        session.speak("ROLLBACK").map_err(|error| SqlError::from(&error))?;
-    }
+    spent.add(std::mem::take(&mut run.spent));
+    roll_back(session)?;
     outcome?;
-    Ok(Response { results: run.results, seen: vfs::seen() })
+    Ok(Response { results: run.results, seen: vfs::seen(), holding: Some(run.holding) })
+}
+
+/// Ends a transaction that was left open.
+fn roll_back(session: &Session) -> Result<(), SqlError> {
+    if session.connection().is_autocommit() {
+        return Ok(());
+    }
+    session.speak("ROLLBACK").map_err(|error| SqlError::from(&error))
 }
 
 /// A request that is running.
@@ -56,12 +78,22 @@ struct Run<'a> {
     results: Vec<ResultSet>,
     /// Bytes in all results so far.
     size: u64,
+    holding: Holding,
+    slow_after: Duration,
+    spent: Spent,
 }
 
-impl Run<'_> {
-    fn as_one(&mut self, request: &Request, begin: Begin) -> Result<(), SqlError> {
+impl<'a> Run<'a> {
+    fn on(session: &'a Session, bounds: Bounds<'a>) -> Self {
+        let Bounds { limits, cancel, holding, slow_after } = bounds;
+        Self { session, limits, cancel, results: Vec::new(), size: 0, holding, slow_after, spent: Spent::default() }
+    }
+
+    /// `last` runs in the same transaction, behind the statements.
+    fn as_one(&mut self, request: &Request, begin: Begin, last: impl FnOnce(&mut Self) -> Result<(), SqlError>) -> Result<(), SqlError> {
         self.session.speak(begin.sql()).map_err(|error| SqlError::from(&error))?;
         self.each(request)?;
+        last(self)?;
         self.refuse_if_cancelled()?;
         let last = request.statements.len().saturating_sub(1);
         self.session.speak("COMMIT").map_err(|error| SqlError::from(&error).at(last, 0))
@@ -95,10 +127,14 @@ impl Run<'_> {
     }
 
     fn piece(&mut self, piece: Piece<'_>, params: &Params) -> Result<ResultSet, SqlError> {
-        let prepared = Prepared::new(self.session, piece.sql, params, self.limits, self.cancel)?;
+        let begun = self.session.now();
         let mut result = ResultSet::default();
-        let Effects { rows_affected, last_insert_rowid, .. } =
-            prepared.run(&mut Collect { result: &mut result, run: self }, |_, _| Ok(()))?;
+        let outcome = Prepared::new(self.session, piece.sql, params, self.limits, self.cancel)
+            .and_then(|prepared| prepared.run(&mut Collect { result: &mut result, run: self }, |_, _| Ok(())));
+        let took = self.session.now().saturating_duration_since(begun);
+        let changed = outcome.as_ref().map_or(0, |effects| effects.rows_affected);
+        self.spent.statement(piece.sql, took, result.rows.len() as u64, changed, self.slow_after);
+        let Effects { rows_affected, last_insert_rowid, .. } = outcome?;
         Ok(ResultSet { rows_affected, last_insert_rowid, ..result })
     }
 
@@ -112,7 +148,7 @@ impl Run<'_> {
         if self.size > self.limits.max_result_size {
             return Err(SqlError::result_too_large(self.limits.max_result_size));
         }
-        Ok(())
+        self.holding.add(bytes)
     }
 }
 

@@ -22,8 +22,10 @@ pub(crate) async fn pipeline(State(app): State<App>, admitted: Admitted, request
     let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller, witness).await?;
     check(&requests)?;
 
-    let limits = lease.session().stream.limits();
-    let mut answers = Answers { out: b"{\"results\":[".to_vec(), budget: Budget::of(&limits), limits };
+    let Session { stream, .. } = lease.session();
+    let limits = stream.limits();
+    let budget = Budget::of(&limits, stream.hold_results());
+    let mut answers = Answers { out: b"{\"results\":[".to_vec(), budget, limits };
     let mut closed = false;
     for (index, request) in requests.into_iter().enumerate() {
         if index > 0 {
@@ -32,14 +34,14 @@ pub(crate) async fn pipeline(State(app): State<App>, admitted: Admitted, request
         closed |= matches!(request, Request::Close);
         answers.answer(lease.session(), request).await?;
     }
-    let mut out = answers.out;
+    let Answers { mut out, budget, .. } = answers;
     out.extend_from_slice(b"],\"baton\":");
     json::plain(&mut out, &(!closed).then_some(&lease.baton));
     out.extend_from_slice(b",\"base_url\":null}");
     if !closed {
         lease.give_back();
     }
-    Ok(reply::json(out))
+    Ok(reply::json(reply::held(out, Some(budget.holding))))
 }
 
 /// A body in JSON, whatever its Content-Type says: several clients send none.
@@ -92,8 +94,8 @@ impl Answers {
     async fn respond(&mut self, session: &mut Session, request: Request) -> Result<Result<(), Failure>, Problem> {
         let Session { stream, stored, .. } = session;
         let work = match request {
-            Request::Execute { stmt } => Work::execute(stmt, stored, self.budget)?,
-            Request::Batch { batch } => Work::batch(batch, stored, self.budget)?,
+            Request::Execute { stmt } => Work::execute(stmt, stored, self.budget.clone())?,
+            Request::Batch { batch } => Work::batch(batch, stored, self.budget.clone())?,
             Request::Sequence(text) => Work::sequence(text, stored)?,
             Request::Describe(text) => Work::describe(text, stored)?,
             Request::GetAutocommit => Work::GetAutocommit,
@@ -104,7 +106,7 @@ impl Answers {
             }
             Request::Close => return Ok(Ok(())),
         };
-        Ok(work.perform(stream, &self.limits, &mut self.out).await?.map(|left| self.budget.left = left.unwrap_or(self.budget.left)))
+        Ok(work.perform(stream, &self.limits, &mut self.out).await?.map(|left| self.budget = left.unwrap_or_else(|| self.budget.clone())))
     }
 }
 

@@ -137,6 +137,7 @@ impl From<SqlError> for Failure {
             SqlErrorKind::ResultTooLarge => "RESPONSE_TOO_LARGE",
             SqlErrorKind::TransactionEnded => "TRANSACTION_TIMEOUT",
             SqlErrorKind::WritesRefused => "WRITES_REFUSED",
+            SqlErrorKind::Crowded => "RESULTS_CROWDED",
             SqlErrorKind::Busy => of_sqlite.unwrap_or("TRANSACTION_BUSY"),
             SqlErrorKind::Forbidden => "SQLITE_AUTH",
             SqlErrorKind::Timeout | SqlErrorKind::Cancelled => "SQLITE_INTERRUPT",

@@ -5,6 +5,7 @@ use engine::{Column, Effects, Flow, Row, SqlError, SqlErrorKind};
 use super::encode::{columns, effects, row};
 use super::message::Failure;
 use super::program::Output;
+use super::work::Budget;
 use crate::json::{list, plain};
 
 /// How a step ended.
@@ -21,19 +22,14 @@ pub(super) struct Results {
     /// Of the step that runs.
     current: Vec<u8>,
     rows: usize,
-    /// Bytes that all results may still have.
-    left: usize,
-    limit: usize,
+    /// How much of the current result is counted in what all requests hold.
+    held: usize,
+    pub(super) budget: Budget,
 }
 
 impl Results {
-    /// Of `limit` bytes for the whole request, `left` are left.
-    pub(super) fn new(left: usize, limit: usize) -> Self {
-        Self { ended: Vec::new(), current: Vec::new(), rows: 0, left, limit }
-    }
-
-    pub(super) fn left(&self) -> usize {
-        self.left
+    pub(super) fn new(budget: Budget) -> Self {
+        Self { ended: Vec::new(), current: Vec::new(), rows: 0, held: 0, budget }
     }
 
     /// How the one statement ended.
@@ -56,19 +52,22 @@ impl Results {
         out.push(b'}');
     }
 
-    fn check(&self) -> Result<(), SqlError> {
-        if self.current.len() <= self.left {
-            return Ok(());
+    fn check(&mut self) -> Result<(), SqlError> {
+        let Budget { left, limit, holding } = &mut self.budget;
+        if self.current.len() > *left {
+            let message = format!("the results are larger than {limit} bytes; use a cursor, or ask for less");
+            return Err(SqlError::ours(SqlErrorKind::ResultTooLarge, message));
         }
-        let message = format!("the results are larger than {} bytes; use a cursor, or ask for less", self.limit);
-        Err(SqlError::ours(SqlErrorKind::ResultTooLarge, message))
+        let grown = self.current.len() - self.held;
+        self.held = self.current.len();
+        holding.add(grown as u64)
     }
 }
 
 impl Output for Results {
     fn begin(&mut self, _: usize, cols: &[Column]) -> Result<(), SqlError> {
         self.current.clear();
-        self.rows = 0;
+        (self.rows, self.held) = (0, 0);
         self.current.extend_from_slice(b"{\"cols\":");
         columns(&mut self.current, cols);
         self.current.extend_from_slice(b",\"rows\":[");
@@ -94,13 +93,13 @@ impl Output for Results {
         json.extend_from_slice(b"],");
         effects(&mut json, done);
         json.push(b'}');
-        self.left = self.left.saturating_sub(json.len());
+        self.budget.left = self.budget.left.saturating_sub(json.len());
         self.ended.push(Ended::Result(json));
     }
 
     fn fail(&mut self, _: usize, failure: Failure) {
         self.current.clear();
-        self.left = self.left.saturating_sub(failure.message.len());
+        self.budget.left = self.budget.left.saturating_sub(failure.message.len());
         self.ended.push(Ended::Error(failure));
     }
 

@@ -259,7 +259,7 @@ impl Talk {
         }
         while self.tasks.try_join_next().is_some() {}
         let stored = &self.stored;
-        let budget = || Budget::of(&engine::StreamLimits::of(database.limits()));
+        let budget = || Budget::of(&engine::StreamLimits::of(database.limits()), database.hold_results());
         let (stream_id, work) = match request {
             Request::OpenStream { stream_id } => {
                 let Entry::Vacant(place) = self.streams.entry(stream_id) else {

@@ -1,6 +1,6 @@
 //! What a stream does for one request, and how that is written into the response.
 
-use engine::{Error, Stream, StreamLimits};
+use engine::{Error, Holding, Stream, StreamLimits};
 
 use super::encode;
 use super::message::{Batch, Failure, Stmt, StoredSql, Text, Violation};
@@ -19,31 +19,29 @@ pub(super) enum Work {
 }
 
 /// How many bytes results may have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Budget {
     pub(super) left: usize,
-    limit: usize,
+    pub(super) limit: usize,
+    /// What they take of what all requests may take together.
+    pub(super) holding: Holding,
 }
 
 impl Budget {
     /// All that a request may have.
-    pub(super) fn of(limits: &StreamLimits) -> Self {
+    pub(super) fn of(limits: &StreamLimits, holding: Holding) -> Self {
         let limit = usize::try_from(limits.query.max_result_size).unwrap_or(usize::MAX);
-        Self { left: limit, limit }
-    }
-
-    fn results(self) -> Results {
-        Results::new(self.left, self.limit)
+        Self { left: limit, limit, holding }
     }
 }
 
 impl Work {
     pub(super) fn execute(stmt: Stmt, stored: &StoredSql, budget: Budget) -> Result<Self, Violation> {
-        Program::of_statement(stmt, stored, budget.results()).map(Self::Execute)
+        Program::of_statement(stmt, stored, Results::new(budget)).map(Self::Execute)
     }
 
     pub(super) fn batch(batch: Batch, stored: &StoredSql, budget: Budget) -> Result<Self, Violation> {
-        Program::of_batch(batch, stored, budget.results()).map(Self::Batch)
+        Program::of_batch(batch, stored, Results::new(budget)).map(Self::Batch)
     }
 
     pub(super) fn sequence(text: Text, stored: &StoredSql) -> Result<Self, Violation> {
@@ -54,19 +52,19 @@ impl Work {
         Ok(Self::Describe(only_statement(text.sql(stored)?)))
     }
 
-    /// Does it, and adds to `out` what the response has besides its type. Returns how many bytes results may still have. An outer error
+    /// Does it, and adds to `out` what the response has besides its type. Returns what is left of its budget, if it had one. An outer error
     /// means that the database is not served; an inner one is that of the request.
     pub(super) async fn perform(
         self,
         stream: &mut Stream,
         limits: &StreamLimits,
         out: &mut Vec<u8>,
-    ) -> Result<Result<Option<usize>, Failure>, Problem> {
+    ) -> Result<Result<Option<Budget>, Failure>, Problem> {
         let mut left = None;
         match self {
             Self::Execute(program) => {
                 let results = stream.run(program, limits).await?.output;
-                left = Some(results.left());
+                left = Some(results.budget.clone());
                 match results.into_one() {
                     Ended::Result(json) => {
                         out.extend_from_slice(b",\"result\":");
@@ -78,7 +76,7 @@ impl Work {
             }
             Self::Batch(program) => {
                 let results = stream.run(program, limits).await?.output;
-                left = Some(results.left());
+                left = Some(results.budget.clone());
                 out.extend_from_slice(b",\"result\":");
                 results.into_batch(out);
             }

@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use engine::kv::{Condition, Tags, ValueDigest};
 
 use crate::error::Problem;
+use crate::tags::{self, Named};
 
 /// What the headers ask for.
 pub(super) fn of(headers: &HeaderMap) -> Result<Condition, Problem> {
@@ -26,23 +27,14 @@ enum Weak {
 }
 
 fn tags(headers: &HeaderMap, name: &HeaderName, weak: Weak) -> Result<Option<Tags>, Problem> {
-    let mut listed = Vec::new();
-    let mut is_given = false;
-    for value in headers.get_all(name) {
-        let malformed = || Problem::bad_request(format!("{name} must be `*`, or ETags in quotes with commas between them"));
-        let text = value.to_str().map_err(|_| malformed())?.trim();
-        is_given = true;
-        if text == "*" {
-            return Ok(Some(Tags::Any));
+    Ok(tags::named(headers, name)?.map(|named| match named {
+        Named::Any => Tags::Any,
+        // What is no digest of ours matches nothing.
+        Named::Tags(tags) => {
+            let usable = tags.iter().filter(|tag| !tag.is_weak || weak == Weak::Taken);
+            Tags::Listed(usable.filter_map(|tag| ValueDigest::parse(&tag.opaque)).collect())
         }
-        for tag in text.split(',').map(str::trim) {
-            let (is_weak, quoted) = tag.strip_prefix("W/").map_or((false, tag), |quoted| (true, quoted));
-            let opaque = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(malformed)?;
-            // What is no digest of ours matches nothing.
-            listed.extend(ValueDigest::parse(opaque).filter(|_| !is_weak || weak == Weak::Taken));
-        }
-    }
-    Ok(is_given.then_some(Tags::Listed(listed)))
+    }))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ fn facts() -> Facts {
         last_snapshot: None,
         uploads: Uploads::Fine,
         outside: None,
+        usage: Usage { rows: 7, changed: 3, queued: Duration::from_millis(250), ran: Duration::from_millis(1500), slow: 1 },
     }
 }
 
@@ -57,6 +58,11 @@ fn an_open_database_shows_all_its_figures() {
         ("pending", "1.0"),
         ("failed_uploads", "3.0"),
         ("epoch", "2.0"),
+        ("rows_returned_total", "7.0"),
+        ("rows_changed_total", "3.0"),
+        ("statement_seconds_total", "1.5"),
+        ("queued_seconds_total", "0.25"),
+        ("slow_statements_total", "1.0"),
     ] {
         let line = format!("buckethead_database_{name}{{namespace=\"apps\",name=\"orders\"}} {value}\n");
         assert!(out.contains(&line), "{line} is not in\n{out}");
@@ -80,6 +86,7 @@ fn each_metric_is_described_once_however_many_databases_there_are() {
 fn what_a_caller_invents_makes_no_new_series() {
     assert_eq!(method_label(&Method::from_bytes(b"BREW").unwrap()), "other");
     assert_eq!(method_label(&Method::POST), "POST");
+    assert_eq!(method_label(&Method::from_bytes(b"QUERY").unwrap()), "QUERY");
     for (status, label) in [(204, "2xx"), (404, "4xx"), (499, "4xx"), (503, "5xx")] {
         assert_eq!(status_label(StatusCode::from_u16(status).unwrap()), label);
     }

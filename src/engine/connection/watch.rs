@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::threads;
 use crate::clock::Clock;
 
 /// Says to a running request that nobody waits for it. Clones say it to the same one.
@@ -64,16 +65,17 @@ pub(crate) struct Pause<'a> {
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        let paused = self.watch.clock.now().saturating_duration_since(self.since);
-        if let Some(running) = &mut *self.watch.running.lock() {
-            running.deadline = running.deadline.and_then(|deadline| deadline.checked_add(paused));
-        }
+        self.watch.postpone(self.watch.clock.now().saturating_duration_since(self.since));
     }
 }
 
 impl Watch {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, running: Mutex::new(None), stopped: Mutex::new(None) }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     pub(super) fn begin(&self, timeout: Duration, cancel: Cancel) {
@@ -90,17 +92,29 @@ impl Watch {
         Pause { watch: self, since: self.clock.now() }
     }
 
-    /// Called by SQLite while a statement runs.
+    /// Called by SQLite while a statement runs. Others may run meanwhile; the deadline stands still then.
     pub(super) fn must_stop(&self) -> bool {
+        let now = self.clock.now();
         let stop = match &*self.running.lock() {
             Some(running) if running.cancel.is_said() => Some(Stop::Cancelled),
-            Some(Running { deadline: Some(deadline), .. }) if self.clock.now() >= *deadline => Some(Stop::Deadline),
+            Some(Running { deadline: Some(deadline), .. }) if now >= *deadline => Some(Stop::Deadline),
             _ => None,
         };
         if stop.is_some() {
             *self.stopped.lock() = stop;
+            return true;
         }
-        stop.is_some()
+        let waited = threads::let_others_go_first(now, &*self.clock);
+        if waited > Duration::ZERO {
+            self.postpone(waited);
+        }
+        false
+    }
+
+    fn postpone(&self, time: Duration) {
+        if let Some(running) = &mut *self.running.lock() {
+            running.deadline = running.deadline.and_then(|deadline| deadline.checked_add(time));
+        }
     }
 
     /// Why the last statement was stopped, if it was.

@@ -1,10 +1,11 @@
 //! A caller's own connection to an open database.
 
-use super::Database;
+use std::sync::Arc;
+
+use super::{Database, Witness};
 use crate::error::Error;
 use crate::memory::{MemoryStream, StreamLimits};
-use crate::sql::Column;
-use crate::sql::{Effects, Flow, Row, Rows, Script, SqlError, SqlErrorKind, Statement, StatementShape};
+use crate::sql::{Column, Effects, Flow, Holding, Row, Rows, Script, SqlError, SqlErrorKind, Statement, StatementShape};
 
 /// A caller's own connection, from one call to the next: it may open transactions and change settings. Dropping it rolls back what is open.
 pub struct Stream {
@@ -18,14 +19,9 @@ impl Stream {
     pub async fn run<S: Script>(&mut self, script: S, limits: &StreamLimits) -> Result<S, Error> {
         let database = &self.database;
         let _under_way = database.enter()?;
-        let may_write = || match database.lagging(&database.inner.ledger.lock()) {
-            Some(lag) => {
-                let error = Error::Lagging { database: database.inner.name.clone(), lag };
-                Err(SqlError::ours(SqlErrorKind::WritesRefused, error.to_string()))
-            }
-            None => Ok(()),
-        };
+        let may_write = || database.check_lag().map_err(|error| SqlError::ours(SqlErrorKind::WritesRefused, error.to_string()));
         let Watched { script, .. } = self.memory.run(Watched { script, database: database.clone() }, limits, may_write).await;
+        let script = database.settle(Ok::<_, Error>(script), self.memory.take_spent())?;
         database.still_served(script)
     }
 
@@ -41,9 +37,9 @@ impl Stream {
         self.memory.is_autocommit()
     }
 
-    /// Whether a connection is kept for it: while a transaction is open, or a setting changed.
-    pub fn has_connection(&self) -> bool {
-        self.memory.has_connection()
+    /// For results that are collected before they are sent.
+    pub fn hold_results(&self) -> Holding {
+        self.memory.hold_results()
     }
 
     /// The limits that its database has now.
@@ -52,7 +48,7 @@ impl Stream {
     }
 
     /// Whoever watches its next request learns of which states the answers tell.
-    pub fn watched_by(&mut self, witness: std::sync::Arc<super::Witness>) {
+    pub fn watched_by(&mut self, witness: Arc<Witness>) {
         self.database = self.database.before(witness);
     }
 }

@@ -1,12 +1,14 @@
 //! Branches in memory: a version becomes a database of its own, or takes the place of another one's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::queue::Turn;
 use super::{Changes, Inner, MemoryDatabase, MemoryOptions, Pin};
 use crate::image;
 use crate::pages::{Page, PageNo, PageStore, Version};
+use crate::sql::Spent;
 
 /// Why a database does not switch to another version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +122,8 @@ impl PausedWriters {
     pub(crate) async fn take(self, prepared: Pin) -> Result<(), SwitchError> {
         let Self { database, turn } = self;
         let inner = Arc::clone(&database.0);
-        let switched = database.run(move |_| {
+        let mut spent = Spent::default();
+        let switched = database.run(database.now(), &mut spent, move |_, _| {
             // With the work, which goes on if the caller leaves: nobody else may write before it has ended.
             let _turn = turn;
             Ok(inner.switch(&prepared.0))
@@ -143,6 +146,7 @@ impl Inner {
         store.end_write(stage);
         if !same_encoding {
             // The encoding of its first database stays with a connection.
+            self.encodings.fetch_add(1, Ordering::Relaxed);
             self.pool.connections.forget(self.file.id());
         }
         self.announce();

@@ -21,8 +21,11 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::connections::Use;
 use super::queue::Turn;
 use super::{Inner, MemoryDatabase};
-use crate::connection::{Cancel, Session};
-use crate::sql::{Effects, Ending, QueryLimits, Script, SqlError, SqlErrorKind, Statement, StatementShape, ending, likely_writes};
+use crate::connection::{Cancel, Session, threads};
+use crate::sql::{
+    Column, Effects, Ending, Flow, Holding, QueryLimits, Row, Rows, Script, Spent, SqlError, SqlErrorKind, Statement, StatementShape,
+    ending, likely_writes,
+};
 use crate::statement::{Prepared, refuse_if_cancelled};
 use crate::vfs;
 
@@ -63,6 +66,7 @@ pub struct MemoryStream {
     /// Of the last INSERT, for the next connection.
     last_insert_rowid: i64,
     read_only: bool,
+    spent: Spent,
 }
 
 /// What waits for the next call.
@@ -96,6 +100,8 @@ struct Lasting {
     inner: Arc<Inner>,
     /// Gone if a panic went through it.
     session: Option<Session>,
+    /// The count of encodings when the connection was opened.
+    encodings: u64,
     purpose: Use,
     in_transaction: bool,
     writer: Option<Writer>,
@@ -131,7 +137,7 @@ impl MemoryDatabase {
     /// A stream, which costs nothing before it is used. One that is `read_only` never writes.
     pub fn stream(&self, read_only: bool) -> MemoryStream {
         let parked = Arc::new(Mutex::new(Parked::Nothing));
-        MemoryStream { database: self.clone(), parked, guard: None, last_insert_rowid: 0, read_only }
+        MemoryStream { database: self.clone(), parked, guard: None, last_insert_rowid: 0, read_only, spent: Spent::default() }
     }
 
     /// Rolls back every open transaction, tells its caller why, and waits until all have ended.
@@ -152,6 +158,7 @@ struct Played<S> {
     last_insert_rowid: i64,
     /// It needs the writer's place, and has not run.
     waiting: Option<Statement>,
+    spent: Spent,
 }
 
 impl MemoryStream {
@@ -175,10 +182,12 @@ impl MemoryStream {
                 return script;
             };
             if lasting.writer.is_none() && (writes || (!lasting.in_transaction && likely_writes(&statement.sql))) {
+                let asked = self.database.now();
                 let turn = match may_write() {
                     Ok(()) => self.database.0.writers.turn_within(limits.query.writer_wait).await,
                     Err(refused) => Err(refused),
                 };
+                self.spent.queued += self.database.now().saturating_duration_since(asked);
                 match turn {
                     Ok(turn) => lasting.begin_writing(turn),
                     Err(error) => {
@@ -190,7 +199,8 @@ impl MemoryStream {
                 }
             }
             match self.play(lasting, script, statement, limits).await {
-                Ok(Played { lasting, script: same, last_insert_rowid, waiting: left }) => {
+                Ok(Played { lasting, script: same, last_insert_rowid, waiting: left, spent }) => {
+                    self.spent.add(spent);
                     self.last_insert_rowid = last_insert_rowid;
                     writes = left.is_some();
                     waiting = left;
@@ -210,8 +220,8 @@ impl MemoryStream {
     /// What a statement would take and give, as this stream sees the schema.
     pub async fn describe(&mut self, sql: String, limits: &StreamLimits) -> Result<StatementShape, SqlError> {
         let mut lasting = self.take()?;
-        let query = limits.query;
-        let work = self.database.run(move |cancel| {
+        let (query, asked) = (limits.query, self.database.now());
+        let work = self.database.run(asked, &mut self.spent, move |cancel, _| {
             let description = match lasting.session(0) {
                 Ok(session) => Prepared::describe(session, &sql, &query, cancel),
                 Err(error) => Err(error),
@@ -234,8 +244,19 @@ impl MemoryStream {
     }
 
     /// Whether it has a connection of its own now.
-    pub fn has_connection(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn has_connection(&self) -> bool {
         matches!(&*self.parked.lock(), Parked::Lasting(_))
+    }
+
+    /// For results that are collected before they are sent.
+    pub fn hold_results(&self) -> Holding {
+        self.database.hold_results()
+    }
+
+    /// What its calls took since this was asked last.
+    pub(crate) fn take_spent(&mut self) -> Spent {
+        std::mem::take(&mut self.spent)
     }
 
     /// Takes what is parked, or something new.
@@ -247,6 +268,7 @@ impl MemoryStream {
             Parked::Nothing => Ok(Lasting {
                 inner: Arc::clone(&self.database.0),
                 session: None,
+                encodings: 0,
                 purpose: Use::Stream { read_only: self.read_only },
                 in_transaction: false,
                 writer: None,
@@ -295,21 +317,26 @@ impl MemoryStream {
         first: Statement,
         limits: &StreamLimits,
     ) -> Result<Played<S>, Box<dyn std::any::Any + Send>> {
+        let asked = self.database.now();
         let reader = if lasting.writer.is_none() { Some(self.database.0.reader().await) } else { None };
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
-        let thread = self.database.0.thread().await;
+        let threads = self.database.0.pool.threads.clone();
+        let place = threads.place().await;
+        self.spent.queued += self.database.now().saturating_duration_since(asked);
         let (group, told) = (lasting.group.clone(), cancel.clone());
         let in_transaction = Arc::new(AtomicBool::new(lasting.in_transaction));
         let runtime = tokio::runtime::Handle::current();
         let work = Player {
             lasting,
-            seat: Seat { inner: Arc::clone(&self.database.0), reader, thread: Some(thread), limits: *limits, runtime },
+            seat: Seat { inner: Arc::clone(&self.database.0), reader, limits: *limits, runtime: runtime.clone(), away: Duration::ZERO },
             cancel,
             in_transaction: Arc::clone(&in_transaction),
             last_insert_rowid: self.last_insert_rowid,
+            spent: Spent::default(),
         };
-        let work = tokio::task::spawn_blocking(move || work.play(script, first));
+        let now = self.database.now();
+        let work = tokio::task::spawn_blocking(move || threads.run(place, now, runtime, || work.play(script, first)));
         tokio::pin!(work);
         let done = tokio::select! {
             biased;
@@ -329,7 +356,13 @@ impl MemoryStream {
 impl Lasting {
     /// The connection; a new one is told which row was inserted last.
     fn session(&mut self, last_insert_rowid: i64) -> Result<&Session, SqlError> {
+        let encodings = self.inner.encodings.load(Ordering::Relaxed);
+        if self.encodings != encodings && !self.in_transaction {
+            // It would read text in the encoding of another branch; a setting that it had is lost.
+            self.session = None;
+        }
         if self.session.is_none() {
+            self.encodings = encodings;
             let session = self.inner.session(self.purpose)?;
             session.set_last_insert_rowid(last_insert_rowid);
             self.session = Some(session);
@@ -384,6 +417,7 @@ struct Player {
     cancel: Cancel,
     in_transaction: Arc<AtomicBool>,
     last_insert_rowid: i64,
+    spent: Spent,
 }
 
 impl Player {
@@ -391,7 +425,7 @@ impl Player {
     fn play<S: Script>(mut self, mut script: S, first: Statement) -> Played<S> {
         let mut next = Some(first);
         while let Some(statement) = next {
-            let Some(mut outcome) = self.one(&mut script, &statement).transpose() else {
+            let Some(mut outcome) = self.timed(&mut script, &statement).transpose() else {
                 return self.played(script, Some(statement));
             };
             self.lasting.settle(&outcome);
@@ -411,11 +445,27 @@ impl Player {
 
     fn played<S>(mut self, script: S, waiting: Option<Statement>) -> Played<S> {
         self.lasting.give_back();
-        Played { lasting: self.lasting, script, last_insert_rowid: self.last_insert_rowid, waiting }
+        Played { lasting: self.lasting, script, last_insert_rowid: self.last_insert_rowid, waiting, spent: self.spent }
+    }
+
+    /// Runs one statement, and adds what it took, without the time in which nobody took its rows.
+    fn timed<S: Script>(&mut self, script: &mut S, statement: &Statement) -> Result<Option<Effects>, SqlError> {
+        let clock = Arc::clone(&self.seat.inner.clock);
+        let begun = clock.now();
+        let mut counted = Counted { rows: 0, script };
+        let outcome = self.one(&mut counted, statement);
+        let took = clock.now().saturating_duration_since(begun).saturating_sub(std::mem::take(&mut self.seat.away));
+        let changed = match &outcome {
+            Ok(None) => return outcome,
+            Ok(Some(effects)) => effects.rows_affected,
+            Err(_) => 0,
+        };
+        self.spent.statement(&statement.sql, took, counted.rows, changed, self.seat.inner.pool.slow_after);
+        outcome
     }
 
     /// Runs one statement; `None` if it would write and has not the writer's place.
-    fn one<S: Script>(&mut self, script: &mut S, statement: &Statement) -> Result<Option<Effects>, SqlError> {
+    fn one<R: Rows>(&mut self, rows: &mut R, statement: &Statement) -> Result<Option<Effects>, SqlError> {
         let has_place = self.lasting.writer.is_some();
         let session = self.lasting.session(self.last_insert_rowid)?;
         if statement.sql.contains('\0') {
@@ -426,10 +476,31 @@ impl Player {
             return Ok(None);
         }
         let (seat, cancel) = (&mut self.seat, &self.cancel);
-        let effects = prepared.run(script, |session, script| seat.away(session, has_place, cancel, script.room()))?;
+        let effects = prepared.run(rows, |session, rows| seat.away(session, has_place, cancel, rows.room()))?;
         // Statements of a few steps end before SQLite asks whether anybody waits for them.
         refuse_if_cancelled(cancel)?;
         Ok(Some(effects))
+    }
+}
+
+/// Counts rows on their way.
+struct Counted<'a, S> {
+    rows: u64,
+    script: &'a mut S,
+}
+
+impl<S: Script> Rows for Counted<'_, S> {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
+        self.script.columns(columns)
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Result<Flow, SqlError> {
+        self.rows += 1;
+        self.script.row(row)
+    }
+
+    fn room(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send {
+        self.script.room()
     }
 }
 
@@ -438,9 +509,10 @@ struct Seat {
     inner: Arc<Inner>,
     /// A reader's place, unless the writer's is held.
     reader: Option<OwnedSemaphorePermit>,
-    thread: Option<OwnedSemaphorePermit>,
     limits: StreamLimits,
     runtime: tokio::runtime::Handle,
+    /// How long the statement has waited for whoever takes its rows.
+    away: Duration,
 }
 
 impl Seat {
@@ -453,8 +525,12 @@ impl Seat {
         cancel: &Cancel,
         room: impl Future<Output = Result<(), SqlError>>,
     ) -> Result<(), SqlError> {
-        let pause = session.pause();
-        self.thread = None;
+        let crowded =
+            |_| SqlError::ours(SqlErrorKind::Crowded, "too many results wait to be read; take them faster, or ask for fewer at a time");
+        let _of_one = self.inner.slow_readers.try_acquire().map_err(crowded)?;
+        let _of_all = self.inner.pool.slow_readers.try_acquire().map_err(crowded)?;
+        let (pause, since) = (session.pause(), session.now());
+        threads::leave();
         let is_reader = self.reader.take().is_some();
         let (inner, limits) = (&self.inner, &self.limits);
         let others_wait = async {
@@ -465,7 +541,7 @@ impl Seat {
             let message = format!("nobody took the rows for {} ms{meanwhile}", limit.as_millis());
             Err(SqlError::ours(SqlErrorKind::Timeout, message))
         };
-        let waited = self.runtime.block_on(async {
+        let (waited, place) = self.runtime.block_on(async {
             let waited = tokio::select! {
                 biased;
                 waited = room => waited,
@@ -475,10 +551,11 @@ impl Seat {
             if is_reader {
                 self.reader = Some(inner.reader().await);
             }
-            self.thread = Some(inner.thread().await);
-            waited
+            (waited, inner.pool.threads.place().await)
         });
+        threads::go_on(place, session.now());
         drop(pause);
+        self.away += session.now().saturating_duration_since(since);
         waited.and_then(|()| refuse_if_cancelled(cancel))
     }
 }

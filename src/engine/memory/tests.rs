@@ -11,6 +11,7 @@ mod limits;
 mod random;
 mod sandbox;
 mod scripts;
+mod sharing;
 mod stream;
 mod views;
 

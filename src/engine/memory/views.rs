@@ -3,15 +3,13 @@
 //! They run on the same sandboxed connections, in the same queue and under the same limits as the caller's own SQL.
 //! Invariant: a change is all or nothing, and nobody's statements run in its transaction but its own.
 
-use std::sync::Arc;
-
 use rusqlite::Connection;
 
 use super::connections::Use;
 use super::{Commits, Inner, MemoryDatabase};
 use crate::clock::WallTime;
 use crate::connection::{Cancel, Session};
-use crate::sql::{QueryLimits, SqlError, SqlErrorKind};
+use crate::sql::{QueryLimits, Spent, SqlError, SqlErrorKind};
 use crate::vfs;
 
 impl MemoryDatabase {
@@ -21,41 +19,31 @@ impl MemoryDatabase {
     }
 
     /// Asks the newest version, and tells which that was. `statement_timeout` holds for all of `ask`; statements that must see the same version are one statement.
-    pub(crate) async fn ask<T, F>(&self, limits: &QueryLimits, ask: F) -> Result<(T, Option<Commits>), SqlError>
+    pub(crate) async fn ask<T, F>(&self, limits: &QueryLimits, spent: &mut Spent, ask: F) -> Result<(T, Option<Commits>), SqlError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let place = self.0.reader().await;
-        let (inner, limits) = (Arc::clone(&self.0), *limits);
-        self.run(move |cancel| {
-            let _place = place;
-            let session = inner.session(Use::Read)?;
-            let outcome = watched(&session, &limits, cancel, ask).map(|value| (value, vfs::seen()));
-            inner.keep_at_rest(Use::Read, session);
-            outcome
+        let limits = *limits;
+        self.among_readers(spent, move |session, cancel, spent| {
+            timed(session, spent, || watched(session, &limits, cancel, ask)).map(|value| (value, vfs::seen()))
         })
         .await
     }
 
     /// Changes the newest version in one transaction, when its turn has come, and tells which it made; an error of `change` rolls all of it back.
     /// `statement_timeout` holds for all of it.
-    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, change: F) -> Result<(T, Option<Commits>), SqlError>
+    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, spent: &mut Spent, change: F) -> Result<(T, Option<Commits>), SqlError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let turn = self.0.writers.turn_within(limits.writer_wait).await?;
-        let (inner, limits) = (Arc::clone(&self.0), *limits);
-        self.run(move |cancel| {
-            let _turn = turn;
-            let session = inner.session(Use::Write)?;
-            let outcome = in_transaction(&session, &limits, cancel, change).map(|value| (value, vfs::seen()));
-            inner.keep_at_rest(Use::Write, session);
-            inner.announce();
-            outcome
-        })
-        .await
+        let query = *limits;
+        let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
+            timed(session, spent, || in_transaction(session, &query, cancel, change)).map(|value| (value, vfs::seen()))
+        };
+        let done = self.in_turn(|_| true, limits, spent, work).await?;
+        done.ok_or_else(|| SqlError::ours(SqlErrorKind::Internal, "the turn was refused"))
     }
 }
 
@@ -83,6 +71,14 @@ fn in_transaction<T>(
     }
     session.speak("COMMIT")?;
     Ok(value)
+}
+
+/// Adds the time that `work` takes.
+fn timed<T>(session: &Session, spent: &mut Spent, work: impl FnOnce() -> T) -> T {
+    let begun = session.now();
+    let done = work();
+    spent.ran += session.now().saturating_duration_since(begun);
+    done
 }
 
 /// Under the deadline, and only as long as somebody waits.

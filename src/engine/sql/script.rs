@@ -34,7 +34,7 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
             pieces.extend(begin.take().map(|offset| Piece { sql: &text[offset..end], offset }));
         } else {
             begin.get_or_insert(token.offset);
-            end = token.offset + token.text.len();
+            end = token.end();
         }
     }
     pieces.extend(begin.map(|offset| Piece { sql: &text[offset..end], offset }));
@@ -143,18 +143,24 @@ impl Inside {
 }
 
 /// A word, a quoted string or name, or a single character of any other kind.
-struct Token<'a> {
-    text: &'a str,
-    offset: usize,
+pub(super) struct Token<'a> {
+    pub(super) text: &'a str,
+    pub(super) offset: usize,
 }
 
-struct Tokens<'a> {
+impl Token<'_> {
+    pub(super) fn end(&self) -> usize {
+        self.offset + self.text.len()
+    }
+}
+
+pub(super) struct Tokens<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Tokens<'a> {
-    fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::connection::{Role, Rules};
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
+use crate::sql::ResultMemory;
 
 async fn ask(sql: &str, params: Params) -> Result<Vec<ResultSet>, SqlError> {
     let database = MemoryDatabase::new(MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))).unwrap();
@@ -120,12 +121,15 @@ async fn text_that_is_not_utf8_fails_its_statement() {
 fn a_request_that_nobody_waits_for_begins_no_statement_and_commits_nothing() {
     let database = MemoryDatabase::new(MemoryOptions::new(SqlPool::new(NonZeroUsize::MIN))).unwrap();
     let session = Session::open(database.file(), Role::Writer, Rules::Request, Arc::new(SystemClock)).unwrap();
+    let limits = QueryLimits::default();
+    let bounds =
+        |cancel| Bounds { limits: &limits, cancel, holding: ResultMemory::new(1 << 20).hold(), slow_after: Duration::from_secs(1) };
     let cancel = Cancel::default();
     drop(cancel.on_drop());
     let short = request("CREATE TABLE t(a)", Params::None);
-    let error = run(&session, &short, Begin::Immediate, &QueryLimits::default(), &cancel).unwrap_err();
+    let error = run(&session, &short, Begin::Immediate, bounds(&cancel), &mut Spent::default()).unwrap_err();
     assert_eq!(error.kind, SqlErrorKind::Cancelled);
-    run(&session, &short, Begin::Immediate, &QueryLimits::default(), &Cancel::default()).unwrap();
+    run(&session, &short, Begin::Immediate, bounds(&Cancel::default()), &mut Spent::default()).unwrap();
 }
 
 #[tokio::test]

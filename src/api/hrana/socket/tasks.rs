@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::ws::Message;
+use axum::extract::ws::{Message, Utf8Bytes};
 use bytes::Bytes;
+use engine::Holding;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::hrana::cursor::Entries;
@@ -15,6 +16,7 @@ use crate::hrana::streams::Opened;
 use crate::hrana::told;
 use crate::hrana::work::Work;
 use crate::json::{list, plain};
+use crate::reply;
 
 /// What a stream is to do.
 pub(super) enum Job {
@@ -46,7 +48,7 @@ pub(super) async fn stream(mut opened: Result<Opened, Failure>, mut jobs: mpsc::
                 let mut members = Vec::new();
                 let limits = opened.stream.limits();
                 match work.perform(&mut opened.stream, &limits, &mut members).await {
-                    Ok(Ok(_)) => reply.with(kind, &members).await,
+                    Ok(Ok(budget)) => reply.with(kind, &members, budget.map(|budget| budget.holding)).await,
                     Ok(Err(failure)) => reply.error(&failure).await,
                     Err(problem) => reply.error(&told(&problem)).await,
                 }
@@ -102,7 +104,7 @@ pub(super) async fn cursor(mut chunks: mpsc::Receiver<Bytes>, mut jobs: mpsc::Re
                 list(&mut members, &fetched, |out, entry| out.extend_from_slice(entry));
                 members.extend_from_slice(b",\"done\":");
                 plain(&mut members, &(done && entries.is_empty()));
-                reply.with("fetch_cursor", &members).await;
+                reply.with("fetch_cursor", &members, None).await;
             }
         }
     }
@@ -150,11 +152,11 @@ impl Reply {
 
     /// A response that has nothing but its type.
     pub(super) async fn ok(self, kind: &str) {
-        self.with(kind, b"").await;
+        self.with(kind, b"", None).await;
     }
 
-    /// With further members, each after a comma.
-    pub(super) async fn with(self, kind: &str, members: &[u8]) {
+    /// With further members, each after a comma, and the memory that they may take.
+    pub(super) async fn with(self, kind: &str, members: &[u8], holding: Option<Holding>) {
         let mut out = Vec::with_capacity(members.len() + 80);
         out.extend_from_slice(b"{\"type\":\"response_ok\",\"request_id\":");
         plain(&mut out, &self.request_id);
@@ -162,7 +164,7 @@ impl Reply {
         plain(&mut out, kind);
         out.extend_from_slice(members);
         out.extend_from_slice(b"}}");
-        self.send(out).await;
+        self.send(reply::held(out, holding)).await;
     }
 
     pub(super) async fn error(self, failure: &Failure) {
@@ -171,7 +173,7 @@ impl Reply {
         out.extend_from_slice(b",\"error\":");
         plain(&mut out, failure);
         out.push(b'}');
-        self.send(out).await;
+        self.send(out.into()).await;
     }
 
     pub(super) async fn outcome<T>(self, kind: &str, outcome: Result<T, &Failure>) {
@@ -181,14 +183,14 @@ impl Reply {
         }
     }
 
-    async fn send(self, json: Vec<u8>) {
+    async fn send(self, json: Bytes) {
         self.unread.add(json.len());
         send(&self.replies, json).await;
     }
 }
 
 /// Sends a message, unless the socket has ended.
-pub(super) async fn send(replies: &mpsc::Sender<Message>, json: Vec<u8>) {
-    let text = String::from_utf8(json).expect("JSON is UTF-8");
-    replies.send(Message::Text(text.into())).await.ok();
+pub(super) async fn send(replies: &mpsc::Sender<Message>, json: impl Into<Bytes>) {
+    let text = Utf8Bytes::try_from(json.into()).expect("JSON is UTF-8");
+    replies.send(Message::Text(text)).await.ok();
 }

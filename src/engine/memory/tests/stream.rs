@@ -1,6 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::StreamExt as _;
+
 use super::*;
 use crate::sql::{Column, Effects, Flow, Row, Rows, Script};
 
@@ -11,19 +13,19 @@ fn limits() -> StreamLimits {
 }
 
 /// The rows of a statement, and what else it did.
-type Outcome = Result<(Vec<Vec<Value>>, Effects), SqlError>;
+pub(super) type Outcome = Result<(Vec<Vec<Value>>, Effects), SqlError>;
 
 /// Statements one after the other, whatever becomes of them.
 #[derive(Default)]
-struct Each {
+pub(super) struct Each {
     statements: VecDeque<Statement>,
     rows: Vec<Vec<Value>>,
-    outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<Outcome>,
     was_autocommit: Vec<bool>,
 }
 
 impl Each {
-    fn of<'a>(statements: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(super) fn of<'a>(statements: impl IntoIterator<Item = &'a str>) -> Self {
         let statement = |sql: &str| Statement { sql: sql.to_owned(), params: Params::None };
         Self { statements: statements.into_iter().map(statement).collect(), ..Self::default() }
     }
@@ -441,6 +443,26 @@ async fn readers_that_are_slow_leave_threads_and_places_to_others() {
     };
     let (outcomes, ()) = tokio::join!(futures::future::join_all(reading), others);
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Some(Ok(_)))), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn only_so_many_results_may_wait_for_their_readers() {
+    let database = table().await;
+    let room = Arc::new(Semaphore::new(0));
+    let mut reading: futures::stream::FuturesUnordered<_> = (0..=SLOW_READERS_OF_ONE)
+        .map(|_| {
+            let (database, script) = (database.clone(), slow(&room));
+            async move { database.stream(false).run(script, &limits(), || Ok(())).await.outcome.unwrap() }
+        })
+        .collect();
+    let refused = reading.next().await.unwrap().unwrap_err();
+    assert_eq!(refused.kind, SqlErrorKind::Crowded);
+    room.add_permits(10 * (SLOW_READERS_OF_ONE + 1));
+    while let Some(outcome) = reading.next().await {
+        outcome.unwrap();
+    }
+    // All places are free again.
+    database.stream(false).run(slow(&room), &limits(), || Ok(())).await.outcome.unwrap().unwrap();
 }
 
 #[tokio::test]

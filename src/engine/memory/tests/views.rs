@@ -1,11 +1,12 @@
 use super::*;
-use crate::sql::SqlErrorKind;
+use crate::sql::{Spent, SqlErrorKind};
 
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
 async fn insert(database: &MemoryDatabase, value: i64) -> Result<usize, SqlError> {
     let limits = QueryLimits::default();
-    let change = database.change(&limits, move |sql| Ok(sql.execute("INSERT INTO t VALUES(?)", [value])?));
+    let mut spent = Spent::default();
+    let change = database.change(&limits, &mut spent, move |sql| Ok(sql.execute("INSERT INTO t VALUES(?)", [value])?));
     change.await.map(|(changed, _)| changed)
 }
 
@@ -19,8 +20,11 @@ async fn table() -> MemoryDatabase {
 async fn a_change_is_seen_by_whoever_asks_next() {
     let database = table().await;
     insert(&database, 7).await.unwrap();
-    let found: i64 =
-        database.ask(&QueryLimits::default(), |sql| Ok(sql.query_row("SELECT a FROM t", [], |row| row.get(0))?)).await.unwrap().0;
+    let found: i64 = database
+        .ask(&QueryLimits::default(), &mut Spent::default(), |sql| Ok(sql.query_row("SELECT a FROM t", [], |row| row.get(0))?))
+        .await
+        .unwrap()
+        .0;
     assert_eq!(found, 7);
 }
 
@@ -30,7 +34,8 @@ async fn an_error_takes_back_all_of_a_change_and_leaves_the_connection_usable() 
     let refusal = SqlError::ours(SqlErrorKind::Constraint, "no");
     let (commits, refused) = (*database.commits().borrow(), refusal.clone());
     let limits = QueryLimits::default();
-    let change = database.change(&limits, move |sql| {
+    let mut spent = Spent::default();
+    let change = database.change(&limits, &mut spent, move |sql| {
         sql.execute("INSERT INTO t VALUES(1)", [])?;
         Err::<(), _>(refused)
     });
@@ -43,7 +48,7 @@ async fn an_error_takes_back_all_of_a_change_and_leaves_the_connection_usable() 
 #[tokio::test]
 async fn whoever_asks_cannot_write() {
     let database = table().await;
-    let written = database.ask(&QueryLimits::default(), |sql| Ok(sql.execute("INSERT INTO t VALUES(1)", [])?)).await;
+    let written = database.ask(&QueryLimits::default(), &mut Spent::default(), |sql| Ok(sql.execute("INSERT INTO t VALUES(1)", [])?)).await;
     assert_eq!(written.unwrap_err().kind, SqlErrorKind::Forbidden);
 }
 
@@ -52,8 +57,8 @@ async fn the_statement_timeout_ends_a_change_and_a_question() {
     let database = table().await;
     let limits = QueryLimits { statement_timeout: Duration::ZERO, ..QueryLimits::default() };
     let count = |sql: &Connection| Ok(sql.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?);
-    assert_eq!(database.ask(&limits, count).await.unwrap_err().kind, SqlErrorKind::Timeout);
-    assert_eq!(database.change(&limits, count).await.unwrap_err().kind, SqlErrorKind::Timeout);
+    assert_eq!(database.ask(&limits, &mut Spent::default(), count).await.unwrap_err().kind, SqlErrorKind::Timeout);
+    assert_eq!(database.change(&limits, &mut Spent::default(), count).await.unwrap_err().kind, SqlErrorKind::Timeout);
     insert(&database, 1).await.unwrap();
 }
 
@@ -63,7 +68,8 @@ async fn a_change_nobody_waits_for_is_not_made() {
     let (entered, has_entered) = std::sync::mpsc::channel();
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
     let limits = QueryLimits::default();
-    let mut change = Box::pin(database.change(&limits, move |sql| {
+    let mut spent = Spent::default();
+    let mut change = Box::pin(database.change(&limits, &mut spent, move |sql| {
         sql.execute("INSERT INTO t VALUES(1)", [])?;
         entered.send(()).ok();
         goes_on.recv().ok();

@@ -1,0 +1,29 @@
+//! What all databases share for their statements: threads, memory for results, and when a statement is slow.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use controller::crd::ByteSize;
+use engine::{ResultMemory, SqlPool};
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Log statements that run at least so long, with a `?` in the place of each value.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000, env = "BUCKETHEAD_SLOW_STATEMENT_MS")]
+    slow_statement_ms: u64,
+    /// Memory for results that are made before they are sent, of all requests together. Beyond it requests are told to come again.
+    #[arg(long, value_name = "BYTES", default_value = "256Mi", env = "BUCKETHEAD_RESULT_MEMORY")]
+    result_memory: ByteSize,
+}
+
+impl Arguments {
+    pub(super) fn pool(&self) -> SqlPool {
+        pool().with_results(ResultMemory::new(self.result_memory.as_bytes())).with_slow_after(Duration::from_millis(self.slow_statement_ms))
+    }
+}
+
+/// SQLite computes and never waits for I/O, so more threads than cores would only take turns.
+pub(super) fn pool() -> SqlPool {
+    SqlPool::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
