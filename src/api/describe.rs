@@ -65,7 +65,7 @@ pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) 
     let databases = app.guard.is_dev().then(|| {
         let mut names = app.host.names();
         names.sort();
-        let visible = |name: &DatabaseName| app.guard.admits_to(app.host.access(name).as_deref(), token);
+        let visible = |name: &DatabaseName| app.guard.permits(app.host.access(name).as_deref(), token).is_some();
         names.into_iter().filter(visible).map(|name| listed(&name, &app.host.state(&name))).collect()
     });
     Ok(reply::document(&Index {

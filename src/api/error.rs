@@ -18,6 +18,7 @@ const TYPES: &str = "https://buckethead.dev/problems/";
 pub(crate) enum Kind {
     BadRequest,
     Unauthorized,
+    ReadOnlyToken,
     ForeignOrigin,
     ForeignHost,
     NoSuchRoute,
@@ -78,6 +79,7 @@ impl Kind {
         match self {
             Self::BadRequest => (S::BAD_REQUEST, "bad-request", "The request is malformed"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed"),
+            Self::ReadOnlyToken => (S::FORBIDDEN, "read-only-token", "The token only permits reading"),
             Self::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "Web pages of this origin may not ask"),
             Self::ForeignHost => (S::MISDIRECTED_REQUEST, "foreign-host", "This server does not answer for that host"),
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is no such route"),

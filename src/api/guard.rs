@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use engine::{Access, TokenDigest};
+use engine::{Access, Grant, Permission, TokenDigest};
 
 use crate::error::{Kind, Problem};
 use crate::{App, address};
@@ -66,18 +66,22 @@ impl Guard {
 
     /// Whether the bearer of `token` may see the metrics. In a cluster the network's policy decides that, as for any other scrape.
     pub(crate) fn admits_to_metrics(&self, token: Option<&str>) -> bool {
-        self.own_access().is_none_or(|own| own.admits(token))
+        self.own_access().is_none_or(|own| own.permits(token).is_some())
     }
 
-    /// Whether the bearer of `token` may ask a database, or learn that it exists. `access` is its own; `None` if there is no such database.
-    pub(crate) fn admits_to(&self, access: Option<&Access>, token: Option<&str>) -> bool {
-        match (self.own_access(), access) {
-            (Some(own), _) if own.admits(token) => true,
+    /// What the bearer of `token` may do with a database; without any permission not even learn that it exists. `access` is its own; `None`
+    /// if there is no such database.
+    pub(crate) fn permits(&self, access: Option<&Access>, token: Option<&str>) -> Option<Permission> {
+        let own = self.own_access();
+        if let Some(permission) = own.as_ref().and_then(|own| own.permits(token)) {
+            return Some(permission);
+        }
+        match (own, access) {
             // Open means open to whoever reaches us, and whoever has not our own token does not.
-            (Some(_), None | Some(Access::Open)) => false,
-            (_, Some(access)) => access.admits(token),
+            (Some(_), None | Some(Access::Open)) => None,
+            (_, Some(access)) => access.permits(token),
             // In a cluster, "not found" would tell which names exist.
-            (None, None) => self.is_dev(),
+            (None, None) => self.is_dev().then_some(Permission::Write),
         }
     }
 
@@ -88,7 +92,9 @@ impl Guard {
 
     fn own_access(&self) -> Option<Access> {
         match self {
-            Self::Dev { token: Some(token), .. } => Some(Access::Tokens(vec![token.clone()])),
+            Self::Dev { token: Some(token), .. } => {
+                Some(Access::Tokens(vec![Grant { token: token.clone(), permission: Permission::Write }]))
+            }
             Self::Dev { token: None, .. } | Self::Operator => None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Owns: routes, formats, status codes, and who may ask. Does not own: what SQL does or where databases lie.
 
+mod access;
 mod address;
 mod body;
 mod branches;
@@ -27,19 +28,17 @@ mod sql;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{Request, State};
 use axum::handler::Handler as _;
-use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
-use engine::{Clock, DatabaseName, Handle, Host, Witness};
+use engine::{Clock, Host};
 use prometheus_client::registry::Registry;
-use serde::Deserialize;
 use tokio::sync::watch;
 use tower::Layer as _;
 
-use error::Problem;
+use access::{Admitted, Reading};
 use metrics::Requests;
 
 pub use guard::Guard;
@@ -134,44 +133,6 @@ async fn base_without_slash(State(app): State<App>, request: Request) -> Respons
         return hrana::upgrade.call(request, app).await;
     }
     reply::no_such_route.call(request, app).await
-}
-
-/// A database that the path names and the caller may ask. Handlers that take it need not think of tokens.
-struct Admitted {
-    name: DatabaseName,
-    handle: Handle,
-    /// The path of the database as the caller knows it.
-    base: String,
-    caller: hrana::Caller,
-}
-
-impl FromRequestParts<App> for Admitted {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        /// Routes have other parts of the path, too.
-        #[derive(Deserialize)]
-        struct Named {
-            namespace: String,
-            name: String,
-        }
-        let Path(Named { namespace, name }) =
-            Path::from_request_parts(parts, app).await.map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
-        let name = DatabaseName::new(namespace, name);
-        let access = app.host.access(&name);
-        if !app.guard.admits_to(access.as_deref(), guard::bearer(&parts.headers)) {
-            return Err(guard::unauthorized());
-        }
-        let mut handle = app.host.get(&name)?;
-        if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
-            handle.database = handle.database.before(Arc::clone(witness));
-        }
-        let is_own = parts.extensions.get::<address::OwnService>().is_some();
-        let base = if is_own { "/".to_owned() } else { address::base(&name) };
-        let identity = guard::bearer(&parts.headers).unwrap_or_default().as_bytes().to_vec();
-        let caller = hrana::Caller { identity, read_only: false };
-        Ok(Self { name, handle, base, caller })
-    }
 }
 
 #[cfg(test)]

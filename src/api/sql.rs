@@ -15,13 +15,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::error::{Kind, Problem};
 use crate::observe::{DURABLE_TXID, number};
 use crate::point::Rest;
-use crate::{Admitted, App, body, point, reply};
+use crate::{Admitted, App, Reading, body, point, reply};
 use export::{Export, Part};
 use format::Format;
 use style::Style;
 
-/// Runs the statements of the body.
-pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
+/// Runs the statements of the body. Those of whoever may only read run as reads do.
+pub(crate) async fn run(State(app): State<App>, Reading(admitted): Reading, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let format = Format::of(&head.headers)?;
     let mut style = Style::default();
@@ -36,14 +36,15 @@ pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Req
         Form::Json => request::from_json(&content)?,
         Form::Text => request::from_text(&content)?,
     };
-    let database = admitted.handle.database;
+    let Admitted { handle, caller, .. } = admitted;
+    let database = handle.database;
     if format != Format::Json {
-        let begin = if asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let begin = if caller.read_only || asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let (export, parts) = Export::of(asked, format, style, begin)?;
-        return parts.reply(format, send(database.stream(false), export)).await;
+        return parts.reply(format, send(database.stream(caller.read_only), export)).await;
     }
     let started = app.clock.now();
-    let response = database.run(asked).await?;
+    let response = if caller.read_only { database.read(asked).await? } else { database.run(asked).await? };
     Ok(reply::json(answer::json(&response, app.clock.now() - started, style)))
 }
 

@@ -48,7 +48,8 @@ pub mod kv;
 pub use branches::{BranchFacts, Listing};
 pub use clock::{Clock, SystemClock, WallTime};
 pub use config::{
-    Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Limits, Location, Mode, OnMaxLag, SnapshotPolicy, TokenDigest,
+    Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Grant, Limits, Location, Mode, OnMaxLag, Permission, SnapshotPolicy,
+    TokenDigest,
 };
 pub use database::{Database, Flush, Flushed, Seen, Stream, Witness};
 pub use error::{Error, FileLoss, NotServed, Previous};

@@ -82,7 +82,7 @@ async fn the_connection_secret_binds_an_app_and_the_status_names_it() {
     let served = Served::begin("binding").await;
     assert_eq!(served.status().await["binding"]["name"], CONNECTION);
     assert_eq!(served.namespace.get("secret", CONNECTION).await["type"], "servicebinding.io/sqlite");
-    assert_eq!(served.keys().await, ["host", "libsql-url", "port", "provider", "token", "type", "uri", "url"]);
+    assert_eq!(served.keys().await, ["host", "libsql-url", "port", "provider", "read-only-token", "token", "type", "uri", "url"]);
     assert_eq!((served.told("url").await, served.told("uri").await), (served.public_url(), served.public_url()));
     assert!(served.admits(&served.told("token").await).await);
 }

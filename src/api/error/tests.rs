@@ -2,9 +2,10 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 41] = [
+const KINDS: [Kind; 42] = [
     Kind::BadRequest,
     Kind::Unauthorized,
+    Kind::ReadOnlyToken,
     Kind::ForeignOrigin,
     Kind::ForeignHost,
     Kind::NoSuchRoute,

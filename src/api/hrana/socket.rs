@@ -30,7 +30,7 @@ use super::told;
 use super::work::{Budget, Work};
 use crate::error::Problem;
 use crate::serve::Stopping;
-use crate::{App, guard, json};
+use crate::{App, access, json};
 use message::{FromClient, Request};
 use tasks::{CursorJob, Job, Reply, Unread};
 
@@ -228,16 +228,9 @@ impl Talk {
         if self.admitted.is_some() && self.version == Version::Hrana1 {
             return Err(End::violation("hello was said already"));
         }
-        let access = self.app.host.access(&self.name);
-        let admitted = if self.app.guard.admits_to(access.as_deref(), token) {
-            self.app.host.get(&self.name).map_err(Problem::from)
-        } else {
-            Err(guard::unauthorized())
-        };
-        match admitted {
-            Ok(handle) => {
-                let identity = token.unwrap_or_default().as_bytes().to_vec();
-                self.admitted = Some((handle.database, Caller { identity, read_only: false }));
+        match self.admit(token) {
+            Ok(admitted) => {
+                self.admitted = Some(admitted);
                 tasks::send(&self.replies, b"{\"type\":\"hello_ok\"}".to_vec()).await;
                 Ok(())
             }
@@ -249,6 +242,11 @@ impl Talk {
                 Err(End::violation(problem.detail))
             }
         }
+    }
+
+    fn admit(&self, token: Option<&str>) -> Result<(Database, Caller), Problem> {
+        let caller = access::caller(&self.app, &self.name, token)?;
+        Ok((self.app.host.get(&self.name)?.database, caller))
     }
 
     async fn request(&mut self, reply: Reply, request: Request) -> Result<(), End> {

@@ -272,7 +272,7 @@ async fn a_cursor_that_is_closed_early_ends_its_statement_and_the_stream_goes_on
 
 #[tokio::test]
 async fn a_token_that_does_not_admit_is_refused_at_hello_and_may_be_given_again() {
-    let tokens = Access::Tokens(vec![TokenDigest::of("secret")]);
+    let tokens = writers(&["secret"]);
     let server = Listening::over(Server::with_database(Guard::Operator, tokens).await).await;
     for (path, jwt) in [("/apps/orders/", json!("guess")), ("/apps/orders/", Value::Null), ("/apps/other/", json!("secret"))] {
         let (mut socket, _) = server.connect(path, Some("hrana2")).await.unwrap();
