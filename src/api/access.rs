@@ -1,19 +1,30 @@
 //! Who asks a database, and whether they may do what they ask for.
 //!
-//! Owns: how a request comes to its database, and which permission it needs for it. Does not own: what a token permits (`guard`, `engine`).
+//! Owns: how a request comes to its database, which permission it needs for it, and what a caller who is not admitted hears. Does not own: what
+//! a token permits (`guard`, `engine`).
 //! Invariants: a handler has a database by [`Admitted`] or [`Reading`] alone; what is not declared as [`Reading`] needs the permission to
 //! write unless its method is one that changes nothing, so a route of which nobody thought is closed to readers, not open.
+
+mod failures;
+mod recent;
+mod reviews;
 
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use engine::{DatabaseName, Handle, Permission, Witness};
+use engine::{Access, DatabaseName, Handle, Permission, Witness};
 use serde::Deserialize;
 
 use crate::error::{Kind, Problem};
+use crate::guard::Opinion;
 use crate::hrana::Caller;
 use crate::{App, Shared, address, guard};
+use failures::{Address, Reason};
+use reviews::Answer;
+
+pub(crate) use failures::{Failures, Peer};
+pub(crate) use reviews::Reviews;
 
 /// A database that the path names and the caller may ask: to write, unless the request's method is GET or HEAD.
 pub(crate) struct Admitted {
@@ -54,9 +65,11 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
     let Path(Named { namespace, name }) =
         Path::from_request_parts(parts, app).await.map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
     let name = DatabaseName::new(namespace, name);
-    let caller = caller(app, &name, guard::bearer(&parts.headers))?;
+    let peer = parts.extensions.get::<Peer>().copied();
+    let caller = caller(app, &name, guard::bearer(&parts.headers), peer).await?;
     if caller.read_only && needed == Permission::Write {
-        return Err(read_only());
+        app.failures.count(Reason::ReadOnly);
+        return Err(read_only(app.host.access(&name).as_deref()));
     }
     let mut handle = app.host.get(&name)?;
     if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
@@ -68,13 +81,50 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
 }
 
 /// Whoever bears this token, if the database admits them.
-pub(crate) fn caller(app: &Shared, name: &DatabaseName, token: Option<&str>) -> Result<Caller, Problem> {
+pub(crate) async fn caller(app: &Shared, name: &DatabaseName, token: Option<&str>, peer: Option<Peer>) -> Result<Caller, Problem> {
     let access = app.host.access(name);
-    let permission = app.guard.permits(access.as_deref(), token).ok_or_else(guard::unauthorized)?;
-    Ok(Caller::of(token, permission))
+    let address = Address::of(peer);
+    let answer = match (app.guard.opinion(access.as_deref(), token), &app.reviews) {
+        (Opinion::Permits(permission), _) => Answer::Permits(permission),
+        (Opinion::Refuses, _) => Answer::Refuses { is_paid: false },
+        (Opinion::Asks(token), Some(reviews)) => reviews.ask(name, token, address).await,
+        (Opinion::Asks(_), None) => Answer::Unavailable,
+    };
+    match answer {
+        Answer::Permits(permission) => Ok(Caller::of(token, permission)),
+        Answer::Refuses { is_paid } => Err(refused(&app.failures, token, address, is_paid)),
+        Answer::NotAsked => {
+            app.failures.count(Reason::Refused);
+            Err(too_many())
+        }
+        Answer::Unavailable => {
+            app.failures.count(Reason::Unavailable);
+            let detail = "Kubernetes does not answer whose token this is and what it permits; ask again";
+            Err(Problem::new(Kind::AuthorityUnavailable, detail))
+        }
+    }
 }
 
-fn read_only() -> Problem {
-    let detail = "the token permits reading alone; ask with the one that a connection Secret has under the key `token`";
-    Problem::new(Kind::ReadOnlyToken, detail)
+/// What somebody hears who may not see the metrics.
+pub(crate) fn no_metrics(app: &Shared, token: Option<&str>, peer: Option<Peer>) -> Problem {
+    refused(&app.failures, token, Address::of(peer), false)
+}
+
+/// `is_paid`: the address has been charged already.
+fn refused(failures: &Failures, token: Option<&str>, address: Address, is_paid: bool) -> Problem {
+    failures.count(if token.is_some() { Reason::Refused } else { Reason::Missing });
+    if is_paid || failures.take(address) { guard::unauthorized() } else { too_many() }
+}
+
+fn too_many() -> Problem {
+    let detail = "too many requests of your address were refused; send a valid token, or wait. Whoever was admitted before is still";
+    Problem::new(Kind::TooManyFailures, detail)
+}
+
+fn read_only(access: Option<&Access>) -> Problem {
+    let remedy = match access {
+        Some(Access::Kubernetes) => "let RBAC allow its bearer to `update` `bucketdatabases/data` of the group `buckethead.dev`",
+        Some(Access::Open | Access::Tokens(_)) | None => "ask with the one that a connection Secret has under the key `token`",
+    };
+    Problem::new(Kind::ReadOnlyToken, format!("the token permits reading alone; {remedy}"))
 }

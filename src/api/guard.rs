@@ -1,7 +1,8 @@
 //! Who is let in before any route is looked at, and who may ask a database.
 //!
 //! Owns: the rules for `Host`, `Origin` and bearer tokens. Does not own: which tokens a database has.
-//! Invariant: nothing about a database is told, not even that it exists, to whom its access does not admit.
+//! Invariant: nothing about a database is told, not even that it exists, to whom its access does not admit. Only time may tell that there is one
+//! whose tokens Kubernetes knows: somebody has to be asked.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -41,6 +42,17 @@ pub(crate) enum Verdict {
     Refuse(Problem),
 }
 
+/// What can be said of whoever asks a database without asking anybody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opinion<'a> {
+    /// They may do this.
+    Permits(Permission),
+    /// They may do nothing.
+    Refuses,
+    /// Only Kubernetes knows this token.
+    Asks(&'a str),
+}
+
 impl Guard {
     /// Decides by the request's line and headers alone. `authority` is the host in the URI, as HTTP/2 sends it.
     pub(crate) fn judge(&self, method: &Method, authority: Option<&str>, headers: &HeaderMap) -> Verdict {
@@ -69,19 +81,21 @@ impl Guard {
         self.own_access().is_none_or(|own| own.permits(token).is_some())
     }
 
-    /// What the bearer of `token` may do with a database; without any permission not even learn that it exists. `access` is its own; `None`
+    /// What the bearer of `token` may do with a database; whoever is refused does not even learn that it exists. `access` is its own; `None`
     /// if there is no such database.
-    pub(crate) fn permits(&self, access: Option<&Access>, token: Option<&str>) -> Option<Permission> {
+    pub(crate) fn opinion<'a>(&self, access: Option<&Access>, token: Option<&'a str>) -> Opinion<'a> {
         let own = self.own_access();
         if let Some(permission) = own.as_ref().and_then(|own| own.permits(token)) {
-            return Some(permission);
+            return Opinion::Permits(permission);
         }
         match (own, access) {
             // Open means open to whoever reaches us, and whoever has not our own token does not.
-            (Some(_), None | Some(Access::Open)) => None,
-            (_, Some(access)) => access.permits(token),
+            (Some(_), None | Some(Access::Open)) => Opinion::Refuses,
+            (_, Some(Access::Kubernetes)) => token.map_or(Opinion::Refuses, Opinion::Asks),
+            (_, Some(access)) => access.permits(token).map_or(Opinion::Refuses, Opinion::Permits),
             // In a cluster, "not found" would tell which names exist.
-            (None, None) => self.is_dev().then_some(Permission::Write),
+            (None, None) if self.is_dev() => Opinion::Permits(Permission::Write),
+            (None, None) => Opinion::Refuses,
         }
     }
 

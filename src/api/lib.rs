@@ -33,12 +33,12 @@ use axum::handler::Handler as _;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
-use engine::{Clock, Host};
+use engine::{Authority, Clock, Host};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tower::Layer as _;
 
-use access::{Admitted, Reading};
+use access::{Admitted, Failures, Reading, Reviews};
 use metrics::Requests;
 
 pub use guard::Guard;
@@ -50,6 +50,8 @@ pub struct Config {
     pub host: Arc<Host>,
     /// Against what we protect ourselves.
     pub guard: Guard,
+    /// Whom databases with [`engine::Access::Kubernetes`] leave it to who may ask; without it nobody may ask them.
+    pub authority: Option<Arc<dyn Authority>>,
     /// The name under which clients reach all databases, if there is one: never that of a database's own Service.
     pub public_host: Option<String>,
     /// True once everything is known that is to be served, and false again from the moment of stopping.
@@ -64,6 +66,8 @@ pub struct Config {
 struct Shared {
     host: Arc<Host>,
     guard: Guard,
+    failures: Arc<Failures>,
+    reviews: Option<Reviews>,
     public_host: Option<String>,
     ready: watch::Receiver<bool>,
     registry: Registry,
@@ -76,10 +80,12 @@ type App = Arc<Shared>;
 
 /// Every route of the product.
 pub fn router(config: Config) -> Router {
-    let Config { host, guard, public_host, ready, mut registry, clock } = config;
+    let Config { host, guard, authority, public_host, ready, mut registry, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
     let requests = metrics::register(&mut registry, &host, &streams);
-    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock, streams });
+    let failures = Arc::new(Failures::register(&mut registry, Arc::clone(&clock)));
+    let reviews = authority.map(|authority| Reviews::new(authority, Arc::clone(&clock), Arc::clone(&failures)));
+    let app: App = Arc::new(Shared { host, guard, failures, reviews, public_host, ready, registry, requests, clock, streams });
     let routes = Router::new()
         .route("/", get(describe::index))
         .route("/livez", get(health::live))

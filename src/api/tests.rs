@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use crate::access::Peer;
 use crate::{Config, Guard, router};
 
 mod access;
@@ -40,6 +42,8 @@ struct Server {
     ready: watch::Sender<bool>,
     host: Arc<Host>,
     store: Option<(EmbeddedStore, TempDir)>,
+    /// How many it got.
+    requests: AtomicU32,
 }
 
 struct Reply {
@@ -71,17 +75,22 @@ impl Reply {
 
 impl Server {
     fn of(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>) -> Self {
+        Self::configured(host, guard, store, |config| config)
+    }
+
+    fn configured(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>, change: impl FnOnce(Config) -> Config) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let public_host = Some("databases.example".to_owned());
         let config = Config {
             host: Arc::clone(&host),
             guard,
+            authority: None,
             public_host,
             ready: is_ready,
             registry: Registry::default(),
             clock: Arc::new(SystemClock),
         };
-        Self { router: router(config), ready, host, store }
+        Self { router: router(change(config)), ready, host, store, requests: AtomicU32::new(0) }
     }
 
     /// Without any database.
@@ -115,7 +124,10 @@ impl Server {
         Self::with_database(Guard::Operator, Access::Open).await
     }
 
-    async fn send(&self, request: Request<Body>) -> Reply {
+    /// From an address of its own, unless the request has another: what one test is refused is held against nobody else.
+    async fn send(&self, mut request: Request<Body>) -> Reply {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        request.extensions_mut().get_or_insert_with(|| Peer(SocketAddr::from((Ipv4Addr::from(number), 80))));
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: head.status, headers: head.headers, body }

@@ -11,7 +11,7 @@ use engine::WallTime;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::context::{Cluster, Context};
-use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::crd::{Auth, BucketDatabase, BucketDatabaseStatus, unsupported};
 use crate::guarded::Guarded;
 use crate::memory::Remembered;
 use crate::objects::{self, Found, Source, Standing, Tokens};
@@ -126,8 +126,10 @@ async fn read(cluster: &Cluster, resource: &BucketDatabase, service: &OwnService
     let ca = named(cluster, resource, spec.endpoint_tls.as_ref().map(|tls| &*tls.ca_ref.name)).await?;
     let given = named(cluster, resource, spec.api.token_secret_ref.as_ref().map(|token| &*token.name)).await?;
     let connection = secret(cluster, resource, &objects::connection_secret_name(resource)).await?;
+    let is_kubernetes = spec.api.auth == Auth::Kubernetes;
     let compared = |source| compare(cluster, resource, service, connection.as_ref(), source);
     let standing = match (&spec.api.token_secret_ref, given.as_ref().map(objects::tokens_of)) {
+        (_, _) if is_kubernetes => compared(Source::Kubernetes)?,
         (None, _) => compared(Source::Drawn)?,
         (Some(_), Some(given @ Tokens { token: Some(_), .. })) => compared(Source::Given(given))?,
         // Without the named token nothing can be said of the Secret that repeats it.

@@ -334,9 +334,11 @@ fn ca_bundle(named: &SecretKeyRef, found: Option<&SecretData>) -> Result<Vec<u8>
 
 fn access(spec: &BucketDatabaseSpec, secrets: &Secrets, defaults: &Defaults) -> Result<Access, ResolveError> {
     match spec.api.auth {
+        // Never open, not even where only the machine itself can ask: `local` refuses it there.
+        Auth::Kubernetes => Ok(Access::Kubernetes),
         _ if defaults.open_access => Ok(Access::Open),
         Auth::None => Ok(Access::Open),
-        Auth::Token | Auth::Kubernetes => {
+        Auth::Token => {
             let named = spec.api.token_secret_ref.as_ref().map_or("", |named| &named.name);
             tokens(named, secrets).map(Access::Tokens)
         }

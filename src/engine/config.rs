@@ -140,6 +140,8 @@ pub enum Access {
     Open,
     /// The bearer of one of these tokens; an empty list admits nobody.
     Tokens(Vec<Grant>),
+    /// Whom Kubernetes knows and lets: an [`Authority`](crate::Authority) is asked.
+    Kubernetes,
 }
 
 /// An overwrite that a resource asks for.
@@ -229,11 +231,12 @@ impl Grant {
 }
 
 impl Access {
-    /// What the bearer of this token may do.
+    /// What the bearer of this token may do, as far as it can be told without asking anybody.
     pub fn permits(&self, token: Option<&str>) -> Option<Permission> {
         match self {
             Self::Open => Some(Permission::Write),
             Self::Tokens(grants) => token.and_then(|token| Grant::best(grants, token)),
+            Self::Kubernetes => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The engine: SQLite databases in memory, kept in buckets. Knows neither Kubernetes nor HTTP.
 
+mod authority;
 mod branches;
 mod chains;
 mod clock;
@@ -45,6 +46,7 @@ pub mod bucket;
 pub mod docs;
 pub mod kv;
 
+pub use authority::{Authority, AuthorityError};
 pub use branches::{BranchFacts, Listing};
 pub use clock::{Clock, SystemClock, WallTime};
 pub use config::{

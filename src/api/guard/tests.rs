@@ -116,8 +116,17 @@ fn a_database_is_told_only_to_whom_it_admits() {
         (&lan, None, Some("mine"), Some(Write)),
     ];
     for (row, (guard, access, token, permission)) in table.into_iter().enumerate() {
-        assert_eq!(guard.permits(access, token), permission, "row {row}");
+        assert_eq!(guard.opinion(access, token), permission.map_or(Opinion::Refuses, Opinion::Permits), "row {row}");
     }
+}
+
+#[test]
+fn kubernetes_is_asked_about_tokens_that_nobody_else_knows() {
+    let access = Some(&Access::Kubernetes);
+    assert_eq!(Guard::Operator.opinion(access, Some("theirs")), Opinion::Asks("theirs"));
+    assert_eq!(Guard::Operator.opinion(access, None), Opinion::Refuses);
+    assert_eq!(dev(Some("mine")).opinion(access, Some("mine")), Opinion::Permits(Permission::Write));
+    assert_eq!(dev(Some("mine")).opinion(access, Some("theirs")), Opinion::Asks("theirs"));
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! Who may do what, over every route of a database.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use engine::{Authority, AuthorityError, Clock, WallTime};
+use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -199,4 +204,152 @@ async fn a_reader_is_told_which_token_writes() {
     let reply = server.ask_as(READS, "PUT", "kv/a", "2").await;
     assert!(reply.json()["detail"].as_str().unwrap().contains("under the key `token`"), "{}", reply.json());
     assert_eq!(reply.json()["retryable"], false);
+}
+
+/// Stands still.
+#[derive(Debug)]
+struct Still(Instant);
+
+impl Clock for Still {
+    fn wall(&self) -> WallTime {
+        SystemClock.wall()
+    }
+
+    fn now(&self) -> Instant {
+        self.0
+    }
+}
+
+/// Knows the tokens `writes` and `reads`; of `away` it says nothing.
+#[derive(Default)]
+struct Oracle {
+    asked: AtomicU32,
+}
+
+impl Authority for Oracle {
+    fn review<'a>(&'a self, database: &'a DatabaseName, token: &'a str) -> BoxFuture<'a, Result<Option<Permission>, AuthorityError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = match (database.name(), token) {
+            (_, "away") => Err(AuthorityError { doing: "asking", source: "connection refused".into() }),
+            ("orders", "writes") => Ok(Some(Permission::Write)),
+            ("orders", "reads") => Ok(Some(Permission::Read)),
+            _ => Ok(None),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// In a cluster, while time stands still.
+async fn in_a_cluster(access: Access, authority: Option<Arc<dyn Authority>>) -> Server {
+    let (host, store) = Server::host_with_database(|config| DatabaseConfig { access, ..config }).await;
+    let clock = Arc::new(Still(SystemClock.now()));
+    Server::configured(host, Guard::Operator, Some(store), |config| Config { authority, clock, ..config })
+}
+
+impl Server {
+    async fn ask_from(&self, address: &str, token: Option<&str>, route: &str) -> Reply {
+        let mut request = Request::builder().method("POST").uri(format!("/apps/orders/{route}"));
+        request = request.extension(Peer(SocketAddr::new(address.parse::<IpAddr>().unwrap(), 1234)));
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = if route == "sql" { "select 1" } else { r#"{"requests":[]}"# };
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    async fn failures(&self, reason: &str) -> Option<String> {
+        let metrics = String::from_utf8(self.get("/metrics").await.body).unwrap();
+        let line = format!("buckethead_authentication_failures_total{{reason=\"{reason}\"}} ");
+        metrics.lines().find_map(|found| found.strip_prefix(&line)).map(str::to_owned)
+    }
+}
+
+#[tokio::test]
+async fn an_address_with_too_many_failures_is_told_so_and_whoever_has_a_token_goes_on() {
+    let server = in_a_cluster(grants(), None).await;
+    for number in 0..20 {
+        let token = (number % 2 == 0).then_some("guess");
+        assert_eq!(server.ask_from("10.0.0.1", token, "sql").await.problem(), problem(401, "unauthorized"), "{number}");
+    }
+    for token in [Some("guess"), None] {
+        let reply = server.ask_from("10.0.0.1", token, "sql").await;
+        assert_eq!(reply.problem(), problem(429, "too-many-failures"));
+        assert_eq!((&reply.headers[header::RETRY_AFTER], reply.json()["retryable"].take()), (&"1".parse().unwrap(), json!(true)));
+    }
+    let hrana = server.ask_from("10.0.0.1", Some("guess"), "v3/pipeline").await;
+    assert_eq!((hrana.status.as_u16(), &hrana.json()["code"]), (429, &json!("TOO_MANY_FAILURES")));
+    for token in ["writes", "reads"] {
+        assert_eq!(server.ask_from("10.0.0.1", Some(token), "sql").await.rows(), json!([[1]]), "{token}");
+    }
+    assert_eq!(server.ask_from("10.0.0.2", Some("guess"), "sql").await.problem(), problem(401, "unauthorized"), "another address");
+    assert_eq!(server.ask("PUT", "/apps/orders/kv/a", &[READS], "1").await.problem(), problem(403, "read-only-token"));
+    let counted = [server.failures("missing").await, server.failures("refused").await, server.failures("read_only").await];
+    assert_eq!(counted.map(Option::unwrap), ["11", "13", "1"]);
+    assert_eq!(server.failures("unavailable").await, None);
+}
+
+#[tokio::test]
+async fn requests_of_which_nobody_knows_whence_they_come_are_of_one_address() {
+    let server = in_a_cluster(grants(), None).await;
+    let mut statuses = Vec::new();
+    for _ in 0..21 {
+        let request = Request::builder().uri("/apps/orders/").body(Body::empty()).unwrap();
+        statuses.push(server.router.clone().oneshot(request).await.unwrap().status().as_u16());
+    }
+    assert_eq!((&statuses[..20], statuses[20]), (&[401; 20][..], 429));
+}
+
+#[tokio::test]
+async fn kubernetes_says_what_the_bearer_of_a_token_may_do() {
+    let oracle = Arc::new(Oracle::default());
+    let server = in_a_cluster(Access::Kubernetes, Some(Arc::clone(&oracle) as Arc<dyn Authority>)).await;
+    for (token, status) in [("writes", 204), ("reads", 403), ("guess", 401)] {
+        let token = format!("Bearer {token}");
+        let reply = server.ask("PUT", "/apps/orders/kv/a", &[("authorization", &token)], "1").await;
+        assert_eq!(reply.status.as_u16(), status, "{token}");
+    }
+    let refused = server.ask("PUT", "/apps/orders/kv/a", &[READS], "1").await;
+    assert_eq!(refused.problem(), problem(403, "read-only-token"));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("`update` `bucketdatabases/data`"), "{}", refused.json());
+    assert_eq!(server.ask("GET", "/apps/orders/kv/a", &[READS], "").await.body, b"1");
+    assert_eq!(oracle.asked.load(Ordering::Relaxed), 3, "each token once");
+    assert_eq!(server.ask("GET", "/apps/orders/kv/a", &[], "").await.problem(), problem(401, "unauthorized"));
+    assert_eq!(oracle.asked.load(Ordering::Relaxed), 3, "and nobody about none");
+    assert_eq!(
+        server.ask("GET", "/apps/other/kv/a", &[WRITES], "").await.problem(),
+        problem(401, "unauthorized"),
+        "not even of its absence"
+    );
+}
+
+#[tokio::test]
+async fn nobody_is_admitted_while_kubernetes_does_not_answer() {
+    let server = in_a_cluster(Access::Kubernetes, Some(Arc::new(Oracle::default()))).await;
+    for _ in 0..25 {
+        let reply = server.ask_from("10.0.0.1", Some("away"), "sql").await;
+        assert_eq!(reply.problem(), problem(503, "authority-unavailable"));
+        assert_eq!(reply.headers[header::RETRY_AFTER], "5");
+    }
+    let hrana = server.ask_from("10.0.0.1", Some("away"), "v3/pipeline").await;
+    assert_eq!((hrana.status.as_u16(), &hrana.json()["code"]), (503, &json!("AUTHORITY_UNAVAILABLE")));
+    assert_eq!(server.failures("unavailable").await.as_deref(), Some("26"));
+    assert_eq!(server.ask_from("10.0.0.1", Some("reads"), "sql").await.rows(), json!([[1]]), "who is answered about goes on");
+
+    let nobody = in_a_cluster(Access::Kubernetes, None).await;
+    assert_eq!(nobody.ask_from("10.0.0.1", Some("writes"), "sql").await.problem(), problem(503, "authority-unavailable"));
+}
+
+#[tokio::test]
+async fn a_flood_of_tokens_does_not_reach_kubernetes() {
+    let oracle = Arc::new(Oracle::default());
+    let server = in_a_cluster(Access::Kubernetes, Some(Arc::clone(&oracle) as Arc<dyn Authority>)).await;
+    assert_eq!(server.ask_from("10.0.0.1", Some("writes"), "sql").await.rows(), json!([[1]]));
+    let mut statuses = Vec::new();
+    for number in 0..50 {
+        statuses.push(server.ask_from("10.0.0.1", Some(&format!("guess-{number}")), "sql").await.status.as_u16());
+    }
+    assert_eq!((&statuses[..20], &statuses[20..]), (&[401; 20][..], &[429; 30][..]));
+    assert_eq!(oracle.asked.load(Ordering::Relaxed), 21);
+    assert_eq!(server.ask_from("10.0.0.1", Some("writes"), "sql").await.rows(), json!([[1]]));
+    assert_eq!(server.ask_from("10.0.0.1", Some("guess-3"), "sql").await.status.as_u16(), 429, "what is known of it is no excuse");
 }

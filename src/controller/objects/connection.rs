@@ -193,6 +193,8 @@ pub(crate) enum Source {
     Drawn,
     /// The Secret that `api.tokenSecretRef` names has them.
     Given(Tokens),
+    /// Kubernetes gives everybody their own.
+    Kubernetes,
 }
 
 /// What a connection Secret is compared with.
@@ -228,7 +230,7 @@ pub(crate) fn compare(wish: &Wish<'_>, found: Option<&Secret>) -> Result<Standin
     let Some(secret) = found else {
         // A token that is new anyway answers whatever was asked before.
         let handled = request.filter(|_| draws).cloned();
-        let tokens = wish.source.tokens().cloned().unwrap_or_default();
+        let tokens = if let Source::Given(given) = &wish.source { given.clone() } else { Tokens::default() };
         let connection = Connection::Stale(Contents { url, tokens, draws, previous: None, handled });
         return Ok(Standing { connection, previous: Tokens::default(), rotation: Rotation::default() });
     };
@@ -241,43 +243,43 @@ pub(crate) fn compare(wish: &Wish<'_>, found: Option<&Secret>) -> Result<Standin
     let is_asked = request.is_some() && request != handled.as_ref();
     let rotation = Rotation {
         overlaps_until: previous.as_ref().map(|previous| previous.until),
-        refused: (is_asked && !draws).then(given_by_hand),
+        refused: is_asked.then(|| wish.source.refusal()).flatten(),
         handled: handled.clone(),
     };
     let admitted = previous.as_ref().map(|previous| previous.tokens.clone()).unwrap_or_default();
-    let (tokens, handled) = match wish.source.tokens() {
-        Some(given) => (given.clone(), handled),
-        None if held.token.is_none() => (held.clone(), request.cloned().or(handled)),
-        None if is_asked => (Tokens::default(), request.cloned()),
-        None => (held.clone(), handled),
+    let (tokens, handled) = match &wish.source {
+        Source::Given(given) => (given.clone(), handled),
+        Source::Kubernetes => (Tokens::default(), handled),
+        Source::Drawn if held.token.is_none() => (held.clone(), request.cloned().or(handled)),
+        Source::Drawn if is_asked => (Tokens::default(), request.cloned()),
+        Source::Drawn => (held.clone(), handled),
     };
     let replaced = held.replaced_by(&tokens).map(|tokens| Previous { tokens, until: overlap_ends(wish) });
-    let contents = Contents { url, tokens, draws, previous: replaced.or(previous), handled };
+    let previous = replaced.or(previous).filter(|_| wish.source != Source::Kubernetes);
+    let contents = Contents { url, tokens, draws, previous, handled };
     // That of an earlier life becomes ours before Kubernetes collects it, so clients go on with the token that they have.
     let connection = if owner == Owner::Us && says(secret, &contents) { Connection::Current } else { Connection::Stale(contents) };
     Ok(Standing { connection, previous: admitted, rotation })
 }
 
 impl Source {
-    fn tokens(&self) -> Option<&Tokens> {
-        match self {
-            Self::Drawn => None,
-            Self::Given(tokens) => Some(tokens),
-        }
+    /// Why the annotation does nothing.
+    fn refusal(&self) -> Option<Problem> {
+        let why = match self {
+            Self::Drawn => return None,
+            Self::Given(_) => {
+                "the token comes from the Secret of spec.api.tokenSecretRef, and only you can change it there: write the new one into that Secret, \
+                 both are valid for a while then; and remove the annotation"
+            }
+            Self::Kubernetes => "with spec.api.auth: Kubernetes there is no token of the database: remove the annotation",
+        };
+        Some(Problem::stuck(Reason::TokenGiven, format!("annotation {ROTATE_TOKEN_AT}: {why}")))
     }
 }
 
 fn overlap_ends(wish: &Wish<'_>) -> WallTime {
     let until = wish.now.as_second().saturating_add(wish.overlap.as_secs().try_into().unwrap_or(i64::MAX));
     WallTime::from_second(until).unwrap_or(WallTime::MAX)
-}
-
-fn given_by_hand() -> Problem {
-    let message = format!(
-        "annotation {ROTATE_TOKEN_AT}: the token comes from the Secret of spec.api.tokenSecretRef, and only you can change it there: write the new \
-         one into that Secret, both are valid for a while then; and remove the annotation"
-    );
-    Problem::stuck(Reason::TokenGiven, message)
 }
 
 /// Whether a Secret says this, and nothing of a token that is not valid any more.

@@ -96,6 +96,18 @@ async fn both_tokens_are_admitted_while_the_one_before_is_valid() {
     assert_eq!(wanted.config.unwrap().access, access);
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_kubernetes_knows_the_tokens_none_is_admitted_and_none_is_told() {
+    let kubernetes = resource(json!({"spec": {"api": {"auth": "Kubernetes"}}}));
+    let read = [(CREDENTIALS, 200, credentials()), (CONNECTION, 200, connection())];
+    let wanted = wanted_of(&kubernetes, Found::default(), &read).await;
+    assert_eq!(wanted.config.as_ref().unwrap().access, engine::Access::Kubernetes);
+    let Connection::Stale(contents) = wanted.connection else { panic!("it holds a token") };
+    assert_eq!((contents.tokens, contents.draws), (Tokens::default(), false));
+    let wanted = wanted_of(&kubernetes, Found::default(), &[(CREDENTIALS, 200, credentials()), (CONNECTION, 404, gone())]).await;
+    assert_eq!(wanted.config.unwrap().access, engine::Access::Kubernetes, "nothing has to be there before it is opened");
+}
+
 fn asking() -> BucketDatabase {
     resource(json!({"spec": {"api": {"service": true}}}))
 }

@@ -203,6 +203,9 @@ fn a_database_is_open_only_if_it_says_so_or_only_the_machine_can_ask() {
     assert_eq!(access("None", &secrets(Some(aws())), &operator), Ok(Access::Open));
     assert_eq!(access("Token", &secrets(Some(aws())), &operator), Ok(Access::Tokens(vec![Grant::of("t0ken", Permission::Write)])));
     assert_eq!(access("Token", &secrets(Some(aws())), &embedded()), Ok(Access::Open));
+    for defaults in [operator.clone(), embedded()] {
+        assert_eq!(access("Kubernetes", &Secrets { token: None, ..secrets(Some(aws())) }, &defaults), Ok(Access::Kubernetes));
+    }
     for (token, gap) in [
         (None, Gap::NoSecret),
         (Some(data(&[])), Gap::NoKey),

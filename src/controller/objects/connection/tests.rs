@@ -96,7 +96,7 @@ fn clients_are_told_of_a_service_of_its_own_once_it_is_there() {
     let resource = resource(json!({}));
     let told = |service: &OwnService| told_url(&resource, &base("http://buckethead.system.svc"), service, Some("http://told/".to_owned()));
     let asked = |service| OwnService::Asked { service, endpoints: Stand::Missing };
-    let problem = given_by_hand();
+    let problem = Source::Kubernetes.refusal().unwrap();
     for service in [Stand::Current, Stand::Stale("uid".to_owned())] {
         assert_eq!(told(&asked(service)), "http://orders.apps.svc/");
     }
@@ -248,6 +248,24 @@ fn a_token_of_ones_own_is_not_rotated_by_annotation() {
     assert_eq!(stands.rotation.refused.map(|problem| problem.reason), Some(Reason::TokenGiven));
     let Connection::Stale(first) = asked.connection(None) else { panic!("there is none") };
     assert_eq!(first.handled, None, "nor said to be handled");
+}
+
+#[test]
+fn where_kubernetes_knows_the_tokens_the_secret_holds_none() {
+    let resource = resource(json!({"metadata": {"annotations": {ROTATE_TOKEN_AT: "noon"}}}));
+    let wish = Wish { resource: &resource, url: URL.to_owned(), source: Source::Kubernetes, now: second(0), overlap: OVERLAP };
+    let without = Contents { url: URL.to_owned(), ..Contents::default() };
+    assert_eq!(compare(&wish, None).unwrap().connection, Connection::Stale(without.clone()));
+    let stands = compare(&wish, Some(&secret(&rotated("made", "before", None)))).unwrap();
+    assert_eq!(stands.connection, Connection::Stale(without.clone()), "those of before are not told any more");
+    let refused = stands.rotation.refused.unwrap();
+    assert_eq!(refused.reason, Reason::TokenGiven);
+    assert!(refused.message.contains("Kubernetes"), "{}", refused.message);
+    let written = secret(&without.drawn(|| Token::new("drawn")));
+    assert_eq!(compare(&wish, Some(&written)).unwrap().connection, Connection::Current);
+    assert_eq!((text(&written, "url"), written.data.as_ref().unwrap().len()), (URL, 7));
+    // And back again.
+    assert_eq!(Asked::NOTHING.connection(Some(&written)), Connection::Stale(fresh()));
 }
 
 #[test]
