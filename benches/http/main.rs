@@ -74,8 +74,8 @@ async fn beside_an_echo(servers: &Servers, report: &mut Report) {
             spread.push(percentile(&done.micros, 99) / percentile(&done.micros, 50));
             ours.push(done.rate());
         }
-        report.compare(name, "requests/s", median(ours), ("axum echo", median(theirs)), Some(Bound::AtLeast(bound)));
-        report.alone(&format!("{name}: p99 as a multiple of p50"), "×", median(spread), Bound::AtMost(10.0));
+        report.compare(name, "requests/s", median(&ours), ("axum echo", median(&theirs)), Some(Bound::AtLeast(bound)));
+        report.alone(&format!("{name}: p99 as a multiple of p50"), "×", median(&spread), Bound::AtMost(10.0));
     }
 }
 
@@ -93,7 +93,7 @@ async fn neighbours(servers: &Servers, report: &mut Report) {
             beside.push(percentile(&done.micros, 99));
         }
         let name = format!("p99 of a tenant while another runs {kind}");
-        report.compare(&name, "µs", median(beside), ("alone", median(alone)), Some(Bound::AtMost(3.0)));
+        report.compare(&name, "µs", median(&beside), ("alone", median(&alone)), Some(Bound::AtMost(3.0)));
     }
 }
 
@@ -107,6 +107,6 @@ async fn large_result(servers: &Servers, report: &mut Report) {
         rates.push(bytes as f64 / 1e6 / seconds);
         grown.push((servers.peak() - before) as f64 / 1e6);
     }
-    report.alone("a result of 100 MB as NDJSON", "MB/s", median(rates), Bound::AtLeast(150.0));
-    report.alone("memory that it takes meanwhile", "MB", median(grown), Bound::AtMost(16.0));
+    report.alone("a result of 100 MB as NDJSON", "MB/s", median(&rates), Bound::AtLeast(150.0));
+    report.alone("memory that it takes meanwhile", "MB", median(&grown), Bound::AtMost(16.0));
 }

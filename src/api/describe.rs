@@ -7,6 +7,7 @@ use engine::{DatabaseName, Facts, State as DatabaseState, WallTime};
 use serde::Serialize;
 
 use crate::error::Problem;
+use crate::guard::Opinion;
 use crate::{Admitted, App, address, guard, reply};
 
 #[derive(Serialize)]
@@ -65,7 +66,7 @@ pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) 
     let databases = app.guard.is_dev().then(|| {
         let mut names = app.host.names();
         names.sort();
-        let visible = |name: &DatabaseName| app.guard.admits_to(app.host.access(name).as_deref(), token);
+        let visible = |name: &DatabaseName| matches!(app.guard.opinion(app.host.access(name).as_deref(), token), Opinion::Permits(_));
         names.into_iter().filter(visible).map(|name| listed(&name, &app.host.state(&name))).collect()
     });
     Ok(reply::document(&Index {

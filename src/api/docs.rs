@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Kind, Problem};
 use crate::query::{Query, whole};
-use crate::{Admitted, App, body, reply};
+use crate::{Admitted, App, Reading, body, reply};
 use request::Inserted;
 
 /// The collection that the path names.
@@ -121,14 +121,22 @@ pub(crate) async fn clear(admitted: Admitted, CollectionInPath(name): Collection
 }
 
 /// The documents that a filter means.
-pub(crate) async fn find(admitted: Admitted, CollectionInPath(name): CollectionInPath, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn find(
+    Reading(admitted): Reading,
+    CollectionInPath(name): CollectionInPath,
+    request: Request,
+) -> Result<Response, Problem> {
     let find = request::find(&text(request).await?)?;
     let found = admitted.handle.database.docs().collection(name).find(find).await?;
     Ok(documents(&found.documents, "truncated", &found.truncated.into()))
 }
 
 /// How many documents a filter means.
-pub(crate) async fn count(admitted: Admitted, CollectionInPath(name): CollectionInPath, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn count(
+    Reading(admitted): Reading,
+    CollectionInPath(name): CollectionInPath,
+    request: Request,
+) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Count {
         count: u64,

@@ -18,6 +18,9 @@ const TYPES: &str = "https://buckethead.dev/problems/";
 pub(crate) enum Kind {
     BadRequest,
     Unauthorized,
+    ReadOnlyToken,
+    TooManyFailures,
+    AuthorityUnavailable,
     ForeignOrigin,
     ForeignHost,
     NoSuchRoute,
@@ -82,6 +85,9 @@ impl Kind {
         match self {
             Self::BadRequest => (S::BAD_REQUEST, "bad-request", "The request is malformed"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "A valid bearer token is needed"),
+            Self::ReadOnlyToken => (S::FORBIDDEN, "read-only-token", "The token only permits reading"),
+            Self::TooManyFailures => (S::TOO_MANY_REQUESTS, "too-many-failures", "Too many requests of this address were refused"),
+            Self::AuthorityUnavailable => (S::SERVICE_UNAVAILABLE, "authority-unavailable", "Whoever knows the token does not answer"),
             Self::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "Web pages of this origin may not ask"),
             Self::ForeignHost => (S::MISDIRECTED_REQUEST, "foreign-host", "This server does not answer for that host"),
             Self::NoSuchRoute => (S::NOT_FOUND, "no-such-route", "There is no such route"),
@@ -154,9 +160,14 @@ impl Kind {
     /// After how many seconds a client may ask again; none where time alone heals nothing.
     fn retry_after(self) -> Option<&'static str> {
         match self {
-            Self::SqlBusy | Self::DatabaseOpening | Self::DatabaseBusy | Self::ResultsCrowded | Self::IdempotencyKeyInUse => Some("1"),
+            Self::SqlBusy
+            | Self::DatabaseOpening
+            | Self::DatabaseBusy
+            | Self::ResultsCrowded
+            | Self::IdempotencyKeyInUse
+            | Self::TooManyFailures => Some("1"),
             Self::TooManyStreams => Some("10"),
-            Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull => Some("5"),
+            Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull | Self::AuthorityUnavailable => Some("5"),
             // Somebody resumes it, at no known time: now and then is enough.
             Self::DatabaseSuspended => Some("60"),
             _ => None,

@@ -1,13 +1,14 @@
 //! Who is let in before any route is looked at, and who may ask a database.
 //!
 //! Owns: the rules for `Host`, `Origin` and bearer tokens. Does not own: which tokens a database has.
-//! Invariant: nothing about a database is told, not even that it exists, to whom its access does not admit.
+//! Invariant: nothing about a database is told, not even that it exists, to whom its access does not admit. Only time may tell that there is one
+//! whose tokens Kubernetes knows: somebody has to be asked.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use engine::{Access, TokenDigest};
+use engine::{Access, Grant, Permission, TokenDigest};
 
 use crate::error::{Kind, Problem};
 use crate::{App, address};
@@ -41,6 +42,17 @@ pub(crate) enum Verdict {
     Refuse(Problem),
 }
 
+/// What can be said of whoever asks a database without asking anybody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opinion<'a> {
+    /// They may do this.
+    Permits(Permission),
+    /// They may do nothing.
+    Refuses,
+    /// Only Kubernetes knows this token.
+    Asks(&'a str),
+}
+
 impl Guard {
     /// Decides by the request's line and headers alone. `authority` is the host in the URI, as HTTP/2 sends it.
     pub(crate) fn judge(&self, method: &Method, authority: Option<&str>, headers: &HeaderMap) -> Verdict {
@@ -66,18 +78,24 @@ impl Guard {
 
     /// Whether the bearer of `token` may see the metrics. In a cluster the network's policy decides that, as for any other scrape.
     pub(crate) fn admits_to_metrics(&self, token: Option<&str>) -> bool {
-        self.own_access().is_none_or(|own| own.admits(token))
+        self.own_access().is_none_or(|own| own.permits(token).is_some())
     }
 
-    /// Whether the bearer of `token` may ask a database, or learn that it exists. `access` is its own; `None` if there is no such database.
-    pub(crate) fn admits_to(&self, access: Option<&Access>, token: Option<&str>) -> bool {
-        match (self.own_access(), access) {
-            (Some(own), _) if own.admits(token) => true,
+    /// What the bearer of `token` may do with a database; whoever is refused does not even learn that it exists. `access` is its own; `None`
+    /// if there is no such database.
+    pub(crate) fn opinion<'a>(&self, access: Option<&Access>, token: Option<&'a str>) -> Opinion<'a> {
+        let own = self.own_access();
+        if let Some(permission) = own.as_ref().and_then(|own| own.permits(token)) {
+            return Opinion::Permits(permission);
+        }
+        match (own, access) {
             // Open means open to whoever reaches us, and whoever has not our own token does not.
-            (Some(_), None | Some(Access::Open)) => false,
-            (_, Some(access)) => access.admits(token),
+            (Some(_), None | Some(Access::Open)) => Opinion::Refuses,
+            (_, Some(Access::Kubernetes)) => token.map_or(Opinion::Refuses, Opinion::Asks),
+            (_, Some(access)) => access.permits(token).map_or(Opinion::Refuses, Opinion::Permits),
             // In a cluster, "not found" would tell which names exist.
-            (None, None) => self.is_dev(),
+            (None, None) if self.is_dev() => Opinion::Permits(Permission::Write),
+            (None, None) => Opinion::Refuses,
         }
     }
 
@@ -88,7 +106,9 @@ impl Guard {
 
     fn own_access(&self) -> Option<Access> {
         match self {
-            Self::Dev { token: Some(token), .. } => Some(Access::Tokens(vec![token.clone()])),
+            Self::Dev { token: Some(token), .. } => {
+                Some(Access::Tokens(vec![Grant { token: token.clone(), permission: Permission::Write }]))
+            }
             Self::Dev { token: None, .. } | Self::Operator => None,
         }
     }
@@ -140,11 +160,12 @@ pub(crate) async fn enforce(State(app): State<App>, mut request: Request, next: 
             let mut response = StatusCode::NO_CONTENT.into_response();
             let headers = response.headers_mut();
             permit(headers, origin);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, QUERY"));
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 HeaderValue::from_static(
-                    "accept, authorization, content-disposition, content-type, if-match, if-none-match, if-range, range, x-request-id",
+                    "accept, authorization, content-disposition, content-type, idempotency-key, if-match, if-none-match, if-range, prefer, range, \
+                     traceparent, x-request-id",
                 ),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
@@ -155,8 +176,8 @@ pub(crate) async fn enforce(State(app): State<App>, mut request: Request, next: 
 }
 
 /// What a page may read of an answer besides what every page may.
-const EXPOSED: &str = "accept-ranges, content-disposition, content-range, etag, location, retry-after, x-buckethead-created-at, \
-     x-buckethead-updated-at, x-request-id";
+const EXPOSED: &str = "accept-ranges, content-disposition, content-range, etag, idempotent-replayed, location, preference-applied, retry-after, \
+     server-timing, x-buckethead-created-at, x-buckethead-updated-at, x-durable-txid, x-request-id, x-txid";
 
 fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -2,6 +2,7 @@
 //!
 //! Owns: routes, formats, status codes, and who may ask. Does not own: what SQL does or where databases lie.
 
+mod access;
 mod address;
 mod body;
 mod branches;
@@ -29,22 +30,20 @@ mod trace;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{Request, State};
 use axum::handler::Handler as _;
-use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
-use engine::{Clock, DatabaseName, Handle, Host, Witness};
+use engine::{Authority, Clock, Host};
 use prometheus_client::registry::Registry;
-use serde::Deserialize;
 use tokio::sync::watch;
 use tower::Layer as _;
 use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
-use error::Problem;
+use access::{Admitted, Failures, Reading, Reviews};
 use metrics::Requests;
 
 pub use guard::Guard;
@@ -56,6 +55,8 @@ pub struct Config {
     pub host: Arc<Host>,
     /// Against what we protect ourselves.
     pub guard: Guard,
+    /// Whom databases with [`engine::Access::Kubernetes`] leave it to who may ask; without it nobody may ask them.
+    pub authority: Option<Arc<dyn Authority>>,
     /// The name under which clients reach all databases, if there is one: never that of a database's own Service.
     pub public_host: Option<String>,
     /// True once everything is known that is to be served, and false again from the moment of stopping.
@@ -70,6 +71,8 @@ pub struct Config {
 struct Shared {
     host: Arc<Host>,
     guard: Guard,
+    failures: Arc<Failures>,
+    reviews: Option<Reviews>,
     public_host: Option<String>,
     ready: watch::Receiver<bool>,
     registry: Registry,
@@ -84,10 +87,24 @@ type App = Arc<Shared>;
 
 /// Every route of the product.
 pub fn router(config: Config) -> Router {
-    let Config { host, guard, public_host, ready, mut registry, clock } = config;
+    let Config { host, guard, authority, public_host, ready, mut registry, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
     let requests = metrics::register(&mut registry, &host, &streams);
-    let app: App = Arc::new(Shared { host, guard, public_host, ready, registry, requests, clock, streams, keys: sql::Keys::default() });
+    let failures = Arc::new(Failures::register(&mut registry, Arc::clone(&clock)));
+    let reviews = authority.map(|authority| Reviews::new(authority, Arc::clone(&clock), Arc::clone(&failures)));
+    let app: App = Arc::new(Shared {
+        host,
+        guard,
+        failures,
+        reviews,
+        public_host,
+        ready,
+        registry,
+        requests,
+        clock,
+        streams,
+        keys: sql::Keys::default(),
+    });
     let routes = Router::new()
         .route("/", get(describe::index))
         .route("/livez", get(health::live))
@@ -147,47 +164,6 @@ async fn base_without_slash(State(app): State<App>, request: Request) -> Respons
         return hrana::upgrade.call(request, app).await;
     }
     reply::no_such_route.call(request, app).await
-}
-
-/// A database that the path names and the caller may ask. Handlers that take it need not think of tokens.
-struct Admitted {
-    name: DatabaseName,
-    handle: Handle,
-    /// The path of the database as the caller knows it.
-    base: String,
-    caller: hrana::Caller,
-}
-
-impl FromRequestParts<App> for Admitted {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        /// Routes have other parts of the path, too.
-        #[derive(Deserialize)]
-        struct Named {
-            namespace: String,
-            name: String,
-        }
-        let Path(Named { namespace, name }) =
-            Path::from_request_parts(parts, app).await.map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
-        let name = DatabaseName::new(namespace, name);
-        let access = app.host.access(&name);
-        if !app.guard.admits_to(access.as_deref(), guard::bearer(&parts.headers)) {
-            return Err(guard::unauthorized());
-        }
-        let mut handle = app.host.get(&name)?;
-        if let Some(admitted) = parts.extensions.get::<Arc<observe::AdmittedTo>>() {
-            admitted.0.set(name.clone()).ok();
-        }
-        if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
-            handle.database = handle.database.before(Arc::clone(witness));
-        }
-        let is_own = parts.extensions.get::<address::OwnService>().is_some();
-        let base = if is_own { "/".to_owned() } else { address::base(&name) };
-        let identity = guard::bearer(&parts.headers).unwrap_or_default().as_bytes().to_vec();
-        let caller = hrana::Caller { identity, read_only: false };
-        Ok(Self { name, handle, base, caller })
-    }
 }
 
 #[cfg(test)]

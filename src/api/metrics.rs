@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads, Usage};
@@ -24,9 +24,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use asked::{Asked, OfDatabase};
 
+use crate::access::Peer;
 use crate::error::Problem;
 use crate::hrana::Streams;
-use crate::{App, guard, reply};
+use crate::{App, access, guard, reply};
 
 /// In seconds: from a point read to the statement timeout.
 const LATENCIES: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -72,10 +73,11 @@ pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<
 }
 
 /// `GET /metrics`.
-pub(crate) async fn show(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn show(State(app): State<App>, peer: Option<Extension<Peer>>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
-    if !app.guard.admits_to_metrics(guard::bearer(&headers)) {
-        return Err(guard::unauthorized());
+    let token = guard::bearer(&headers);
+    if !app.guard.admits_to_metrics(token) {
+        return Err(access::no_metrics(&app, token, peer.map(|Extension(peer)| peer)));
     }
     let mut out = String::new();
     text::encode(&mut out, &app.registry).expect("a string takes every character");

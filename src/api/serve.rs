@@ -16,6 +16,8 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 
+use crate::access::Peer;
+
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -52,8 +54,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), stopping.clone()));
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, Peer(peer), router.clone(), stopping.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -78,13 +80,14 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// One client, until it goes or we stop.
-async fn connection(stream: TcpStream, router: Router, stopping: Stopping) {
+async fn connection(stream: TcpStream, peer: Peer, router: Router, stopping: Stopping) {
     // Replies are written whole: waiting for more to send would only delay them. A socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
     let told = stopping.clone();
     let service = TowerToHyperService::new(router.map_request(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(told.clone());
+        request.extensions_mut().insert(peer);
         request
     }));
     let mut builder = Builder::new(TokioExecutor::new());

@@ -16,13 +16,13 @@ use axum::handler::Handler as _;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use engine::{Answered, Once, Point, Stream, StreamLimits, Witness, spawn_owned};
+use engine::{Answered, Database, Once, Point, Stream, StreamLimits, Witness, spawn_owned};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Kind, Problem};
 use crate::observe::{DURABLE_TXID, number};
 use crate::point::Rest;
-use crate::{Admitted, App, body, point, reply};
+use crate::{Admitted, App, Reading, body, point, reply};
 use export::{Export, Part};
 use format::Format;
 pub(crate) use keys::Keys;
@@ -91,52 +91,65 @@ impl Wanted {
     }
 }
 
-/// Runs the statements of the body.
-pub(crate) async fn run(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
+/// Runs the statements of the body. Those of whoever may only read run as reads do.
+pub(crate) async fn run(State(app): State<App>, Reading(admitted): Reading, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let (wanted, left) = Wanted::of(&head.headers, url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()))?;
     if let Some((name, _)) = left.first() {
         return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `shape`, `ints` and `values`")));
     }
     let (asked, content) = statements(&head, content).await?;
-    let Admitted { name, handle, .. } = admitted;
+    let Admitted { name, handle, caller, .. } = admitted;
     let database = handle.database;
     if wanted.format != Format::Json {
-        let begin = if asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let begin = if caller.read_only || asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let (export, parts) = Export::of(asked, wanted.format, wanted.style, begin)?;
-        return parts.reply(wanted.format, send(database.stream(false), export, &wanted)).await.map(|reply| wanted.told(reply));
+        let reply = parts.reply(wanted.format, send(database.stream(caller.read_only), export, &wanted)).await?;
+        return Ok(wanted.told(reply));
+    }
+    let terms = &wanted.wishes.terms;
+    if let Some(key) = wanted.wishes.key.clone().filter(|_| !caller.read_only) {
+        let _under_way = app.keys.enter(&name, &key)?;
+        let digest = wanted.wishes.digest(head.uri.query(), head.headers.get(header::CONTENT_TYPE), &content);
+        return run_once(&app, &database, asked, &wanted, key, digest).await;
     }
     let started = app.clock.now();
-    let terms = &wanted.wishes.terms;
-    if let Some(key) = &wanted.wishes.key {
-        if asked.transaction == engine::Transaction::None {
-            return Err(Problem::bad_request("idempotency-key: a request that runs once is one transaction; leave `transaction` out"));
-        }
-        let _under_way = app.keys.enter(&name, key)?;
-        let (style, clock, minimal) = (wanted.style, Arc::clone(&app.clock), terms.without_rows);
-        let once = Once {
-            key: key.clone(),
-            digest: wanted.wishes.digest(head.uri.query(), head.headers.get(header::CONTENT_TYPE), &content),
-            write: Box::new(move |response| if minimal { Vec::new() } else { answer::json(response, clock.now() - started, style) }),
-        };
-        let (json, is_replayed) = match database.write_once(asked, once, terms).await? {
-            Answered::Now(json) => (json, false),
-            Answered::Before(json) => (json, true),
-            Answered::OtherRequest => {
-                let detail = format!("idempotency-key: `{key}` was sent with another request in the last 24 hours; take another key");
-                return Err(Problem::new(Kind::IdempotencyKeyReused, detail));
-            }
-        };
-        let mut reply = wanted.reply(engine::Response::default(), json);
-        if is_replayed {
-            reply.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-        }
-        return Ok(reply);
-    }
-    // Only in its turn is it known what a request that may write finds.
-    let response = if terms.only_at.is_some() { database.write_on(asked, terms).await? } else { database.run_on(asked, terms).await? };
+    let response = match terms.only_at {
+        _ if caller.read_only => database.read_on(asked, terms).await?,
+        // Only in its turn is it known what a request that may write finds.
+        Some(_) => database.write_on(asked, terms).await?,
+        None => database.run_on(asked, terms).await?,
+    };
     let json = answer::json(&response, app.clock.now() - started, wanted.style);
     Ok(wanted.reply(response, json))
+}
+
+/// Runs statements that were sent under a key, unless they were run before.
+async fn run_once(
+    app: &App,
+    database: &Database,
+    asked: engine::Request,
+    wanted: &Wanted,
+    key: String,
+    digest: [u8; 32],
+) -> Result<Response, Problem> {
+    if asked.transaction == engine::Transaction::None {
+        return Err(Problem::bad_request("idempotency-key: a request that runs once is one transaction; leave `transaction` out"));
+    }
+    let (style, clock, started) = (wanted.style, Arc::clone(&app.clock), app.clock.now());
+    let terms = &wanted.wishes.terms;
+    let minimal = terms.without_rows;
+    let used = format!("idempotency-key: `{key}` was sent with another request in the last 24 hours; take another key");
+    let write = Box::new(move |response: &_| if minimal { Vec::new() } else { answer::json(response, clock.now() - started, style) });
+    match database.write_once(asked, Once { key, digest, write }, terms).await? {
+        Answered::Now(json) => Ok(wanted.reply(engine::Response::default(), json)),
+        Answered::Before(json) => {
+            let mut reply = wanted.reply(engine::Response::default(), json);
+            reply.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+            Ok(reply)
+        }
+        Answered::OtherRequest => Err(Problem::new(Kind::IdempotencyKeyReused, used)),
+    }
 }
 
 /// Runs the statements of `?q=`; they may not write.
@@ -162,7 +175,7 @@ pub(crate) async fn other(State(app): State<App>, method: Method, request: Reque
     query_by_body.call(request, app).await
 }
 
-async fn query_by_body(State(app): State<App>, admitted: Admitted, witness: Seen, request: Request) -> Result<Response, Problem> {
+async fn query_by_body(State(app): State<App>, Reading(admitted): Reading, witness: Seen, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let Rest { point, others } = point::of_query(head.uri.query().unwrap_or_default())?;
     let (wanted, left) = Wanted::of(&head.headers, others)?;

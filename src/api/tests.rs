@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -9,8 +10,8 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
-    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Host, HostOptions,
-    Limits, Location, QueryLimits, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
+    Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Grant, Host,
+    HostOptions, Limits, Location, Permission, QueryLimits, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -19,8 +20,10 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use crate::access::Peer;
 use crate::{Config, Guard, router};
 
+mod access;
 mod address;
 mod attacks;
 mod branches;
@@ -40,6 +43,8 @@ struct Server {
     ready: watch::Sender<bool>,
     host: Arc<Host>,
     store: Option<(EmbeddedStore, TempDir)>,
+    /// How many it got.
+    requests: AtomicU32,
 }
 
 struct Reply {
@@ -71,17 +76,22 @@ impl Reply {
 
 impl Server {
     fn of(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>) -> Self {
+        Self::configured(host, guard, store, |config| config)
+    }
+
+    fn configured(host: Arc<Host>, guard: Guard, store: Option<(EmbeddedStore, TempDir)>, change: impl FnOnce(Config) -> Config) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let public_host = Some("databases.example".to_owned());
         let config = Config {
             host: Arc::clone(&host),
             guard,
+            authority: None,
             public_host,
             ready: is_ready,
             registry: Registry::default(),
             clock: Arc::new(SystemClock),
         };
-        Self { router: router(config), ready, host, store }
+        Self { router: router(change(config)), ready, host, store, requests: AtomicU32::new(0) }
     }
 
     /// Without any database.
@@ -115,7 +125,10 @@ impl Server {
         Self::with_database(Guard::Operator, Access::Open).await
     }
 
-    async fn send(&self, request: Request<Body>) -> Reply {
+    /// From an address of its own, unless the request has another: what one test is refused is held against nobody else.
+    async fn send(&self, mut request: Request<Body>) -> Reply {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        request.extensions_mut().get_or_insert_with(|| Peer(SocketAddr::from((Ipv4Addr::from(number), 80))));
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: head.status, headers: head.headers, body }
@@ -140,6 +153,11 @@ impl Server {
     async fn run_json(&self, body: &Value) -> Reply {
         self.ask("POST", "/apps/orders/sql", &[("content-type", "application/json")], body.to_string()).await
     }
+}
+
+/// Whoever bears one of these tokens may do everything.
+fn writers(tokens: &[&str]) -> Access {
+    Access::Tokens(tokens.iter().map(|token| Grant::of(token, Permission::Write)).collect())
 }
 
 fn credentials() -> Credentials {
@@ -323,7 +341,7 @@ mod without_a_database {
         let reply = server.ask("OPTIONS", "/apps/orders/sql", &page, "").await;
         assert_eq!(reply.status, StatusCode::NO_CONTENT);
         assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "http://localhost:5173");
-        assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET, POST, PUT, PATCH, DELETE");
+        assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_METHODS], "GET, POST, PUT, PATCH, DELETE, QUERY");
         let reply = server.ask("POST", "/apps/orders/sql", &page, "select 1").await;
         assert_eq!(reply.problem(), problem(404, "no-such-database"));
         assert_eq!(reply.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "http://localhost:5173");
@@ -453,7 +471,7 @@ mod with_a_database {
 
     #[tokio::test]
     async fn every_route_of_a_database_needs_its_token() {
-        let server = Server::with_database(Guard::Operator, Access::Tokens(vec![TokenDigest::of("secret")])).await;
+        let server = Server::with_database(Guard::Operator, writers(&["secret"])).await;
         for (method, route) in ROUTES {
             let path = format!("/apps/orders/{route}");
             for (token, is_admitted) in [(None, false), (Some("Bearer guess"), false), (Some("Bearer secret"), true)] {

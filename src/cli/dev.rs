@@ -89,6 +89,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let router = api::router(api::Config {
         host: Arc::clone(&host),
         guard: guard(&arguments, listener.local_addr()?, &secrets),
+        authority: None,
         public_host: None,
         ready: ready_seen,
         registry: Registry::default(),

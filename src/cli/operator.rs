@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, GcJobOptions, Metrics, OperatorOptions, PodAddress};
+use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, PodAddress};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
@@ -126,6 +126,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let router = api::router(api::Config {
         host: Arc::clone(&host),
         guard,
+        authority: Some(Arc::new(KubernetesAuthority::new(client.clone()))),
         public_host,
         ready: ready.subscribe(),
         registry,

@@ -156,8 +156,7 @@ async fn on_cluster(cluster: &Cluster, resource: &BucketDatabase, step: &Step) -
 }
 
 async fn ensure_connection_secret(cluster: &Cluster, resource: &BucketDatabase, contents: &Contents) -> Result<(), Error> {
-    let token = contents.token.clone().unwrap_or_else(draw);
-    let secret = objects::connection_secret(resource, &Contents { token: Some(token), ..contents.clone() });
+    let secret = objects::connection_secret(resource, &contents.drawn(draw));
     let name = objects::connection_secret_name(resource);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let doing = "writing the connection Secret";

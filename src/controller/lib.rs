@@ -11,6 +11,7 @@
 //! Owns: the resource, its Secrets' meaning, its status. Does not own: databases (`engine`), HTTP (`api`).
 
 mod act;
+mod authority;
 mod client;
 mod context;
 pub mod crd;
@@ -39,6 +40,7 @@ mod scripted;
 mod status;
 mod watch;
 
+pub use authority::KubernetesAuthority;
 pub use client::client;
 pub use context::{AfterStep, OperatorOptions};
 pub use error::Error;

@@ -30,6 +30,7 @@ use self::look::{Looked, Looks, Subject};
 use crate::crd::BucketDatabase;
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::objects::Tokens;
 use crate::resolve::{Defaults, Secrets};
 use crate::rival::{neighbours, rival};
 use crate::status;
@@ -266,7 +267,7 @@ impl Local {
             credentials: named(spec.credentials.as_ref().map(|credentials| &*credentials.secret_ref.name)),
             ca: named(spec.endpoint_tls.as_ref().map(|tls| &*tls.ca_ref.name)),
             token: named(spec.api.token_secret_ref.as_ref().map(|token| &*token.name)),
-            previous: None,
+            previous: Tokens::default(),
         };
         let rival = rival(&resource, self.desired.resources().values());
         let neighbours = neighbours(&resource, self.desired.resources().values());

@@ -11,10 +11,10 @@ use engine::WallTime;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::context::{Cluster, Context};
-use crate::crd::{BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::crd::{Auth, BucketDatabase, BucketDatabaseStatus, unsupported};
 use crate::guarded::Guarded;
 use crate::memory::Remembered;
-use crate::objects::{self, Found, Standing, Token};
+use crate::objects::{self, Found, Source, Standing, Tokens};
 use crate::plan::{self, Connection, Observed, OwnService, Rotation, name_of, wants_survey};
 use crate::problem::Problem;
 use crate::reason::Reason;
@@ -126,10 +126,14 @@ async fn read(cluster: &Cluster, resource: &BucketDatabase, service: &OwnService
     let ca = named(cluster, resource, spec.endpoint_tls.as_ref().map(|tls| &*tls.ca_ref.name)).await?;
     let given = named(cluster, resource, spec.api.token_secret_ref.as_ref().map(|token| &*token.name)).await?;
     let connection = secret(cluster, resource, &objects::connection_secret_name(resource)).await?;
-    let standing = match (&spec.api.token_secret_ref, given.as_ref().and_then(objects::token_of)) {
+    let is_kubernetes = spec.api.auth == Auth::Kubernetes;
+    let compared = |source| compare(cluster, resource, service, connection.as_ref(), source);
+    let standing = match (&spec.api.token_secret_ref, given.as_ref().map(objects::tokens_of)) {
+        (_, _) if is_kubernetes => compared(Source::Kubernetes)?,
+        (None, _) => compared(Source::Drawn)?,
+        (Some(_), Some(given @ Tokens { token: Some(_), .. })) => compared(Source::Given(given))?,
         // Without the named token nothing can be said of the Secret that repeats it.
-        (Some(_), None) => Standing { connection: Connection::Unknown, previous: None, rotation: Rotation::default() },
-        (_, given) => compare(cluster, resource, service, connection.as_ref(), given)?,
+        (Some(_), _) => Standing { connection: Connection::Unknown, previous: Tokens::default(), rotation: Rotation::default() },
     };
     let token = if spec.api.token_secret_ref.is_some() { given } else { connection };
     let secrets = Secrets {
@@ -146,12 +150,12 @@ fn compare(
     resource: &BucketDatabase,
     service: &OwnService,
     found: Option<&Secret>,
-    given: Option<Token>,
+    source: Source,
 ) -> Result<Standing, Problem> {
     let wish = objects::Wish {
         resource,
         url: objects::told_url(resource, &cluster.options.public_url, service, found.and_then(objects::url_of)),
-        given,
+        source,
         now: cluster.options.clock.wall(),
         overlap: cluster.options.token_overlap,
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
     Access, AskedPromotion, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, Epoch, Etag, FilesPolicy,
-    FilesPrefix, Limits, Location, Mode, NameError, OnMaxLag, QueryLimits, SnapshotPolicy, TokenDigest,
+    FilesPrefix, Grant, Limits, Location, Mode, NameError, OnMaxLag, Permission, QueryLimits, SnapshotPolicy,
 };
 use kube::ResourceExt;
 use url::Url;
@@ -19,7 +19,7 @@ use url::Url;
 use crate::crd::{
     self, Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, DurabilityMode, Jurisdiction, R2, SecretKeyRef, SecretRef,
 };
-use crate::objects::Token;
+use crate::objects::Tokens;
 use crate::schedule::Schedule;
 
 /// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
@@ -28,6 +28,8 @@ pub(crate) const ACCEPT_SNAPSHOT: &str = "buckethead.dev/accept-snapshot";
 pub(crate) const TAKE_OVER: &str = "buckethead.dev/take-over";
 /// The key of a Secret that holds a token.
 pub(crate) const TOKEN: &str = "token";
+/// The key of a Secret that holds a token that only permits reading.
+pub(crate) const READ_ONLY_TOKEN: &str = "read-only-token";
 
 /// What is in a Secret. Its `Debug` shows no value.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -54,8 +56,8 @@ pub(crate) struct Secrets {
     pub(crate) ca: Option<SecretData>,
     /// Of `spec.api.tokenSecretRef`; without it, the connection Secret that the operator made.
     pub(crate) token: Option<SecretData>,
-    /// A token that was replaced and is still valid.
-    pub(crate) previous: Option<Token>,
+    /// Tokens that were replaced and are still valid.
+    pub(crate) previous: Tokens,
 }
 
 /// What holds where a resource says nothing. The operator has none of it; `dev` does.
@@ -128,11 +130,13 @@ pub(crate) enum ResolveError {
         gap: Gap,
     },
     /// There is no token that requests could bear.
-    #[error("spec.api.tokenSecretRef: {}", missing(.secret, TOKEN, *.gap, "one line of visible ASCII characters"))]
+    #[error("spec.api.tokenSecretRef: {}", missing(.secret, .key, *.gap, "one line of visible ASCII characters"))]
     TokenMissing {
         /// Which Secret.
         secret: String,
-        /// What is wrong with its key `token`.
+        /// Which of its keys.
+        key: &'static str,
+        /// What is wrong with it.
         gap: Gap,
     },
 }
@@ -330,17 +334,37 @@ fn ca_bundle(named: &SecretKeyRef, found: Option<&SecretData>) -> Result<Vec<u8>
 
 fn access(spec: &BucketDatabaseSpec, secrets: &Secrets, defaults: &Defaults) -> Result<Access, ResolveError> {
     match spec.api.auth {
+        // Never open, not even where only the machine itself can ask: `local` refuses it there.
+        Auth::Kubernetes => Ok(Access::Kubernetes),
         _ if defaults.open_access => Ok(Access::Open),
         Auth::None => Ok(Access::Open),
-        Auth::Token | Auth::Kubernetes => {
+        Auth::Token => {
             let named = spec.api.token_secret_ref.as_ref().map_or("", |named| &named.name);
-            let refuse = |gap| ResolveError::TokenMissing { secret: named.to_owned(), gap };
-            let data = secrets.token.as_ref().ok_or(refuse(Gap::NoSecret))?;
-            let token = one_line(data, TOKEN).map_err(refuse)?;
-            let previous = secrets.previous.as_ref().map(|previous| TokenDigest::of(previous.as_str()));
-            Ok(Access::Tokens([TokenDigest::of(&token)].into_iter().chain(previous).collect()))
+            tokens(named, secrets).map(Access::Tokens)
         }
     }
+}
+
+/// The tokens of the Secret `named`, and those that were replaced lately.
+fn tokens(named: &str, secrets: &Secrets) -> Result<Vec<Grant>, ResolveError> {
+    let refuse = |key| move |gap| ResolveError::TokenMissing { secret: named.to_owned(), key, gap };
+    let data = secrets.token.as_ref().ok_or(Gap::NoSecret).map_err(refuse(TOKEN))?;
+    let token = one_line(data, TOKEN).map_err(refuse(TOKEN))?;
+    let read_only = match one_line(data, READ_ONLY_TOKEN) {
+        // Nobody needs to have one.
+        Err(Gap::NoKey) => None,
+        read_only => Some(read_only.map_err(refuse(READ_ONLY_TOKEN))?),
+    };
+    if read_only.as_ref() == Some(&token) {
+        let problem =
+            format!("the keys `{TOKEN}` and `{READ_ONLY_TOKEN}` of the Secret `{named}` hold the same: give them different values");
+        return Err(ResolveError::Spec { field: "api.tokenSecretRef", problem });
+    }
+    let Tokens { token: old, read_only: old_read_only } = &secrets.previous;
+    let write = [Some(token.as_str()), old.as_ref().map(|old| old.as_str())];
+    let read = [read_only.as_deref(), old_read_only.as_ref().map(|old| old.as_str())];
+    let grants = |tokens: [Option<&str>; 2], permission| tokens.map(|token| token.map(|token| Grant::of(token, permission)));
+    Ok(grants(write, Permission::Write).into_iter().chain(grants(read, Permission::Read)).flatten().collect())
 }
 
 /// A value of one line. The line break that `echo` and editors leave at its end is not part of it.

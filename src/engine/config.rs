@@ -112,8 +112,26 @@ pub struct Limits {
 }
 
 /// SHA-256 of a bearer token: what is compared, so that the comparison tells nothing of the token by its time.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
+
+/// What somebody may do with a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    /// Look at it.
+    Read,
+    /// Change it, too.
+    Write,
+}
+
+/// A token, and what its bearer may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The token.
+    pub token: TokenDigest,
+    /// What it permits.
+    pub permission: Permission,
+}
 
 /// Who may ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +139,9 @@ pub enum Access {
     /// Anyone who reaches us.
     Open,
     /// The bearer of one of these tokens; an empty list admits nobody.
-    Tokens(Vec<TokenDigest>),
+    Tokens(Vec<Grant>),
+    /// Whom Kubernetes knows and lets: an [`Authority`](crate::Authority) is asked.
+    Kubernetes,
 }
 
 /// An overwrite that a resource asks for.
@@ -187,17 +207,63 @@ impl std::fmt::Debug for TokenDigest {
     }
 }
 
+impl Grant {
+    /// Of a token in clear.
+    pub fn of(token: &str, permission: Permission) -> Self {
+        Self { token: TokenDigest::of(token), permission }
+    }
+
+    /// The most that one of the grants permits the bearer of this token. Compares with all of them, in constant time.
+    pub fn best(grants: &[Self], token: &str) -> Option<Permission> {
+        use subtle::{Choice, ConstantTimeEq as _};
+        let asked = TokenDigest::of(token);
+        let mut found = [Choice::from(0); 2];
+        for grant in grants {
+            let place = &mut found[usize::from(grant.permission == Permission::Write)];
+            *place |= grant.token.0.ct_eq(&asked.0);
+        }
+        match found.map(bool::from) {
+            [_, true] => Some(Permission::Write),
+            [true, false] => Some(Permission::Read),
+            [false, false] => None,
+        }
+    }
+}
+
 impl Access {
-    /// Whether the bearer of this token may ask. Compares in constant time.
-    pub fn admits(&self, token: Option<&str>) -> bool {
-        use subtle::ConstantTimeEq as _;
-        match (self, token) {
-            (Self::Open, _) => true,
-            (Self::Tokens(_), None) => false,
-            (Self::Tokens(tokens), Some(token)) => {
-                let asked = TokenDigest::of(token);
-                tokens.iter().fold(subtle::Choice::from(0), |found, known| found | known.0.ct_eq(&asked.0)).into()
-            }
+    /// What the bearer of this token may do, as far as it can be told without asking anybody.
+    pub fn permits(&self, token: Option<&str>) -> Option<Permission> {
+        match self {
+            Self::Open => Some(Permission::Write),
+            Self::Tokens(grants) => token.and_then(|token| Grant::best(grants, token)),
+            Self::Kubernetes => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_permits_what_its_grant_says_and_nothing_else_does() {
+        use Permission::{Read, Write};
+        let access = Access::Tokens(vec![Grant::of("reads", Read), Grant::of("writes", Write), Grant::of("old", Read)]);
+        for (token, permitted) in
+            [("reads", Some(Read)), ("writes", Some(Write)), ("old", Some(Read)), ("Writes", None), ("", None), ("write", None)]
+        {
+            assert_eq!(access.permits(Some(token)), permitted, "{token:?}");
+        }
+        assert_eq!(access.permits(None), None);
+        assert_eq!(Access::Tokens(Vec::new()).permits(Some("writes")), None);
+        assert_eq!(Access::Open.permits(None), Some(Write));
+    }
+
+    #[test]
+    fn of_two_grants_of_one_token_the_larger_holds_in_any_order() {
+        use Permission::{Read, Write};
+        for grants in [[Grant::of("t", Read), Grant::of("t", Write)], [Grant::of("t", Write), Grant::of("t", Read)]] {
+            assert_eq!(Grant::best(&grants, "t"), Some(Write));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The engine: SQLite databases in memory, kept in buckets. Knows neither Kubernetes nor HTTP.
 
+mod authority;
 mod branches;
 mod chains;
 mod clock;
@@ -45,10 +46,12 @@ pub mod bucket;
 pub mod docs;
 pub mod kv;
 
+pub use authority::{Authority, AuthorityError};
 pub use branches::{BranchFacts, Listing};
 pub use clock::{Clock, SystemClock, WallTime};
 pub use config::{
-    Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Limits, Location, Mode, OnMaxLag, SnapshotPolicy, TokenDigest,
+    Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Grant, Limits, Location, Mode, OnMaxLag, Permission, SnapshotPolicy,
+    TokenDigest,
 };
 pub use database::{Database, Flush, Flushed, Seen, Stream, Terms, Usage, Witness};
 pub use error::{Error, FileLoss, NotServed, Previous};

@@ -67,7 +67,8 @@ impl Served {
     async fn admits(&self, token: &str) -> bool {
         let address = format!("{}/{}/{DATABASE}/", self.operator.api, self.namespace.name());
         let status = Database::new(address, Some(token.to_owned())).try_sql("select 1").await.status();
-        assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&status), "{status}");
+        // Whoever asks on and on with a token that is not valid is told so in another way.
+        assert!([StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS].contains(&status), "{status}");
         status == StatusCode::OK
     }
 
@@ -82,7 +83,7 @@ async fn the_connection_secret_binds_an_app_and_the_status_names_it() {
     let served = Served::begin("binding").await;
     assert_eq!(served.status().await["binding"]["name"], CONNECTION);
     assert_eq!(served.namespace.get("secret", CONNECTION).await["type"], "servicebinding.io/sqlite");
-    assert_eq!(served.keys().await, ["host", "libsql-url", "port", "provider", "token", "type", "uri", "url"]);
+    assert_eq!(served.keys().await, ["host", "libsql-url", "port", "provider", "read-only-token", "token", "type", "uri", "url"]);
     assert_eq!((served.told("url").await, served.told("uri").await), (served.public_url(), served.public_url()));
     assert!(served.admits(&served.told("token").await).await);
 }
@@ -211,4 +212,41 @@ async fn what_went_with_an_earlier_life_of_the_resource_is_taken_over_if_it_is_s
         assert_eq!((owners.as_array().unwrap().len(), &owners[0]["uid"]), (1, &anew), "{kind}");
     }
     assert!(served.admits(&token).await, "clients go on with what they have");
+}
+
+/// What somebody gets who asks with a token of the cluster.
+async fn asked_with(served: &Served, token: &str, sql: &'static str) -> StatusCode {
+    let address = format!("{}/{}/{DATABASE}/", served.operator.api, served.namespace.name());
+    Database::new(address, Some(token.to_owned())).try_sql(sql).await.status()
+}
+
+#[tokio::test]
+async fn the_clusters_own_tokens_open_a_database_as_far_as_rbac_lets_them() {
+    let served = Served::begin("cluster-tokens").await;
+    let made = served.told("token").await;
+    served.apply(json!({"auth": "Kubernetes"})).await;
+    until("the Secret holds no token", async || (!served.keys().await.iter().any(|key| key.ends_with("token"))).then_some(())).await;
+    until("the token of before is refused", async || (!served.admits(&made).await).then_some(())).await;
+
+    for (name, verbs) in [("reader", "--verb=get"), ("writer", "--verb=update"), ("stranger", "--verb=list")] {
+        served.namespace.kubectl(&["create", "serviceaccount", name]).await;
+        let resource = "--resource=bucketdatabases.buckethead.dev/data";
+        served.namespace.kubectl(&["create", "role", name, verbs, resource, "--resource-name=orders"]).await;
+        let account = format!("--serviceaccount={}:{name}", served.namespace.name());
+        served.namespace.kubectl(&["create", "rolebinding", name, &format!("--role={name}"), &account]).await;
+    }
+    let token = async |name| served.namespace.kubectl(&["create", "token", name]).await.trim().to_owned();
+    let (reader, writer, stranger) = (token("reader").await, token("writer").await, token("stranger").await);
+    assert_eq!(asked_with(&served, &writer, "create table t(a)").await, StatusCode::OK);
+    assert_eq!(asked_with(&served, &reader, "select * from t").await, StatusCode::OK);
+    assert_eq!(asked_with(&served, &reader, "insert into t values (1)").await, StatusCode::FORBIDDEN);
+    assert_eq!(asked_with(&served, &stranger, "select * from t").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(asked_with(&served, &made, "select * from t").await, StatusCode::UNAUTHORIZED);
+
+    served.apply(json!({})).await;
+    until("there is a token again", async || served.keys().await.contains(&"token".to_owned()).then_some(())).await;
+    until("the cluster's are refused", async || {
+        (asked_with(&served, &writer, "select * from t").await == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
 }

@@ -73,4 +73,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: ['']
   resources: [pods]
   verbs: [list]
+{{- if empty .Values.watchNamespaces }}
+# Of databases with `spec.api.auth: Kubernetes`: whose a token is, and what they may do.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}
 {{- end -}}

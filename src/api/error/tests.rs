@@ -2,9 +2,12 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 41] = [
+const KINDS: [Kind; 44] = [
     Kind::BadRequest,
     Kind::Unauthorized,
+    Kind::ReadOnlyToken,
+    Kind::TooManyFailures,
+    Kind::AuthorityUnavailable,
     Kind::ForeignOrigin,
     Kind::ForeignHost,
     Kind::NoSuchRoute,
@@ -151,7 +154,8 @@ fn every_kind_stands_in_the_documentation_with_its_status() {
 #[test]
 fn only_what_time_may_heal_is_retryable() {
     for kind in KINDS {
-        assert_eq!(kind.is_retryable(), kind.status() == StatusCode::SERVICE_UNAVAILABLE, "{kind:?}");
+        let heals = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&kind.status());
+        assert_eq!(kind.is_retryable(), heals, "{kind:?}");
         assert!(kind.retry_after().is_none() || kind.is_retryable(), "{kind:?}");
     }
     assert_eq!(sql(SqlErrorKind::Busy, 5).render("r").headers()[header::RETRY_AFTER], "1");

@@ -81,39 +81,52 @@ fn in_a_cluster_neither_host_nor_origin_matters() {
     assert_eq!(judge(&Guard::Operator, &[("host", "anything"), ("origin", "https://anywhere.example")]), Verdict::Pass);
 }
 
-/// Who is admitted: guard, access of the database (`None`: no such database), token shown, verdict.
+/// Who may do what: guard, access of the database (`None`: no such database), token shown, permission.
 #[test]
 fn a_database_is_told_only_to_whom_it_admits() {
-    let tokens = Access::Tokens(vec![TokenDigest::of("new"), TokenDigest::of("old")]);
+    use Permission::{Read, Write};
+    let tokens = Access::Tokens(vec![Grant::of("new", Write), Grant::of("old", Write), Grant::of("reads", Read)]);
     let nobody = Access::Tokens(vec![]);
     let (loopback, lan) = (dev(None), dev(Some("mine")));
-    let table: [(&Guard, Option<&Access>, Option<&str>, bool); 22] = [
-        (&Guard::Operator, Some(&tokens), Some("new"), true),
-        (&Guard::Operator, Some(&tokens), Some("old"), true),
-        (&Guard::Operator, Some(&tokens), Some("NEW"), false),
-        (&Guard::Operator, Some(&tokens), None, false),
-        (&Guard::Operator, Some(&nobody), Some(""), false),
-        (&Guard::Operator, Some(&Access::Open), None, true),
-        (&Guard::Operator, None, Some("new"), false),
-        (&Guard::Operator, None, None, false),
-        (&loopback, Some(&Access::Open), None, true),
-        (&loopback, Some(&tokens), None, false),
-        (&loopback, Some(&tokens), Some("new"), true),
-        (&loopback, None, None, true),
-        (&lan, Some(&Access::Open), None, false),
-        (&lan, Some(&Access::Open), Some("new"), false),
-        (&lan, Some(&Access::Open), Some("mine"), true),
-        (&lan, Some(&tokens), Some("mine"), true),
-        (&lan, Some(&tokens), Some("new"), true),
-        (&lan, Some(&tokens), None, false),
-        (&lan, Some(&nobody), Some("mine"), true),
-        (&lan, None, None, false),
-        (&lan, None, Some("new"), false),
-        (&lan, None, Some("mine"), true),
+    let table: [(&Guard, Option<&Access>, Option<&str>, Option<Permission>); 25] = [
+        (&Guard::Operator, Some(&tokens), Some("new"), Some(Write)),
+        (&Guard::Operator, Some(&tokens), Some("old"), Some(Write)),
+        (&Guard::Operator, Some(&tokens), Some("reads"), Some(Read)),
+        (&Guard::Operator, Some(&tokens), Some("NEW"), None),
+        (&Guard::Operator, Some(&tokens), None, None),
+        (&Guard::Operator, Some(&nobody), Some(""), None),
+        (&Guard::Operator, Some(&Access::Open), None, Some(Write)),
+        (&Guard::Operator, None, Some("new"), None),
+        (&Guard::Operator, None, None, None),
+        (&loopback, Some(&Access::Open), None, Some(Write)),
+        (&loopback, Some(&tokens), None, None),
+        (&loopback, Some(&tokens), Some("new"), Some(Write)),
+        (&loopback, Some(&tokens), Some("reads"), Some(Read)),
+        (&loopback, None, None, Some(Write)),
+        (&lan, Some(&Access::Open), None, None),
+        (&lan, Some(&Access::Open), Some("new"), None),
+        (&lan, Some(&Access::Open), Some("mine"), Some(Write)),
+        (&lan, Some(&tokens), Some("mine"), Some(Write)),
+        (&lan, Some(&tokens), Some("new"), Some(Write)),
+        (&lan, Some(&tokens), Some("reads"), Some(Read)),
+        (&lan, Some(&tokens), None, None),
+        (&lan, Some(&nobody), Some("mine"), Some(Write)),
+        (&lan, None, None, None),
+        (&lan, None, Some("new"), None),
+        (&lan, None, Some("mine"), Some(Write)),
     ];
-    for (row, (guard, access, token, admitted)) in table.into_iter().enumerate() {
-        assert_eq!(guard.admits_to(access, token), admitted, "row {row}");
+    for (row, (guard, access, token, permission)) in table.into_iter().enumerate() {
+        assert_eq!(guard.opinion(access, token), permission.map_or(Opinion::Refuses, Opinion::Permits), "row {row}");
     }
+}
+
+#[test]
+fn kubernetes_is_asked_about_tokens_that_nobody_else_knows() {
+    let access = Some(&Access::Kubernetes);
+    assert_eq!(Guard::Operator.opinion(access, Some("theirs")), Opinion::Asks("theirs"));
+    assert_eq!(Guard::Operator.opinion(access, None), Opinion::Refuses);
+    assert_eq!(dev(Some("mine")).opinion(access, Some("mine")), Opinion::Permits(Permission::Write));
+    assert_eq!(dev(Some("mine")).opinion(access, Some("theirs")), Opinion::Asks("theirs"));
 }
 
 #[test]

@@ -18,14 +18,14 @@ use super::pipeline::parse;
 use super::program::{Output, Program};
 use super::streams::Lease;
 use crate::error::Problem;
-use crate::{Admitted, App, body, json};
+use crate::{Admitted, App, Reading, body, json};
 
 /// How many bytes are sent at once; a single row may have more.
 const CHUNK: usize = 32 << 10;
 /// How many chunks wait for a client that reads slowly.
 pub(super) const WAITING: usize = 2;
 
-pub(crate) async fn cursor(State(app): State<App>, admitted: Admitted, request: HttpRequest) -> Result<Response, Problem> {
+pub(crate) async fn cursor(State(app): State<App>, Reading(admitted): Reading, request: HttpRequest) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let content = body::read(&head.headers, content).await?;
     let message::Cursor { baton, batch } = parse(&content)?;

@@ -11,9 +11,9 @@ use super::message::{Failure, Pipeline, Request, Violation};
 use super::streams::Session;
 use super::work::{Budget, Work};
 use crate::error::Problem;
-use crate::{Admitted, App, body, json, reply};
+use crate::{Admitted, App, Reading, body, json, reply};
 
-pub(crate) async fn pipeline(State(app): State<App>, admitted: Admitted, request: HttpRequest) -> Result<Response, Problem> {
+pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading, request: HttpRequest) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let content = body::read(&head.headers, content).await?;
     let Pipeline { baton, requests } = parse(&content)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Database, DatabaseName};
@@ -28,9 +28,10 @@ use super::program::Program;
 use super::streams::Caller;
 use super::told;
 use super::work::{Budget, Work};
+use crate::access::Peer;
 use crate::error::Problem;
 use crate::serve::Stopping;
-use crate::{App, guard, json};
+use crate::{App, access, json};
 use message::{FromClient, Request};
 use tasks::{CursorJob, Job, Reply, Unread};
 
@@ -71,7 +72,8 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 pub(crate) async fn upgrade(
     State(app): State<App>,
     Path((namespace, name)): Path<(String, String)>,
-    stopping: axum::Extension<Stopping>,
+    stopping: Extension<Stopping>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
@@ -85,10 +87,10 @@ pub(crate) async fn upgrade(
         None => Version::Hrana1,
     };
     let name = DatabaseName::new(namespace, name);
-    let axum::Extension(stopping) = stopping;
+    let (Extension(stopping), peer) = (stopping, peer.map(|Extension(peer)| peer));
     let response = upgrade.on_upgrade(move |socket| async move {
         let Some(_running) = stopping.enter() else { return };
-        serve(app, name, version, socket, stopping).await;
+        serve(app, (name, peer), version, socket, stopping).await;
     });
     Ok(response.into_response())
 }
@@ -111,7 +113,7 @@ impl From<Violation> for End {
     }
 }
 
-async fn serve(app: App, name: DatabaseName, version: Version, socket: WebSocket, stopping: Stopping) {
+async fn serve(app: App, (name, peer): (DatabaseName, Option<Peer>), version: Version, socket: WebSocket, stopping: Stopping) {
     let (mut sink, mut stream) = socket.split();
     let (replies, mut to_send) = mpsc::channel::<Message>(REPLIES);
     let unread = Unread::default();
@@ -119,6 +121,7 @@ async fn serve(app: App, name: DatabaseName, version: Version, socket: WebSocket
     let mut talk = Talk {
         app,
         name,
+        peer,
         version,
         replies,
         admitted: None,
@@ -191,6 +194,7 @@ async fn serve(app: App, name: DatabaseName, version: Version, socket: WebSocket
 struct Talk {
     app: App,
     name: DatabaseName,
+    peer: Option<Peer>,
     version: Version,
     replies: mpsc::Sender<Message>,
     /// Who asks whom, since a `hello`.
@@ -228,16 +232,9 @@ impl Talk {
         if self.admitted.is_some() && self.version == Version::Hrana1 {
             return Err(End::violation("hello was said already"));
         }
-        let access = self.app.host.access(&self.name);
-        let admitted = if self.app.guard.admits_to(access.as_deref(), token) {
-            self.app.host.get(&self.name).map_err(Problem::from)
-        } else {
-            Err(guard::unauthorized())
-        };
-        match admitted {
-            Ok(handle) => {
-                let identity = token.unwrap_or_default().as_bytes().to_vec();
-                self.admitted = Some((handle.database, Caller { identity, read_only: false }));
+        match self.admit(token).await {
+            Ok(admitted) => {
+                self.admitted = Some(admitted);
                 tasks::send(&self.replies, b"{\"type\":\"hello_ok\"}".to_vec()).await;
                 Ok(())
             }
@@ -249,6 +246,11 @@ impl Talk {
                 Err(End::violation(problem.detail))
             }
         }
+    }
+
+    async fn admit(&self, token: Option<&str>) -> Result<(Database, Caller), Problem> {
+        let caller = access::caller(&self.app, &self.name, token, self.peer).await?;
+        Ok((self.app.host.get(&self.name)?.database, caller))
     }
 
     async fn request(&mut self, reply: Reply, request: Request) -> Result<(), End> {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Clock, Database, DatabaseName, Stream, Witness, spawn_owned};
+use engine::{Clock, Database, DatabaseName, Permission, Stream, Witness, spawn_owned};
 use parking_lot::Mutex;
 use rand::RngCore as _;
 use tokio::sync::watch;
@@ -208,6 +208,15 @@ pub(crate) struct Caller {
     pub(crate) identity: Vec<u8>,
     /// May not write.
     pub(crate) read_only: bool,
+}
+
+impl Caller {
+    /// Whoever bears this token. What it permits is part of who they are: streams do not outlive a change of it.
+    pub(crate) fn of(token: Option<&str>, permission: Permission) -> Self {
+        let read_only = permission < Permission::Write;
+        let identity = [u8::from(read_only)].into_iter().chain(token.unwrap_or_default().bytes()).collect();
+        Self { identity, read_only }
+    }
 }
 
 impl Lease {

@@ -10,7 +10,7 @@ async fn behind_its_service() -> Server {
 }
 
 async fn served_as(name: DatabaseName, guard: Guard, own_service: bool) -> Server {
-    let access = Access::Tokens(vec![TokenDigest::of("secret")]);
+    let access = writers(&["secret"]);
     let (host, store) = Server::host_with_database(|config| DatabaseConfig { name, access, own_service, ..config }).await;
     Server::of(host, guard, Some(store))
 }

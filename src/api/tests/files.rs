@@ -173,7 +173,7 @@ async fn a_store_in_trouble_is_told_and_cuts_a_download() {
 
 #[tokio::test]
 async fn each_route_of_files_needs_the_token() {
-    let server = Server::with_database(Guard::Operator, Access::Tokens(vec![TokenDigest::of("secret")])).await;
+    let server = Server::with_database(Guard::Operator, writers(&["secret"])).await;
     for (method, path, status) in
         [("POST", FILES.to_owned(), 201), ("GET", at(HELLO), 200), ("HEAD", at(HELLO), 200), ("DELETE", at(HELLO), 204)]
     {

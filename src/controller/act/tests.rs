@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixtures::resource;
+use crate::objects::Tokens;
 use crate::plan::FINALIZER;
 use crate::scripted::{self, refusal};
 
@@ -48,10 +49,12 @@ async fn a_resource_that_is_gone_already_is_let_go() {
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_secret_is_applied_with_the_token_that_it_keeps() {
-    let step = Step::EnsureConnectionSecret(Contents { token: Some(Token::new("kept")), ..Contents::default() });
+    let tokens = Tokens { token: Some(Token::new("kept")), read_only: None };
+    let step = Step::EnsureConnectionSecret(Contents { tokens, draws: true, ..Contents::default() });
     let (body, done) = one_step(resource(json!({})), step, SECRET, 200, json!({"metadata": {}})).await;
     done.unwrap();
     assert_eq!(body["data"]["token"], json!("a2VwdA=="));
+    assert!(body["data"]["read-only-token"].as_str().is_some_and(|drawn| drawn.len() > 40), "{body}");
     assert_eq!(body["metadata"]["ownerReferences"][0]["kind"], json!("BucketDatabase"));
 }
 

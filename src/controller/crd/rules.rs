@@ -57,6 +57,13 @@ pub(super) fn region_for_aws() -> Rule {
     )
 }
 
+pub(super) fn tokens_of_one_source() -> Rule {
+    rule(
+        "!has(self.tokenSecretRef) || self.auth != 'Kubernetes'",
+        "tokenSecretRef: with auth: Kubernetes the cluster's tokens open the database: remove tokenSecretRef",
+    )
+}
+
 pub(super) fn tls_needs_https() -> Rule {
     rule(
         "!has(self.endpointTls) || (has(self.endpoint) && self.endpoint.startsWith('https://'))",

@@ -144,14 +144,15 @@ pub struct Limits {
 /// How the database is reached, and by whom.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::tokens_of_one_source())]
 pub struct Api {
-    /// Who may ask. `Token`: the bearer of the database's token. `Kubernetes`: whoever the API server knows and RBAC allows. `None`: anyone
-    /// who reaches the operator's port.
+    /// Who may ask. `Token`: the bearer of one of the database's tokens. `Kubernetes`: whoever bears a token of the cluster and is allowed by
+    /// RBAC to `get` (to read) or `update` (to read and write) `bucketdatabases/data`. `None`: anyone who reaches the operator's port.
     #[serde(default)]
     pub auth: Auth,
 
-    /// A Secret in this namespace whose key `token` holds the token. Absent: the operator makes one, in the Secret that `status.binding`
-    /// names.
+    /// A Secret in this namespace whose key `token` holds the token, and whose key `read-only-token`, if there is one, holds a token that only
+    /// permits reading. Absent: the operator makes both, in the Secret that `status.binding` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_secret_ref: Option<SecretRef>,
 

@@ -3,7 +3,7 @@
 //! Owns: the list of such parts. Whoever builds one removes its lines here.
 //! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default.
 
-use super::{Auth, BucketDatabaseSpec, Durability, DurabilityMode};
+use super::{BucketDatabaseSpec, Durability, DurabilityMode};
 
 /// A field that is set to what this build cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,6 @@ const SYNC: &str = "this version knows snapshot and stream: choose one of them";
 pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
     let mut found = Found(Vec::new());
     found.durability(&spec.durability);
-    found.check(spec.api.auth == Auth::Kubernetes, "spec.api.auth", "this version knows Token and None: choose one of them");
     found.0
 }
 
@@ -77,6 +76,7 @@ mod tests {
             "suspend": true, "deletionPolicy": "Delete",
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
+        assert_eq!(fields(json!({"bucket": "b-1", "api": {"auth": "Kubernetes"}})), Vec::<&str>::new());
     }
 
     #[test]
@@ -85,7 +85,6 @@ mod tests {
             (json!({"durability": {"mode": "sync"}}), "spec.durability.mode"),
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
             (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
-            (json!({"api": {"auth": "Kubernetes"}}), "spec.api.auth"),
         ];
         for (mut spec, field) in each {
             spec["bucket"] = json!("b-1");

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::gc;
 use crate::act;
-use crate::crd::{BucketDatabase, BucketDatabaseStatus, DeletionPolicy, unsupported};
+use crate::crd::{Auth, BucketDatabase, BucketDatabaseSpec, BucketDatabaseStatus, DeletionPolicy, Unsupported, unsupported};
 use crate::error::Error;
 use crate::gc::News;
 use crate::memory::Memory;
@@ -106,7 +106,7 @@ impl Looks {
     }
 
     fn wanted(&self, subject: &Subject) -> Result<DatabaseConfig, Problem> {
-        let refused = unsupported(&subject.resource.spec);
+        let refused = refused(&subject.resource.spec);
         if !refused.is_empty() {
             return Err(Problem::unsupported(&refused));
         }
@@ -163,6 +163,16 @@ impl Looks {
     }
 }
 
+/// What the spec asks for and cannot be here.
+fn refused(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
+    let mut found = unsupported(spec);
+    if spec.api.auth == Auth::Kubernetes {
+        let reason = "`dev` has no API server that knows tokens: write Token or None";
+        found.push(Unsupported { field: "spec.api.auth", reason });
+    }
+    found
+}
+
 /// How far the steps came.
 #[derive(Default)]
 struct Done {
@@ -178,4 +188,21 @@ fn kept_in_the_folder(resource: &BucketDatabase) -> BucketDatabase {
     let mut resource = resource.clone();
     resource.spec.deletion_policy = DeletionPolicy::Retain;
     resource
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn without_an_api_server_nobody_knows_its_tokens() {
+        let refused = |auth: &str| {
+            let spec = json!({"bucket": "orders-data", "api": {"auth": auth}});
+            refused(&serde_json::from_value(spec).unwrap()).first().map(ToString::to_string)
+        };
+        assert_eq!((refused("Token"), refused("None")), (None, None));
+        assert!(refused("Kubernetes").unwrap().starts_with("spec.api.auth: `dev` has no API server"));
+    }
 }

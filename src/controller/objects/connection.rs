@@ -1,8 +1,8 @@
 //! The connection Secret: all that a client needs to connect, with the keys of the Service Binding specification. Pure.
 //!
-//! Owns: what it holds, when its token is another one, and where a database is reached. Does not own: drawing tokens.
-//! Invariants: a Secret of somebody else is never ours; each value of the annotation makes one new token, because the Secret keeps the value
-//! that it was made for; a token that was replaced is told, and admitted, until its time is over and no longer.
+//! Owns: what it holds, when its tokens are others, and where a database is reached. Does not own: drawing tokens.
+//! Invariants: a Secret of somebody else is never ours; each value of the annotation makes one new pair of tokens, because the Secret keeps the
+//! value that it was made for; a token that was replaced is told, and admitted, until its time is over and no longer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::crd::BucketDatabase;
 use crate::plan::{Connection, OwnService, Rotation};
 use crate::problem::Problem;
 use crate::reason::Reason;
-use crate::resolve::TOKEN;
+use crate::resolve::{READ_ONLY_TOKEN, TOKEN};
 
 /// Asks for a new token, once for each new value. The Secret bears the value that its token was made for.
 pub(crate) const ROTATE_TOKEN_AT: &str = "buckethead.dev/rotate-token-at";
@@ -27,7 +27,9 @@ pub(crate) const ROTATE_TOKEN_AT: &str = "buckethead.dev/rotate-token-at";
 const URL: &str = "url";
 /// The key of the token before.
 const PREVIOUS_TOKEN: &str = "previous-token";
-/// The key of the moment until which it is valid.
+/// The key of the token before that only permits reading.
+const PREVIOUS_READ_ONLY_TOKEN: &str = "previous-read-only-token";
+/// The key of the moment until which both are valid.
 const PREVIOUS_TOKEN_EXPIRES: &str = "previous-token-expires";
 
 /// A bearer token in clear. Its `Debug` does not show it.
@@ -58,12 +60,34 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A token that was replaced.
+/// The tokens of a Secret, as far as it has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    /// Permits everything.
+    pub(crate) token: Option<Token>,
+    /// Permits reading alone.
+    pub(crate) read_only: Option<Token>,
+}
+
+impl Tokens {
+    fn at(secret: &Secret, token: &str, read_only: &str) -> Self {
+        Self { token: token_at(secret, token), read_only: token_at(secret, read_only) }
+    }
+
+    /// Those that are not the same any more in `next`; `None` if there are none.
+    fn replaced_by(&self, next: &Self) -> Option<Self> {
+        let gone = |old: &Option<Token>, new: &Option<Token>| old.clone().filter(|_| old != new);
+        let gone = Self { token: gone(&self.token, &next.token), read_only: gone(&self.read_only, &next.read_only) };
+        (gone != Self::default()).then_some(gone)
+    }
+}
+
+/// Tokens that were replaced together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Previous {
-    /// Itself.
-    pub(crate) token: Token,
-    /// Until when it is valid.
+    /// Themselves.
+    pub(crate) tokens: Tokens,
+    /// Until when they are valid.
     pub(crate) until: WallTime,
 }
 
@@ -72,12 +96,30 @@ pub(crate) struct Previous {
 pub(crate) struct Contents {
     /// Where the database is reached.
     pub(crate) url: String,
-    /// The token that opens it; without one a new one is drawn.
-    pub(crate) token: Option<Token>,
-    /// The token before, while it is valid.
+    /// The tokens that open it.
+    pub(crate) tokens: Tokens,
+    /// Whether new ones are drawn in the place of those that are missing.
+    pub(crate) draws: bool,
+    /// The tokens before, while they are valid.
     pub(crate) previous: Option<Previous>,
-    /// The value of the annotation that asked for the token.
+    /// The value of the annotation that asked for the tokens.
     pub(crate) handled: Option<String>,
+}
+
+impl Contents {
+    /// With the tokens that were missing.
+    pub(crate) fn drawn(&self, draw: impl Fn() -> Token) -> Self {
+        let mut whole = self.clone();
+        if self.draws {
+            whole.tokens.token.get_or_insert_with(&draw);
+            whole.tokens.read_only.get_or_insert_with(&draw);
+        }
+        whole
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.draws || self.tokens.token.is_some() && self.tokens.read_only.is_some()
+    }
 }
 
 /// The name of the connection Secret of a resource.
@@ -121,9 +163,13 @@ fn data(contents: &Contents) -> BTreeMap<String, ByteString> {
         data.push(("host", host.to_owned()));
         data.push(("port", port.to_string()));
     }
-    data.extend(contents.token.as_ref().map(|token| (TOKEN, token.as_str().to_owned())));
-    if let Some(Previous { token, until }) = &contents.previous {
-        data.push((PREVIOUS_TOKEN, token.as_str().to_owned()));
+    let mut tell = |keys: [&'static str; 2], Tokens { token, read_only }: &Tokens| {
+        let both = keys.into_iter().zip([token, read_only]);
+        data.extend(both.filter_map(|(key, token)| Some((key, token.as_ref()?.as_str().to_owned()))));
+    };
+    tell([TOKEN, READ_ONLY_TOKEN], &contents.tokens);
+    if let Some(Previous { tokens, until }) = &contents.previous {
+        tell([PREVIOUS_TOKEN, PREVIOUS_READ_ONLY_TOKEN], tokens);
         data.push((PREVIOUS_TOKEN_EXPIRES, until.to_string()));
     }
     data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).collect()
@@ -140,14 +186,25 @@ pub(crate) fn connection_secret(resource: &BucketDatabase, contents: &Contents) 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotOurs;
 
+/// Where the tokens of a database come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// We draw them.
+    Drawn,
+    /// The Secret that `api.tokenSecretRef` names has them.
+    Given(Tokens),
+    /// Kubernetes gives everybody their own.
+    Kubernetes,
+}
+
 /// What a connection Secret is compared with.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish<'a> {
     pub(crate) resource: &'a BucketDatabase,
     /// Where clients are told to reach the database.
     pub(crate) url: String,
-    /// The token that `api.tokenSecretRef` asks for.
-    pub(crate) given: Option<Token>,
+    /// Where its tokens come from.
+    pub(crate) source: Source,
     /// The time of looking.
     pub(crate) now: WallTime,
     /// How long a token is valid after it was replaced.
@@ -159,8 +216,8 @@ pub(crate) struct Wish<'a> {
 pub(crate) struct Standing {
     /// Beside what it should be.
     pub(crate) connection: Connection,
-    /// The token before, if it is still valid.
-    pub(crate) previous: Option<Token>,
+    /// The tokens before that are still valid.
+    pub(crate) previous: Tokens,
     /// How its tokens stand.
     pub(crate) rotation: Rotation,
 }
@@ -168,72 +225,86 @@ pub(crate) struct Standing {
 /// The connection Secret beside what it should be.
 pub(crate) fn compare(wish: &Wish<'_>, found: Option<&Secret>) -> Result<Standing, NotOurs> {
     let request = wish.resource.annotations().get(ROTATE_TOKEN_AT);
+    let draws = wish.source == Source::Drawn;
+    let url = wish.url.clone();
     let Some(secret) = found else {
         // A token that is new anyway answers whatever was asked before.
-        let handled = request.filter(|_| wish.given.is_none()).cloned();
-        let contents = Contents { url: wish.url.clone(), token: wish.given.clone(), previous: None, handled };
-        return Ok(Standing { connection: Connection::Stale(contents), previous: None, rotation: Rotation::default() });
+        let handled = request.filter(|_| draws).cloned();
+        let tokens = if let Source::Given(given) = &wish.source { given.clone() } else { Tokens::default() };
+        let connection = Connection::Stale(Contents { url, tokens, draws, previous: None, handled });
+        return Ok(Standing { connection, previous: Tokens::default(), rotation: Rotation::default() });
     };
     let owner = Owner::of(wish.resource, &secret.metadata);
     if owner == Owner::Other {
         return Err(NotOurs);
     }
-    let (token, previous) = (token_of(secret), previous_of(secret, wish.now));
+    let (held, previous) = (tokens_of(secret), previous_of(secret, wish.now));
     let handled = secret.annotations().get(ROTATE_TOKEN_AT).cloned();
     let is_asked = request.is_some() && request != handled.as_ref();
     let rotation = Rotation {
         overlaps_until: previous.as_ref().map(|previous| previous.until),
-        refused: (is_asked && wish.given.is_some()).then(given_by_hand),
+        refused: is_asked.then(|| wish.source.refusal()).flatten(),
         handled: handled.clone(),
     };
-    let admitted = previous.as_ref().map(|previous| previous.token.clone());
-    let wanted = match (wish.given.clone(), token) {
-        (Some(given), Some(token)) if given != token => (Some(given), Some(replaced(token, wish)), handled),
-        (Some(given), _) => (Some(given), previous, handled),
-        (None, Some(token)) if is_asked => (None, Some(replaced(token, wish)), request.cloned()),
-        (None, Some(token)) => (Some(token), previous, handled),
-        (None, None) => (None, previous, request.cloned().or(handled)),
+    let admitted = previous.as_ref().map(|previous| previous.tokens.clone()).unwrap_or_default();
+    let (tokens, handled) = match &wish.source {
+        Source::Given(given) => (given.clone(), handled),
+        Source::Kubernetes => (Tokens::default(), handled),
+        Source::Drawn if held.token.is_none() => (held.clone(), request.cloned().or(handled)),
+        Source::Drawn if is_asked => (Tokens::default(), request.cloned()),
+        Source::Drawn => (held.clone(), handled),
     };
-    let (token, previous, handled) = wanted;
-    let contents = Contents { url: wish.url.clone(), token, previous, handled };
+    let replaced = held.replaced_by(&tokens).map(|tokens| Previous { tokens, until: overlap_ends(wish) });
+    let previous = replaced.or(previous).filter(|_| wish.source != Source::Kubernetes);
+    let contents = Contents { url, tokens, draws, previous, handled };
     // That of an earlier life becomes ours before Kubernetes collects it, so clients go on with the token that they have.
     let connection = if owner == Owner::Us && says(secret, &contents) { Connection::Current } else { Connection::Stale(contents) };
     Ok(Standing { connection, previous: admitted, rotation })
 }
 
-fn replaced(token: Token, wish: &Wish<'_>) -> Previous {
-    let until = wish.now.as_second().saturating_add(wish.overlap.as_secs().try_into().unwrap_or(i64::MAX));
-    Previous { token, until: WallTime::from_second(until).unwrap_or(WallTime::MAX) }
+impl Source {
+    /// Why the annotation does nothing.
+    fn refusal(&self) -> Option<Problem> {
+        let why = match self {
+            Self::Drawn => return None,
+            Self::Given(_) => {
+                "the token comes from the Secret of spec.api.tokenSecretRef, and only you can change it there: write the new one into that Secret, \
+                 both are valid for a while then; and remove the annotation"
+            }
+            Self::Kubernetes => "with spec.api.auth: Kubernetes there is no token of the database: remove the annotation",
+        };
+        Some(Problem::stuck(Reason::TokenGiven, format!("annotation {ROTATE_TOKEN_AT}: {why}")))
+    }
 }
 
-fn given_by_hand() -> Problem {
-    let message = format!(
-        "annotation {ROTATE_TOKEN_AT}: the token comes from the Secret of spec.api.tokenSecretRef, and only you can change it there: write the new \
-         one into that Secret, both are valid for a while then; and remove the annotation"
-    );
-    Problem::stuck(Reason::TokenGiven, message)
+fn overlap_ends(wish: &Wish<'_>) -> WallTime {
+    let until = wish.now.as_second().saturating_add(wish.overlap.as_secs().try_into().unwrap_or(i64::MAX));
+    WallTime::from_second(until).unwrap_or(WallTime::MAX)
 }
 
 /// Whether a Secret says this, and nothing of a token that is not valid any more.
 fn says(secret: &Secret, contents: &Contents) -> bool {
     let wanted = data(contents);
     let held = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
-    contents.token.is_some()
+    contents.is_whole()
         && wanted.iter().all(|(key, value)| held(key) == Some(value))
-        && [PREVIOUS_TOKEN, PREVIOUS_TOKEN_EXPIRES].iter().all(|key| held(key) == wanted.get(*key))
+        && OF_TOKENS.iter().all(|key| held(key) == wanted.get(*key))
         && secret.annotations().get(ROTATE_TOKEN_AT) == contents.handled.as_ref()
 }
 
-/// The token before, if it is still valid. One whose end cannot be read is not.
+/// What may not stay in a Secret that should not hold it.
+const OF_TOKENS: [&str; 5] = [TOKEN, READ_ONLY_TOKEN, PREVIOUS_TOKEN, PREVIOUS_READ_ONLY_TOKEN, PREVIOUS_TOKEN_EXPIRES];
+
+/// The tokens before, if they are still valid. Those whose end cannot be read are not.
 fn previous_of(secret: &Secret, now: WallTime) -> Option<Previous> {
-    let token = token_at(secret, PREVIOUS_TOKEN)?;
+    let tokens = Tokens::at(secret, PREVIOUS_TOKEN, PREVIOUS_READ_ONLY_TOKEN);
     let until = std::str::from_utf8(&secret.data.as_ref()?.get(PREVIOUS_TOKEN_EXPIRES)?.0).ok()?.parse().ok()?;
-    (now < until).then_some(Previous { token, until })
+    (now < until && tokens != Tokens::default()).then_some(Previous { tokens, until })
 }
 
-/// The token that a Secret holds, if it holds a usable one.
-pub(crate) fn token_of(secret: &Secret) -> Option<Token> {
-    token_at(secret, TOKEN)
+/// The tokens that a Secret holds, as far as they are usable.
+pub(crate) fn tokens_of(secret: &Secret) -> Tokens {
+    Tokens::at(secret, TOKEN, READ_ONLY_TOKEN)
 }
 
 fn token_at(secret: &Secret, key: &str) -> Option<Token> {

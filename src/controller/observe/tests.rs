@@ -66,7 +66,7 @@ fn told_url(wanted: &Wanted) -> &str {
 #[tokio::test(start_paused = true)]
 async fn secrets_are_read_by_name_and_nothing_else_is_asked() {
     let wanted = wanted_after(&[(CREDENTIALS, 200, credentials()), (CONNECTION, 200, connection())]).await;
-    assert_eq!(wanted.config.as_ref().unwrap().access, engine::Access::Tokens(vec![engine::TokenDigest::of("token")]));
+    assert_eq!(wanted.config.as_ref().unwrap().access, engine::Access::Tokens(vec![engine::Grant::of("token", engine::Permission::Write)]));
     assert_eq!(told_url(&wanted), "http://buckethead.system.svc/apps/orders/", "it lacks the url");
 }
 
@@ -91,8 +91,21 @@ async fn both_tokens_are_admitted_while_the_one_before_is_valid() {
     rotated["data"]["previous-token"] = json!("YmVmb3Jl");
     rotated["data"]["previous-token-expires"] = json!("MjkwMC0wMS0wMVQwMDowMDowMFo=");
     let wanted = wanted_after(&[(CREDENTIALS, 200, credentials()), (CONNECTION, 200, rotated)]).await;
-    let access = engine::Access::Tokens(["token", "before"].map(engine::TokenDigest::of).into());
+    let grants = ["token", "before"].map(|token| engine::Grant::of(token, engine::Permission::Write));
+    let access = engine::Access::Tokens(grants.into());
     assert_eq!(wanted.config.unwrap().access, access);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_kubernetes_knows_the_tokens_none_is_admitted_and_none_is_told() {
+    let kubernetes = resource(json!({"spec": {"api": {"auth": "Kubernetes"}}}));
+    let read = [(CREDENTIALS, 200, credentials()), (CONNECTION, 200, connection())];
+    let wanted = wanted_of(&kubernetes, Found::default(), &read).await;
+    assert_eq!(wanted.config.as_ref().unwrap().access, engine::Access::Kubernetes);
+    let Connection::Stale(contents) = wanted.connection else { panic!("it holds a token") };
+    assert_eq!((contents.tokens, contents.draws), (Tokens::default(), false));
+    let wanted = wanted_of(&kubernetes, Found::default(), &[(CREDENTIALS, 200, credentials()), (CONNECTION, 404, gone())]).await;
+    assert_eq!(wanted.config.unwrap().access, engine::Access::Kubernetes, "nothing has to be there before it is opened");
 }
 
 fn asking() -> BucketDatabase {

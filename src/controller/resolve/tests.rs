@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::objects::Token;
 
 fn resource(spec: &Value) -> BucketDatabase {
     let metadata = json!({"name": "orders", "namespace": "apps", "annotations": {"buckethead.dev/accept-snapshot": "\"abc\""}});
@@ -27,7 +28,7 @@ fn aws() -> SecretData {
 }
 
 fn secrets(credentials: Option<SecretData>) -> Secrets {
-    Secrets { credentials, ca: None, token: Some(data(&[("token", "t0ken\n")])), previous: None }
+    Secrets { credentials, ca: None, token: Some(data(&[("token", "t0ken\n")])), previous: Tokens::default() }
 }
 
 fn store_of(spec: &Value, secrets: &Secrets) -> Result<StoreConfig, ResolveError> {
@@ -81,7 +82,7 @@ fn every_field_reaches_the_engine() {
             max_size: 1 << 20,
             query: QueryLimits { max_rows: 7, max_result_size: 2048, statement_timeout: Duration::from_secs(3), ..QueryLimits::default() },
         },
-        access: Access::Tokens(vec![TokenDigest::of("t0ken")]),
+        access: Access::Tokens(vec![Grant::of("t0ken", Permission::Write)]),
         branches_by_api: false,
         own_service: false,
         cluster: String::new(),
@@ -200,8 +201,11 @@ fn a_database_is_open_only_if_it_says_so_or_only_the_machine_can_ask() {
     };
     let operator = Defaults::default();
     assert_eq!(access("None", &secrets(Some(aws())), &operator), Ok(Access::Open));
-    assert_eq!(access("Token", &secrets(Some(aws())), &operator), Ok(Access::Tokens(vec![TokenDigest::of("t0ken")])));
+    assert_eq!(access("Token", &secrets(Some(aws())), &operator), Ok(Access::Tokens(vec![Grant::of("t0ken", Permission::Write)])));
     assert_eq!(access("Token", &secrets(Some(aws())), &embedded()), Ok(Access::Open));
+    for defaults in [operator.clone(), embedded()] {
+        assert_eq!(access("Kubernetes", &Secrets { token: None, ..secrets(Some(aws())) }, &defaults), Ok(Access::Kubernetes));
+    }
     for (token, gap) in [
         (None, Gap::NoSecret),
         (Some(data(&[])), Gap::NoKey),
@@ -209,6 +213,25 @@ fn a_database_is_open_only_if_it_says_so_or_only_the_machine_can_ask() {
         (Some(data(&[("token", "a b")])), Gap::Malformed),
     ] {
         let error = access("Token", &Secrets { token, ..secrets(Some(aws())) }, &operator).unwrap_err();
-        assert_eq!(error, ResolveError::TokenMissing { secret: "mine".to_owned(), gap });
+        assert_eq!(error, ResolveError::TokenMissing { secret: "mine".to_owned(), key: "token", gap });
     }
+}
+
+#[test]
+fn a_token_that_only_reads_stands_beside_the_other_and_need_not_be_there() {
+    let access = |token: &[(&str, &str)], previous: Tokens| {
+        let spec = spec(&json!({"api": {"tokenSecretRef": {"name": "mine"}}}));
+        let secrets = Secrets { token: Some(data(token)), previous, ..secrets(Some(aws())) };
+        resolve(&resource(&spec), &secrets, &Defaults::default()).map(|config| config.access)
+    };
+    let previous = Tokens { token: Some(Token::new("w0")), read_only: Some(Token::new("r0")) };
+    let all = [("w1", Permission::Write), ("w0", Permission::Write), ("r1", Permission::Read), ("r0", Permission::Read)];
+    let grants = all.map(|(token, permission)| Grant::of(token, permission)).into();
+    assert_eq!(access(&[("token", "w1"), ("read-only-token", "r1\n")], previous), Ok(Access::Tokens(grants)));
+    for (text, gap) in [("", Gap::Empty), ("a b", Gap::Malformed)] {
+        let error = access(&[("token", "w1"), ("read-only-token", text)], Tokens::default()).unwrap_err();
+        assert_eq!(error, ResolveError::TokenMissing { secret: "mine".to_owned(), key: "read-only-token", gap });
+    }
+    let error = access(&[("token", "w1"), ("read-only-token", "w1")], Tokens::default()).unwrap_err().to_string();
+    assert!(error.starts_with("spec.api.tokenSecretRef: the keys `token` and `read-only-token`"), "{error}");
 }

@@ -272,7 +272,7 @@ async fn a_cursor_that_is_closed_early_ends_its_statement_and_the_stream_goes_on
 
 #[tokio::test]
 async fn a_token_that_does_not_admit_is_refused_at_hello_and_may_be_given_again() {
-    let tokens = Access::Tokens(vec![TokenDigest::of("secret")]);
+    let tokens = writers(&["secret"]);
     let server = Listening::over(Server::with_database(Guard::Operator, tokens).await).await;
     for (path, jwt) in [("/apps/orders/", json!("guess")), ("/apps/orders/", Value::Null), ("/apps/other/", json!("secret"))] {
         let (mut socket, _) = server.connect(path, Some("hrana2")).await.unwrap();
@@ -364,4 +364,32 @@ async fn a_server_that_stops_says_so_and_waits_for_its_sockets() {
     assert_eq!(socket.end().await, 1012);
     server.serving.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn whoever_may_only_read_does_not_write_over_a_socket() {
+    let tokens = Access::Tokens(vec![Grant::of("writes", Permission::Write), Grant::of("reads", Permission::Read)]);
+    let server = Listening::over(Server::with_database(Guard::Operator, tokens).await).await;
+    for (token, is_refused) in [("writes", false), ("reads", true)] {
+        let (mut socket, _) = server.connect("/apps/orders/", Some("hrana3")).await.unwrap();
+        socket.say(&json!({"type": "hello", "jwt": token})).await;
+        assert_eq!(socket.hear().await, json!({"type": "hello_ok"}));
+        socket.ask(json!({"type": "open_stream", "stream_id": 0})).await.unwrap();
+        let made = socket.sql("CREATE TABLE IF NOT EXISTS t(a)").await.is_ok() && socket.sql("INSERT INTO t VALUES (1)").await.is_ok();
+        assert_eq!(made, !is_refused, "{token}");
+        assert_eq!(socket.sql("SELECT count(*) FROM t").await.unwrap()["rows"][0][0]["value"], "1", "{token}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_whose_hellos_were_refused_too_often_is_told_so() {
+    let server = Listening::over(Server::with_database(Guard::Operator, writers(&["secret"])).await).await;
+    let mut codes = Vec::new();
+    while codes.last() != Some(&json!("TOO_MANY_FAILURES")) {
+        let (mut socket, _) = server.connect("/apps/orders/", Some("hrana3")).await.unwrap();
+        socket.say(&json!({"type": "hello", "jwt": "guess"})).await;
+        codes.push(socket.hear().await["error"]["code"].take());
+    }
+    // At least: time goes on meanwhile.
+    assert!(codes.len() > 20 && codes[..20].iter().all(|code| code == "UNAUTHORIZED"), "{codes:?}");
 }

@@ -54,7 +54,7 @@ async fn a_baton_of_another_process_tells_that_the_stream_is_lost() {
 
 #[tokio::test]
 async fn a_baton_is_bound_to_its_caller() {
-    let tokens = Access::Tokens(vec![TokenDigest::of("one"), TokenDigest::of("two")]);
+    let tokens = writers(&["one", "two"]);
     let server = Server::with_database(Guard::Operator, tokens).await;
     let path = "/apps/orders/v3/pipeline";
     let body = json!({"requests": []}).to_string();

@@ -132,7 +132,7 @@ async fn an_image_takes_the_place_of_a_live_database() {
     assert!(stream.has_connection());
     main.switch(&restored.pin()).await.unwrap();
     let read = stream.run(stream::Each::of(["SELECT b FROM t"]), &limits, || Ok(())).await;
-    assert_eq!(read.outcomes[0].as_ref().unwrap().0, [[text("wide")]]);
+    assert_eq!(read.outcomes[0].as_ref().unwrap().0, [text("wide")]);
     assert_eq!(texts(&main).await, [text("wide")]);
     assert_eq!(main.check(), Ok(()));
     write(&main, "INSERT INTO t(b) VALUES('more')").await.unwrap();
