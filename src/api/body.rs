@@ -1,15 +1,21 @@
 //! Bodies of requests as they arrive.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, header};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
+use tower_http::timeout::TimeoutError;
 
 use crate::error::{Kind, Problem};
 
 /// The largest body that is read, in bytes.
 pub(crate) const BODY_LIMIT: usize = 16 << 20;
+
+/// How long a client may send nothing of a body.
+pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// How bytes are written in JSON; padded or not.
 pub(crate) const BASE64: GeneralPurpose =
@@ -24,8 +30,18 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
     }
     to_bytes(body, BODY_LIMIT).await.map_err(|error| {
         let over = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-        if over { too_large() } else { Problem::bad_request(format!("the body did not arrive whole: {error}")) }
+        if over { too_large() } else { broken(&error) }
     })
+}
+
+/// What a body's own error means.
+pub(crate) fn broken(error: &axum::Error) -> Problem {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    if causes.into_iter().any(|cause| cause.is::<TimeoutError>()) {
+        let detail = format!("nothing of the body came for {} s; send it again", BODY_WAIT.as_secs());
+        return Problem::new(Kind::BodyTimeout, detail);
+    }
+    Problem::bad_request(format!("the body did not arrive whole: {error}"))
 }
 
 /// The whole body as the text of JSON. Without a type, and with the one that curl sends by itself, it is JSON, too.
@@ -44,6 +60,8 @@ pub(crate) async fn read_json(headers: &HeaderMap, body: Body) -> Result<String,
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+    use futures::StreamExt as _;
+    use tower_http::timeout::TimeoutBody;
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
@@ -58,6 +76,13 @@ mod tests {
     async fn a_body_that_breaks_off_is_a_bad_request() {
         let broken = futures::stream::iter([Ok(Bytes::from_static(b"select")), Err(std::io::Error::other("cut"))]);
         assert_eq!(read(&HeaderMap::new(), Body::from_stream(broken)).await.unwrap_err().kind, Kind::BadRequest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_which_nothing_comes_is_given_up() {
+        let stuck = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"select"))]).chain(futures::stream::pending());
+        let body = Body::new(TimeoutBody::new(BODY_WAIT, Body::from_stream(stuck)));
+        assert_eq!(read(&HeaderMap::new(), body).await.unwrap_err().kind, Kind::BodyTimeout);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use serde::Serialize;
 
 use crate::error::{Kind, Problem};
-use crate::{Admitted, reply};
+use crate::{Admitted, body, reply};
 use range::Asked;
 
 /// What the names of headers with a client's own metadata begin with.
@@ -29,9 +29,9 @@ pub(crate) async fn put(admitted: Admitted, request: Request) -> Result<Response
     let files = admitted.handle.database.files();
     request::fits(&head.headers, files.largest())?;
     let mut intake = files.intake();
-    let mut body = body.into_data_stream();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| Problem::bad_request(format!("the body did not arrive whole: {error}")))?;
+    let mut arriving = body.into_data_stream();
+    while let Some(chunk) = arriving.next().await {
+        let chunk = chunk.map_err(|error| body::broken(&error))?;
         intake = intake.write(chunk).await.map_err(Problem::from)?;
     }
     let content = intake.finish().await.map_err(Problem::from)?;

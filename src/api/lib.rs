@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use tower::Layer as _;
 use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use access::{Admitted, Failures, Reading, Reviews};
 use metrics::Requests;
@@ -140,6 +141,7 @@ pub fn router(config: Config) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), guard::enforce))
         .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(1024).and(is_document)))
+        .layer(RequestBodyTimeoutLayer::new(body::BODY_WAIT))
         .with_state(Arc::clone(&app));
     // Around the routes, not one of their layers: those run once the path has chosen the route.
     Router::new().fallback_service(from_fn_with_state(app, address::enter).layer(routes))

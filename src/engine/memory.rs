@@ -32,7 +32,7 @@ use crate::connection::threads::Threads;
 use crate::connection::{self, Cancel, Role, Session};
 use crate::image;
 use crate::pages::PageStore;
-use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Spent, SqlError, SqlErrorKind};
+use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Share, Spent, SqlError, SqlErrorKind};
 use crate::statement::{self, Answered, Begin, Bounds, Once};
 use crate::vfs::{self, Registered};
 use connections::{Connections, Open, Use};
@@ -139,6 +139,7 @@ struct Inner {
     writers: WritersQueue,
     readers: Arc<Semaphore>,
     slow_readers: Arc<Semaphore>,
+    results: Share,
     commits: watch::Sender<Commits>,
     open_transactions: parking_lot::Mutex<OpenTransactions>,
     /// How often the text encoding changed, which open connections do not see.
@@ -174,6 +175,7 @@ impl MemoryDatabase {
         Self(Arc::new(Inner {
             file: Registered::new(store),
             clock: options.clock,
+            results: options.pool.results.share(),
             pool: options.pool,
             writers: WritersQueue::new(),
             readers: Arc::new(Semaphore::new(options.readers.get())),
@@ -330,7 +332,7 @@ impl MemoryDatabase {
 
     /// For results that are collected before they are sent.
     pub fn hold_results(&self) -> Holding {
-        self.0.pool.results.hold()
+        self.0.results.hold()
     }
 
     /// Freezes the newest version.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::memory::Commits;
 
+pub(crate) use holding::Share;
 pub use holding::{Holding, ResultMemory};
 pub use row::{Effects, Flow, Row, Rows, Script, StatementShape, ValueRef};
 pub(crate) use script::{Ending, Verb, ending, likely_writes, verb};

@@ -123,7 +123,7 @@ fn a_request_that_nobody_waits_for_begins_no_statement_and_commits_nothing() {
     let session = Session::open(database.file(), Role::Writer, Rules::Request, Arc::new(SystemClock)).unwrap();
     let limits = QueryLimits::default();
     let bounds =
-        |cancel| Bounds { limits: &limits, cancel, holding: ResultMemory::new(1 << 20).hold(), slow_after: Duration::from_secs(1) };
+        |cancel| Bounds { limits: &limits, cancel, holding: ResultMemory::new(1 << 20).share().hold(), slow_after: Duration::from_secs(1) };
     let cancel = Cancel::default();
     drop(cancel.on_drop());
     let short = request("CREATE TABLE t(a)", Params::None);
