@@ -19,7 +19,7 @@ use url::Url;
 use crate::crd::{
     self, Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, DurabilityMode, Jurisdiction, R2, SecretKeyRef, SecretRef,
 };
-use crate::objects::Tokens;
+use crate::objects::{Token, Tokens};
 use crate::schedule::Schedule;
 
 /// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
@@ -361,8 +361,8 @@ fn tokens(named: &str, secrets: &Secrets) -> Result<Vec<Grant>, ResolveError> {
         return Err(ResolveError::Spec { field: "api.tokenSecretRef", problem });
     }
     let Tokens { token: old, read_only: old_read_only } = &secrets.previous;
-    let write = [Some(token.as_str()), old.as_ref().map(|old| old.as_str())];
-    let read = [read_only.as_deref(), old_read_only.as_ref().map(|old| old.as_str())];
+    let write = [Some(token.as_str()), old.as_ref().map(Token::as_str)];
+    let read = [read_only.as_deref(), old_read_only.as_ref().map(Token::as_str)];
     let grants = |tokens: [Option<&str>; 2], permission| tokens.map(|token| token.map(|token| Grant::of(token, permission)));
     Ok(grants(write, Permission::Write).into_iter().chain(grants(read, Permission::Read)).flatten().collect())
 }

@@ -21,6 +21,8 @@ use super::recent::Recent;
 const PERMITTED: Duration = Duration::from_mins(1);
 /// How long somebody is refused by one.
 const REFUSED: Duration = Duration::from_secs(10);
+/// How long it is believed that the authority does not answer about somebody.
+const SILENT: Duration = Duration::from_secs(1);
 /// How long a review may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many answers of either kind are remembered.
@@ -66,7 +68,8 @@ struct UnderWay {
 struct Table {
     /// What each permits, and until when that holds. Those whose time is over tell that somebody was admitted before.
     permitted: Recent<Question, (Permission, Instant)>,
-    refused: Recent<Question, Instant>,
+    /// What is said of others, and until when.
+    denied: Recent<Question, (Answer, Instant)>,
     under_way: HashMap<Question, UnderWay>,
 }
 
@@ -80,7 +83,7 @@ pub(crate) struct Reviews {
 
 impl Reviews {
     pub(crate) fn new(authority: Arc<dyn Authority>, clock: Arc<dyn Clock>, failures: Arc<Failures>) -> Self {
-        let table = Table { permitted: Recent::new(ANSWERS), refused: Recent::new(ANSWERS), under_way: HashMap::new() };
+        let table = Table { permitted: Recent::new(ANSWERS), denied: Recent::new(ANSWERS), under_way: HashMap::new() };
         Self { authority, clock, failures, table: Arc::new(Mutex::new(table)) }
     }
 
@@ -107,8 +110,8 @@ impl Reviews {
         if let Some((permission, _)) = before.filter(|(_, until)| now < *until) {
             return Err(Answer::Permits(permission));
         }
-        if table.refused.get(question).is_some_and(|until| now < *until) {
-            return Err(Answer::Refuses { is_paid: false });
+        if let Some((answer, _)) = table.denied.get(question).filter(|(_, until)| now < *until) {
+            return Err(*answer);
         }
         // One without a sender and without a word will never say any.
         let is_alive = |under_way: &&UnderWay| under_way.heard.has_changed().is_ok() || under_way.heard.borrow().is_some();
@@ -162,9 +165,9 @@ impl Reviews {
                 Heard::Permits(permission) => table.permitted.insert(question.clone(), (permission, now + PERMITTED)),
                 Heard::Refuses => {
                     table.permitted.remove(&question);
-                    table.refused.insert(question.clone(), now + REFUSED);
+                    table.denied.insert(question.clone(), (Answer::Refuses { is_paid: false }, now + REFUSED));
                 }
-                Heard::Nothing => {}
+                Heard::Nothing => table.denied.insert(question.clone(), (Answer::Unavailable, now + SILENT)),
             }
             told.send_replace(Some(heard));
             // This very task, which has nothing more to do.

@@ -81,6 +81,8 @@ fn in_a_cluster_neither_host_nor_origin_matters() {
     assert_eq!(judge(&Guard::Operator, &[("host", "anything"), ("origin", "https://anywhere.example")]), Verdict::Pass);
 }
 
+type Row<'a> = (&'a Guard, Option<&'a Access>, Option<&'a str>, Option<Permission>);
+
 /// Who may do what: guard, access of the database (`None`: no such database), token shown, permission.
 #[test]
 fn a_database_is_told_only_to_whom_it_admits() {
@@ -88,7 +90,7 @@ fn a_database_is_told_only_to_whom_it_admits() {
     let tokens = Access::Tokens(vec![Grant::of("new", Write), Grant::of("old", Write), Grant::of("reads", Read)]);
     let nobody = Access::Tokens(vec![]);
     let (loopback, lan) = (dev(None), dev(Some("mine")));
-    let table: [(&Guard, Option<&Access>, Option<&str>, Option<Permission>); 25] = [
+    let table: [Row<'_>; 25] = [
         (&Guard::Operator, Some(&tokens), Some("new"), Some(Write)),
         (&Guard::Operator, Some(&tokens), Some("old"), Some(Write)),
         (&Guard::Operator, Some(&tokens), Some("reads"), Some(Read)),

@@ -3,7 +3,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::objects::Token;
 
 fn resource(spec: &Value) -> BucketDatabase {
     let metadata = json!({"name": "orders", "namespace": "apps", "annotations": {"buckethead.dev/accept-snapshot": "\"abc\""}});

@@ -109,15 +109,18 @@ async fn requests_with_one_token_share_one_review() {
 #[tokio::test(start_paused = true)]
 async fn an_authority_that_does_not_answer_admits_nobody_and_costs_nobody_anything() {
     let bench = Bench::new();
-    for _ in 0..50 {
-        assert_eq!(bench.ask("x").await, Answer::Unavailable);
+    for number in 0..50 {
+        assert_eq!(bench.ask(&format!("x{number}")).await, Answer::Unavailable);
     }
-    assert_eq!(bench.asked(), 50, "it is asked again");
+    assert_eq!((bench.ask("x1").await, bench.asked()), (Answer::Unavailable, 50), "it is not asked too often");
+    tokio::time::advance(SILENT).await;
+    assert_eq!((bench.ask("x1").await, bench.asked()), (Answer::Unavailable, 51), "but again");
     bench.oracle.may_answer.send_replace(false);
     let begun = SystemClock.now();
     assert_eq!(bench.ask("w").await, Answer::Unavailable);
     assert_eq!(SystemClock.now() - begun, PATIENCE);
     bench.oracle.may_answer.send_replace(true);
+    tokio::time::advance(SILENT).await;
     assert_eq!(bench.ask("w").await, Answer::Permits(Permission::Write));
     // Nobody is admitted longer because the authority is away.
     tokio::time::advance(PERMITTED).await;
