@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{ControlPlane, DATABASE, Operator, Place, Resource, ServedBy, Snapshot, until};
+use crate::support::{ControlPlane, DATABASE, Database, Operator, Place, Resource, ServedBy, Snapshot, until};
 
 const KEY: &str = "apps/orders.db";
 
@@ -143,5 +143,31 @@ async fn a_resource_that_another_definition_let_in_is_named_and_its_neighbours_d
     namespace.kubectl(&["delete", "bucketdatabase", "malformed", "--timeout=60s"]).await;
     assert!(place.find("apps/malformed.db").await.is_some(), "it was saved, whatever its spec said by then");
     database.sql("create table t (x)").await;
+    operator.end().await;
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_away_nobody_is_admitted_whom_it_did_not_admit_just_now() {
+    let place = Place::create(ServedBy::Minio, "unjudged").await;
+    let mut cluster = ControlPlane::start();
+    let namespace = cluster.namespace("unjudged", &place).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY).with("/spec/api", json!({"auth": "Kubernetes"}))).await;
+    let operator = Operator::start(&namespace).await;
+    namespace.wait_ready(DATABASE).await;
+    namespace.kubectl(&["create", "serviceaccount", "app"]).await;
+    namespace.kubectl(&["create", "role", "app", "--verb=get", "--resource=bucketdatabases.buckethead.dev/data"]).await;
+    namespace.kubectl(&["create", "rolebinding", "app", "--role=app", "--serviceaccount=unjudged:app"]).await;
+    let token = async |seconds| namespace.kubectl(&["create", "token", "app", seconds]).await.trim().to_owned();
+    let (known, unknown) = (token("--duration=1h").await, token("--duration=2h").await);
+    let asked = async |token: &str| {
+        let database = Database::new(format!("{}/unjudged/{DATABASE}/", operator.api), Some(token.to_owned()));
+        database.try_sql("select 1").await.status()
+    };
+    assert_eq!(asked(&known).await, StatusCode::OK);
+
+    cluster.stop_server();
+    assert_eq!((asked(&known).await, asked(&unknown).await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+    cluster.start_server();
+    until("the other token is judged", async || (asked(&unknown).await == StatusCode::OK).then_some(())).await;
     operator.end().await;
 }

@@ -353,3 +353,9 @@ async fn a_flood_of_tokens_does_not_reach_kubernetes() {
     assert_eq!(server.ask_from("10.0.0.1", Some("writes"), "sql").await.rows(), json!([[1]]));
     assert_eq!(server.ask_from("10.0.0.1", Some("guess-3"), "sql").await.status.as_u16(), 429, "what is known of it is no excuse");
 }
+
+#[test]
+fn a_stream_does_not_outlive_a_change_of_what_its_token_permits() {
+    let identity = |permission| crate::hrana::Caller::of(Some("token"), permission).identity;
+    assert_ne!(identity(Permission::Read), identity(Permission::Write), "batons are bound to it");
+}
