@@ -41,6 +41,8 @@ async fn credentials(scenario: &Scenario) {
     let secret = format!("secret/{DATABASE}-buckethead");
     let token = async || scenario.get(&secret).await["data"]["token"].take();
     let first = token().await;
+    let reads = scenario.follow("credentials", "A token that only reads").await;
+    assert!(!reads.is_empty() && printed.contains(&format!("read-only-token: {reads}\n")), "{reads}");
     scenario.follow("credentials", "A new token").await;
     assert_ne!(token().await, first);
     scenario.follow("credentials", "A token of your own").await;
