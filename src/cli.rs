@@ -12,6 +12,7 @@ mod restore;
 mod signals;
 mod spool;
 mod store;
+mod tls;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;

@@ -23,6 +23,7 @@ mod reply;
 mod serve;
 mod snapshot;
 mod sql;
+mod tls;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use metrics::Requests;
 
 pub use guard::Guard;
 pub use serve::serve;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What the API works with.
 pub struct Config {

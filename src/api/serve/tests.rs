@@ -31,7 +31,7 @@ async fn server(drain: Duration) -> Server {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let mut set = JoinSet::new();
-    set.spawn(serve(listener, router, shutdown.clone(), drain));
+    set.spawn(serve(listener, None, router, shutdown.clone(), drain));
     Server { address, shutdown, entered, go, set }
 }
 
