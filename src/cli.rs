@@ -13,6 +13,7 @@ mod signals;
 mod spool;
 mod sql;
 mod store;
+mod tls;
 
 use std::process::ExitCode;
 use std::time::Duration;

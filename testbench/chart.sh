@@ -98,6 +98,8 @@ check() {
   done
   ! grep -n 'kind: ClusterRole' "$chart/ci/namespaced-rendered.yaml" || fail 'the namespaced form asks for rights on the cluster'
 
+  rendered --set tls.secretName=own | grep -q -- '--public-url=https://buckethead\.buckethead\.svc$' || fail 'the URL is not that of TLS'
+  [[ $(rendered --set tls.secretName=own | grep -c '^ *scheme: HTTPS$') == 2 ]] || fail 'not both probes speak TLS'
   rendered --set service.port=8080 | grep -q -- '--public-url=http://buckethead\.buckethead\.svc:8080$' || fail 'the URL lacks the port'
 
   refuses "'/replicas': maximum" --set replicas=2
@@ -110,6 +112,7 @@ check() {
   refuses "'/publicUrl'" --set publicUrl=databases.example
   refuses "'/logFormat'" --set logFormat=xml
   refuses "'/terminationGracePeriodSeconds'" --set terminationGracePeriodSeconds=5
+  refuses "'/tls/secretName'" --set tls.secretName=Own
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
   refuses "'/gcJob/backoffLimit'" --set gcJob.backoffLimit=often

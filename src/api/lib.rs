@@ -25,6 +25,7 @@ mod serve;
 mod snapshot;
 mod sql;
 mod tags;
+mod tls;
 mod trace;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use metrics::Requests;
 
 pub use guard::Guard;
 pub use serve::serve;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What the API works with.
 pub struct Config {

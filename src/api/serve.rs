@@ -1,6 +1,7 @@
 //! Listens, and stops in order: no new connections, then what runs may finish, then the rest is cut off.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,17 +10,23 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 
 use crate::access::Peer;
+use crate::tls::Tls;
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of what is sent: until then we keep it in memory.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long we wait when the process may open no more sockets: until then some may have been closed.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(500);
@@ -44,9 +51,10 @@ impl Stopping {
     }
 }
 
-/// Answers HTTP/1.1 and HTTP/2 (without TLS, by prior knowledge) until `shutdown`. Then requests that run have `drain` to finish.
-/// When it returns, no request runs any more.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, drain: Duration) {
+/// Answers HTTP/1.1 and HTTP/2 (by ALPN, and without `tls` by prior knowledge) until `shutdown`. Then requests that run have `drain` to
+/// finish. When it returns, no request runs any more.
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router, shutdown: CancellationToken, drain: Duration) {
+    let tls = tls.map(Arc::new);
     let mut connections = JoinSet::new();
     let stopping = Stopping { shutdown: shutdown.clone(), running: TaskTracker::new() };
     loop {
@@ -55,7 +63,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, Peer(peer), router.clone(), stopping.clone()));
+                    connections.spawn(connection(stream, Peer(peer), tls.clone(), router.clone(), stopping.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -80,9 +88,22 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// One client, until it goes or we stop.
-async fn connection(stream: TcpStream, peer: Peer, router: Router, stopping: Stopping) {
+async fn connection(stream: TcpStream, peer: Peer, tls: Option<Arc<Tls>>, router: Router, stopping: Stopping) {
     // Replies are written whole: waiting for more to send would only delay them. A socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return converse(stream, peer, router, stopping).await };
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        () = stopping.begun() => return,
+    };
+    match accepted {
+        Ok(stream) => converse(stream, peer, router, stopping).await,
+        Err(error) => tracing::debug!(%error, "a handshake failed"),
+    }
+}
+
+/// Requests and their answers, once they can be read.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, router: Router, stopping: Stopping) {
     let told = stopping.clone();
     let service = TowerToHyperService::new(router.map_request(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
@@ -93,7 +114,9 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, stopping: Sto
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = &mut serving => ended,

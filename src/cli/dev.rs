@@ -50,6 +50,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
     #[command(flatten)]
+    tls: super::tls::Arguments,
+    #[command(flatten)]
     spool: super::spool::Arguments,
     #[command(flatten)]
     sql: super::sql::Arguments,
@@ -79,11 +81,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.manifests.canonicalize();
     let manifests = folder
         .with_context(|| format!("cannot read the folder of manifests {}: name another with --manifests", arguments.manifests.display()))?;
+    let tls = arguments.tls.load().await?;
     let (store, secrets) = start_store(&arguments).await?;
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
-    let api_url: Url = format!("http://{}", listener.local_addr()?).parse()?;
+    let api_url: Url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?).parse()?;
     let host = new_host(&arguments);
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
     let router = api::router(api::Config {
@@ -97,8 +100,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
     let (events, mut seen) = mpsc::unbounded_channel();
     let options = local_options(&arguments, manifests.clone(), &store, &secrets, api_url.clone());
-    let mut parts =
-        Parts::start(|ends| api::serve(listener, router, ends, DRAIN), |ends| watch_manifests(Arc::clone(&host), options, ends, events));
+    let mut parts = Parts::start(
+        |ends| api::serve(listener, tls, router, ends, DRAIN),
+        |ends| watch_manifests(Arc::clone(&host), options, ends, events),
+    );
 
     say_hello(&arguments, &api_url, &store, &secrets, &manifests);
     let mut told = false;

@@ -66,6 +66,8 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = logs::Format::Text, env = "BUCKETHEAD_LOG_FORMAT")]
     log_format: logs::Format,
     #[command(flatten)]
+    tls: super::tls::Arguments,
+    #[command(flatten)]
     spool: super::spool::Arguments,
     #[command(flatten)]
     sql: super::sql::Arguments,
@@ -81,6 +83,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.ready_file {
         ready_file::remove(path)?;
     }
+    let tls = arguments.tls.load().await?;
     let config = kube::Config::infer().await.context("found neither a kubeconfig nor a Pod's service account")?;
     let policy = EndpointPolicy {
         allow_loopback: arguments.allow_loopback_endpoints,
@@ -93,7 +96,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
-    let api_url = format!("http://{}", listener.local_addr()?);
+    let api_url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?);
     let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned());
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
@@ -133,7 +136,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock),
     });
     let mut parts =
-        Parts::start(|ends| api::serve(listener, router, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
+        Parts::start(|ends| api::serve(listener, tls, router, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
 
     let result = loop {
         tokio::select! {
@@ -171,6 +174,7 @@ async fn control(client: kube::Client, host: Arc<Host>, options: OperatorOptions
 fn pod_address(arguments: &Arguments, port: u16, pod: &str, client: &kube::Client) -> Option<PodAddress> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     Some(PodAddress {
+        scheme: arguments.tls.scheme(),
         ip: arguments.pod_ip?,
         port,
         name: variable("POD_NAME").unwrap_or_else(|| pod.to_owned()),
@@ -181,7 +185,7 @@ fn pod_address(arguments: &Arguments, port: u16, pod: &str, client: &kube::Clien
 fn public_url(arguments: &Arguments, client: &kube::Client) -> anyhow::Result<Url> {
     match &arguments.public_url {
         Some(url) => url.parse().with_context(|| format!("--public-url {url} is no URL; write it like http://buckethead.example")),
-        None => Ok(format!("http://buckethead.{}.svc", client.default_namespace()).parse()?),
+        None => Ok(format!("{}://buckethead.{}.svc", arguments.tls.scheme(), client.default_namespace()).parse()?),
     }
 }
 

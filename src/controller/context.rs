@@ -18,7 +18,7 @@ use crate::guarded::Guarded;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::objects::gc_job::GcJobOptions;
-use crate::objects::{FIELD_MANAGER, Found, PodAddress};
+use crate::objects::{FIELD_MANAGER, Found, PodAddress, Ways};
 use crate::owned::Owned;
 use crate::watch::{Jobs, waiting_for};
 
@@ -58,6 +58,11 @@ impl OperatorOptions {
     pub const STATUS_INTERVAL: Duration = Duration::from_secs(30);
     /// How many resources of one watch are looked at at once, unless somebody says otherwise.
     pub const CONCURRENCY: u16 = 16;
+
+    /// By which clients reach us.
+    pub(crate) fn ways(&self) -> Ways<'_> {
+        Ways { public_url: &self.public_url, pod: self.pod.as_ref() }
+    }
 }
 
 /// Hears of each step of a resource that is done, by its name. What it returns is awaited before the next step of that resource begins.

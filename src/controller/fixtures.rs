@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::crd::{BucketDatabase, ByteSize, GcStatus};
 use crate::gc::Run;
-use crate::objects::PodAddress;
 use crate::objects::gc_job::{GcJobOptions, Job, JobState};
+use crate::objects::{PodAddress, Scheme};
 use crate::plan::lineage::{Lineage, Listed};
 use crate::plan::{Connection, FINALIZER, Observed, OwnService, Rotation, gc};
 
@@ -92,7 +92,7 @@ pub(crate) fn config() -> DatabaseConfig {
 
 /// Where the operator is.
 pub(crate) fn pod() -> PodAddress {
-    PodAddress { ip: [10, 0, 0, 7].into(), port: 8080, name: "pod-0".to_owned(), namespace: "system".to_owned() }
+    PodAddress { scheme: Scheme::Http, ip: [10, 0, 0, 7].into(), port: 8080, name: "pod-0".to_owned(), namespace: "system".to_owned() }
 }
 
 /// All is well and nothing is open.

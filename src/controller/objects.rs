@@ -15,11 +15,11 @@ use crate::crd::{BucketDatabase, BucketDatabaseStatus};
 use crate::plan::FINALIZER;
 
 pub(crate) use connection::{
-    Contents, NotOurs, Source, Standing, Token, Tokens, Wish, compare, connection_secret, connection_secret_name, tokens_of, told_url, url,
-    url_of,
+    Contents, NotOurs, Source, Standing, Token, Tokens, Ways, Wish, compare, connection_secret, connection_secret_name, tokens_of,
+    told_url, url, url_of,
 };
-pub use service::PodAddress;
 pub(crate) use service::{Found, endpoints, endpoints_name, endpoints_selector, own_service, service, service_name, services_selector};
+pub use service::{PodAddress, Scheme};
 
 /// The one field manager of this operator.
 pub(crate) const FIELD_MANAGER: &str = "buckethead";

@@ -154,7 +154,7 @@ fn compare(
 ) -> Result<Standing, Problem> {
     let wish = objects::Wish {
         resource,
-        url: objects::told_url(resource, &cluster.options.public_url, service, found.and_then(objects::url_of)),
+        url: objects::told_url(resource, cluster.options.ways(), service, found.and_then(objects::url_of)),
         source,
         now: cluster.options.clock.wall(),
         overlap: cluster.options.token_overlap,

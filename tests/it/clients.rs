@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{DATABASE, Database, Namespace, Operator, Resource, ServedBy};
+use crate::support::{DATABASE, Database, Namespace, Operator, Resource, ServedBy, blocks, document};
 
 #[tokio::test]
 async fn javascript_clients_work() {
@@ -116,9 +116,8 @@ impl Served {
 
 /// The code of one language in the documentation, as a reader copies it.
 fn snippets(language: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/clients.md")).unwrap();
-    let begin = format!("```{language}\n");
-    let found: Vec<_> = text.split(&begin).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
+    let blocks = blocks(&document("docs/clients.md"));
+    let found: Vec<_> = blocks.into_iter().filter(|block| block.language == language).map(|block| block.text).collect();
     assert!(!found.is_empty(), "no {language}");
     found
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;
+mod api_document;
 mod clients;
 mod crashes;
 mod dev;

@@ -31,9 +31,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end -}}
 
+{{- /* What the port speaks. */ -}}
+{{- define "buckethead.scheme" -}}
+{{- ternary "https" "http" (ne .Values.tls.secretName "") -}}
+{{- end -}}
+
+{{- /* The port that a URL need not name. */ -}}
+{{- define "buckethead.schemePort" -}}
+{{- ternary 443 80 (ne .Values.tls.secretName "") -}}
+{{- end -}}
+
+{{- define "buckethead.servicePort" -}}
+{{- default (include "buckethead.schemePort" .) .Values.service.port -}}
+{{- end -}}
+
 {{- define "buckethead.publicUrl" -}}
-{{- $port := .Values.service.port | int -}}
-{{- default (printf "http://%s.%s.svc%s" (include "buckethead.fullname" .) .Release.Namespace (ternary "" (printf ":%d" $port) (eq $port 80))) .Values.publicUrl -}}
+{{- $port := include "buckethead.servicePort" . -}}
+{{- $rest := ternary "" (printf ":%s" $port) (eq $port (include "buckethead.schemePort" .)) -}}
+{{- default (printf "%s://%s.%s.svc%s" (include "buckethead.scheme" .) (include "buckethead.fullname" .) .Release.Namespace $rest) .Values.publicUrl -}}
 {{- end -}}
 
 {{- /* What a run of gc is made of: our own image, and what gcJob says. */ -}}

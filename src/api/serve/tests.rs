@@ -31,7 +31,7 @@ async fn server(drain: Duration) -> Server {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let mut set = JoinSet::new();
-    set.spawn(serve(listener, router, shutdown.clone(), drain));
+    set.spawn(serve(listener, None, router, shutdown.clone(), drain));
     Server { address, shutdown, entered, go, set }
 }
 
@@ -111,4 +111,75 @@ async fn http2_is_spoken_by_prior_knowledge() {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(head[3], 4);
+}
+
+/// Bytes of which it is told when nobody has them any more.
+struct Watched(Vec<u8>, Arc<Notify>);
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.1.notify_one();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_does_not_take_is_given_up() {
+    let gone = Arc::new(Notify::new());
+    let handler = {
+        let gone = Arc::clone(&gone);
+        move || async move { bytes::Bytes::from_owner(Watched(vec![b'x'; 64 << 20], gone)) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let mut set = JoinSet::new();
+    set.spawn(serve(listener, None, Router::new().route("/", get(handler)), shutdown.clone(), Duration::ZERO));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    // The clock of the test runs ahead whenever everything waits.
+    gone.notified().await;
+    shutdown.cancel();
+    set.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_is_given_up() {
+    let server = server(Duration::ZERO).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    let mut answer = Vec::new();
+    // It is closed, in order or not.
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn a_thousand_connections_are_served_at_once_and_their_memory_is_given_back() {
+    let (all, held) = (Arc::new(tokio::sync::Barrier::new(1000)), Arc::new(()));
+    let handler = {
+        let (all, held) = (Arc::clone(&all), Arc::clone(&held));
+        move || async move {
+            let _held = held;
+            all.wait().await;
+            "done"
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let mut set = JoinSet::new();
+    set.spawn(serve(listener, None, Router::new().route("/", get(handler)), shutdown.clone(), Duration::from_secs(30)));
+    let asking: Vec<_> = (0..1000).map(|_| Asking::of(address)).collect();
+    for asking in asking {
+        assert!(asking.answer().await.ends_with("done"));
+    }
+    shutdown.cancel();
+    set.join_next().await.unwrap().unwrap();
+    assert_eq!(Arc::strong_count(&held), 1, "nobody holds anything of a request any more");
 }

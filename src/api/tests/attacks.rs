@@ -1,14 +1,19 @@
-//! What a hostile tenant may try, as data: `tests/attacks/*.toml`. Each attack has a database of its own; after it the database answers, and so
-//! does a neighbour, who sees nothing of it.
+//! What a hostile tenant may try, as data: `tests/attacks/*.toml`. Here by SQL: each attack has a database of its own; after it the database
+//! answers, and so does a neighbour, who sees nothing of it. Those by other ways are below.
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::*;
+
+mod batons;
+mod wire;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    attack: Vec<Attack>,
+struct File<T> {
+    attack: Vec<T>,
 }
 
 #[derive(serde::Deserialize)]
@@ -46,9 +51,15 @@ async fn nobody_takes_memory_or_time_without_end() {
     run("exhaustion.toml").await;
 }
 
-async fn run(file: &str) {
+/// What a file says.
+fn read<T: DeserializeOwned>(file: &str) -> Vec<T> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/attacks").join(file);
-    let File { attack: attacks } = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let File { attack } = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    attack
+}
+
+async fn run(file: &str) {
+    let attacks: Vec<Attack> = read(file);
     let query = QueryLimits { statement_timeout: Duration::from_millis(500), ..QueryLimits::default() };
     let limit = |config: DatabaseConfig| DatabaseConfig { limits: Limits { max_size: 64 << 20, query }, ..config };
     let (host, store) = Server::host_with_database(limit).await;

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use url::Url;
 
-use super::{Owner, metadata};
+use super::{Owner, PodAddress, metadata};
 use crate::crd::BucketDatabase;
 use crate::plan::{Connection, OwnService, Rotation};
 use crate::problem::Problem;
@@ -133,15 +133,25 @@ pub(crate) fn url(resource: &BucketDatabase, public_url: &Url) -> String {
     format!("{base}/{}/{}/", resource.namespace().unwrap_or_default(), resource.name_any())
 }
 
+/// The ways to this process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ways<'a> {
+    /// For clients of all databases.
+    pub(crate) public_url: &'a Url,
+    /// What the Services of databases lead to.
+    pub(crate) pod: Option<&'a PodAddress>,
+}
+
 /// Where clients are told to reach it: by its own Service once that is ours, because a token must not be sent to somebody else's. `told` is
 /// what they were told last, which stays where it cannot be seen how the Service stands.
-pub(crate) fn told_url(resource: &BucketDatabase, public_url: &Url, service: &OwnService, told: Option<String>) -> String {
-    match service {
-        OwnService::Unknown(_) => told.unwrap_or_else(|| url(resource, public_url)),
-        service if service.is_there() => {
-            format!("http://{}.{}.svc/", super::service_name(resource), resource.namespace().unwrap_or_default())
+pub(crate) fn told_url(resource: &BucketDatabase, ways: Ways<'_>, service: &OwnService, told: Option<String>) -> String {
+    let public = || url(resource, ways.public_url);
+    match (service, ways.pod) {
+        (OwnService::Unknown(_), _) => told.unwrap_or_else(public),
+        (service, Some(pod)) if service.is_there() => {
+            format!("{}://{}.{}.svc/", pod.scheme, super::service_name(resource), resource.namespace().unwrap_or_default())
         }
-        OwnService::None | OwnService::Surplus { .. } | OwnService::Asked { .. } | OwnService::Refused(_) => url(resource, public_url),
+        (OwnService::None | OwnService::Surplus { .. } | OwnService::Asked { .. } | OwnService::Refused(_), _) => public(),
     }
 }
 

@@ -24,8 +24,6 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const ENDPOINTS_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Its value.
 const ENDPOINTS_MANAGER: &str = "buckethead.dev";
-/// The name of the only port, the same in both objects.
-const PORT: &str = "http";
 
 /// What the Services that we made are found by.
 pub(crate) fn services_selector() -> String {
@@ -37,9 +35,31 @@ pub(crate) fn endpoints_selector() -> String {
     format!("{ENDPOINTS_MANAGED_BY}={ENDPOINTS_MANAGER}")
 }
 
+/// What is spoken at the API's port. The only port of both objects is called like it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Scheme {
+    /// HTTP as it is.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The port that a URL need not name.
+    fn port(self) -> i32 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// Where this process is reached within the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodAddress {
+    /// What is spoken there.
+    pub scheme: Scheme,
     /// The Pod's.
     pub ip: IpAddr,
     /// Of the API.
@@ -83,11 +103,11 @@ pub(crate) fn service(resource: &BucketDatabase, pod: &PodAddress) -> Service {
             // Named to be owned: one that somebody adds would send requests to other Pods.
             selector: Some(BTreeMap::new()),
             ports: Some(vec![ServicePort {
-                name: Some(PORT.to_owned()),
-                port: 80,
+                name: Some(pod.scheme.to_string()),
+                port: pod.scheme.port(),
                 target_port: Some(IntOrString::Int(pod.port.into())),
                 protocol: Some("TCP".to_owned()),
-                app_protocol: Some("http".to_owned()),
+                app_protocol: Some(pod.scheme.to_string()),
                 ..ServicePort::default()
             }]),
             ..ServiceSpec::default()
@@ -117,10 +137,10 @@ pub(crate) fn endpoints(resource: &BucketDatabase, pod: &PodAddress) -> Endpoint
             ..Endpoint::default()
         }],
         ports: Some(vec![EndpointPort {
-            name: Some(PORT.to_owned()),
+            name: Some(pod.scheme.to_string()),
             port: Some(pod.port.into()),
             protocol: Some("TCP".to_owned()),
-            app_protocol: Some("http".to_owned()),
+            app_protocol: Some(pod.scheme.to_string()),
         }]),
     }
 }
@@ -132,12 +152,32 @@ pub(crate) fn own_service(resource: &BucketDatabase, pod: Option<&PodAddress>, f
         return if service.is_none() && endpoints.is_none() { OwnService::None } else { OwnService::Surplus { service, endpoints } };
     }
     let Some(pod) = pod else { return OwnService::Refused(no_address()) };
-    let both = stand(resource, found.service.as_ref(), |found| service_is_current(found, &service(resource, pod)))
+    let both = service_stand(resource, pod, found.service.as_ref())
         .and_then(|service| Ok((service, endpoints_stand(resource, pod, found.endpoints.as_ref())?)));
     match both {
         Ok((service, endpoints)) => OwnService::Asked { service, endpoints },
         Err(problem) => OwnService::Refused(problem),
     }
+}
+
+fn service_stand(resource: &BucketDatabase, pod: &PodAddress, found: Option<&Service>) -> Result<Stand, Problem> {
+    let has_other_scheme = found.is_some_and(|found| speaks_otherwise(found, pod.scheme));
+    let stand = stand(resource, found, |found| !has_other_scheme && service_is_current(found, &service(resource, pod)))?;
+    Ok(match stand {
+        // What was created is not taken back by what is applied: the port would stay, and lead nowhere.
+        Stand::Stale(uid) if has_other_scheme => Stand::Misfit(uid),
+        stand => stand,
+    })
+}
+
+/// Whether it has a port from before the operator spoke as it does now.
+fn speaks_otherwise(found: &Service, scheme: Scheme) -> bool {
+    let other = match scheme {
+        Scheme::Http => Scheme::Https,
+        Scheme::Https => Scheme::Http,
+    };
+    let ports = found.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    ports.into_iter().flatten().any(|port| (port.port, port.name.as_deref()) == (other.port(), Some(other.to_string().as_str())))
 }
 
 fn endpoints_stand(resource: &BucketDatabase, pod: &PodAddress, found: Option<&EndpointSlice>) -> Result<Stand, Problem> {

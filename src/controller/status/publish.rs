@@ -34,7 +34,7 @@ pub(crate) async fn publish(
         verdict,
         flushed: outcome.flushed.as_deref(),
         gc: outcome.gc.as_ref(),
-        url: &objects::told_url(resource, &cluster.options.public_url, &seen.service, previous.url.clone()),
+        url: &objects::told_url(resource, cluster.options.ways(), &seen.service, previous.url.clone()),
         host: &cluster.options.instance,
         binding: (seen.connection == Connection::Current || outcome.connected).then(|| objects::connection_secret_name(resource)),
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use controller::{AfterStep, Metrics, OperatorOptions, PodAddress};
+use controller::{AfterStep, Metrics, OperatorOptions, PodAddress, Scheme};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{DatabaseName, Flush, Host, HostOptions, Request, Spool, SqlPool, Statement, SystemClock, Value};
 use prometheus_client::registry::Registry;
@@ -149,6 +149,7 @@ fn options(namespace: &str, after_step: AfterStep) -> OperatorOptions {
         public_url: Operator::PUBLIC_URL.parse().unwrap(),
         instance: "buckethead-0".to_owned(),
         pod: Some(PodAddress {
+            scheme: Scheme::Http,
             ip: Operator::POD_IP.parse().unwrap(),
             port: 8080,
             name: "buckethead-0".to_owned(),

@@ -142,6 +142,11 @@ impl Operator {
 
     /// Starts it, and waits for nothing.
     pub(crate) fn spawn(namespace: &Namespace) -> Program {
+        Self::spawn_with(namespace, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn spawn_with(namespace: &Namespace, more: &[&str]) -> Program {
         let arguments = [
             "operator",
             "--namespace",
@@ -158,7 +163,8 @@ impl Operator {
             "--token-overlap-seconds",
             "10",
         ];
-        Program::start(&arguments.map(OsStr::new), &namespace.cluster.kubeconfig)
+        let arguments: Vec<_> = arguments.iter().chain(more).map(OsStr::new).collect();
+        Program::start(&arguments, &namespace.cluster.kubeconfig)
     }
 
     pub(crate) async fn once_ready(mut program: Program) -> Self {
@@ -206,19 +212,27 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts it and waits until all databases are ready.
     pub(crate) async fn start(manifests: &Path, data: &Path, dialect: &str) -> Self {
+        Self::once_ready(Self::spawn(manifests, data, dialect)).await
+    }
+
+    pub(crate) async fn once_ready(mut program: Program) -> Self {
         #[derive(Deserialize)]
         struct Ready {
             api: String,
             s3: Account,
         }
-        let mut program = Self::spawn(manifests, data, dialect);
         let Ready { api, s3 } = program.ready().await;
         Self { program, api, s3 }
     }
 
     /// Starts it, for those who expect that it ends.
     pub(crate) fn spawn(manifests: &Path, data: &Path, dialect: &str) -> Program {
-        let arguments = [
+        Self::spawn_with(manifests, data, dialect, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn spawn_with(manifests: &Path, data: &Path, dialect: &str, more: &[&str]) -> Program {
+        let arguments: [&OsStr; 9] = [
             "dev".as_ref(),
             "--manifests".as_ref(),
             manifests.as_ref(),
@@ -229,6 +243,7 @@ impl Dev {
             "--s3-dialect".as_ref(),
             dialect.as_ref(),
         ];
+        let arguments: Vec<_> = arguments.into_iter().chain(more.iter().map(OsStr::new)).collect();
         // No cluster is meant, whatever the machine knows of one.
         Program::start(&arguments, "/dev/null")
     }

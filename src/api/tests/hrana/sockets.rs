@@ -19,9 +19,13 @@ struct Listening {
 
 impl Listening {
     async fn over(server: Server) -> Self {
+        Self::with(server, None).await
+    }
+
+    async fn with(server: Server, tls: Option<crate::Tls>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = engine::spawn_owned(crate::serve(listener, server.router.clone(), stop.clone(), Duration::from_secs(5)));
+        let serving = engine::spawn_owned(crate::serve(listener, tls, server.router.clone(), stop.clone(), Duration::from_secs(5)));
         Self { address, stop, serving, server }
     }
 
@@ -125,6 +129,32 @@ async fn the_best_version_that_is_offered_is_chosen() {
     }
     let refused = server.connect("/apps/orders/", Some("mqtt, hrana9")).await.err().unwrap();
     assert!(matches!(&refused, Error::Http(response) if response.status() == 400), "{refused}");
+}
+
+#[tokio::test]
+async fn a_socket_over_tls_is_one_like_others() {
+    let pair = crate::tls::tests::Pair::new();
+    let listening = Listening::with(Server::open().await, Some(pair.load().await)).await;
+    let tcp = TcpStream::connect(listening.address).await.unwrap();
+    let stream = pair.connector().connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+    let mut request = "wss://localhost/apps/orders/".into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "hrana3".parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    for message in [
+        json!({"type": "hello", "jwt": null}),
+        json!({"type": "request", "request_id": 1, "request": {"type": "open_stream", "stream_id": 0}}),
+        json!({"type": "request", "request_id": 2, "request": execute(0, "SELECT 42")}),
+    ] {
+        socket.send(Message::text(message.to_string())).await.unwrap();
+    }
+    for kind in ["hello_ok", "response_ok", "response_ok"] {
+        let Message::Text(text) = socket.next().await.unwrap().unwrap() else { panic!("a text") };
+        let reply: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(reply["type"], kind, "{reply}");
+        if reply["request_id"] == 2 {
+            assert_eq!(reply["response"]["result"]["rows"][0][0]["value"], "42");
+        }
+    }
 }
 
 #[tokio::test]

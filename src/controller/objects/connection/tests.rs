@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::fixtures::{UID, resource, second};
+use crate::fixtures::{UID, pod, resource, second};
+use crate::objects::Scheme;
 use crate::plan::Stand;
 
 const URL: &str = "http://buckethead.system.svc/apps/orders/";
@@ -94,7 +95,11 @@ fn a_base_url_with_a_path_and_tls_is_kept() {
 #[test]
 fn clients_are_told_of_a_service_of_its_own_once_it_is_there() {
     let resource = resource(json!({}));
-    let told = |service: &OwnService| told_url(&resource, &base("http://buckethead.system.svc"), service, Some("http://told/".to_owned()));
+    let (public_url, plain) = (base("http://buckethead.system.svc"), pod());
+    let told_by = |pod: &PodAddress, service: &OwnService| {
+        told_url(&resource, Ways { public_url: &public_url, pod: Some(pod) }, service, Some("http://told/".to_owned()))
+    };
+    let told = |service: &OwnService| told_by(&plain, service);
     let asked = |service| OwnService::Asked { service, endpoints: Stand::Missing };
     let problem = Source::Kubernetes.refusal().unwrap();
     for service in [Stand::Current, Stand::Stale("uid".to_owned())] {
@@ -112,6 +117,11 @@ fn clients_are_told_of_a_service_of_its_own_once_it_is_there() {
     assert_eq!(told(&OwnService::Unknown(problem)), "http://told/", "what cannot be seen changes nothing");
     let own = secret(&Contents { url: told(&asked(Stand::Current)), ..contents("t") });
     assert_eq!(text(&own, "libsql-url"), "libsql://orders.apps.svc:80/?tls=0");
+
+    let secure = PodAddress { scheme: Scheme::Https, ..plain.clone() };
+    let own = secret(&Contents { url: told_by(&secure, &asked(Stand::Current)), ..contents("t") });
+    assert_eq!(text(&own, "url"), "https://orders.apps.svc/");
+    assert_eq!((text(&own, "libsql-url"), text(&own, "port")), ("libsql://orders.apps.svc:443/", "443"));
 }
 
 #[test]

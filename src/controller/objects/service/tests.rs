@@ -73,6 +73,21 @@ fn the_service_has_no_selector_and_leads_to_the_operators_pod() {
 }
 
 #[test]
+fn where_tls_is_spoken_both_say_so_and_the_port_is_its_own() {
+    let pod = PodAddress { scheme: Scheme::Https, ..pod() };
+    let port = service(&asking(), &pod).spec.unwrap().ports.unwrap().remove(0);
+    assert_eq!((port.name.as_deref(), port.port, port.app_protocol.as_deref()), (Some("https"), 443, Some("https")));
+    assert_eq!(port.target_port, Some(IntOrString::Int(8080)));
+    let port = endpoints(&asking(), &pod).ports.unwrap().remove(0);
+    assert_eq!((port.name.as_deref(), port.port, port.app_protocol.as_deref()), (Some("https"), Some(8080), Some("https")));
+    assert_eq!(own_service(&asking(), Some(&pod), &made()), asked(misfit("s-1"), stale("e-1")), "a port from before would stay");
+    let mut both = made();
+    let ports = both.service.as_mut().unwrap().spec.as_mut().unwrap().ports.as_mut().unwrap();
+    ports.extend(service(&asking(), &pod).spec.unwrap().ports.unwrap());
+    assert_eq!(own_service(&asking(), Some(&pod), &both), asked(misfit("s-1"), stale("e-1")));
+}
+
+#[test]
 fn what_is_as_it_should_be_is_left_alone_and_what_is_not_there_is_made() {
     assert_eq!(stands(&made()), asked(Stand::Current, Stand::Current));
     assert_eq!(stands(&Found::default()), asked(Stand::Missing, Stand::Missing));

@@ -1,0 +1,33 @@
+//! The code in a document, as a reader copies it.
+
+use std::path::Path;
+
+/// A block of code.
+pub(crate) struct Block {
+    /// What stands behind its fence.
+    pub(crate) language: String,
+    pub(crate) text: String,
+    /// What a comment in the line above it says, which readers of the page do not see.
+    pub(crate) mark: Option<String>,
+}
+
+/// A document of this repository, by its path from the root.
+pub(crate) fn document(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// All code of a document, in its order.
+pub(crate) fn blocks(document: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut before = "";
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let text = lines.by_ref().take_while(|line| *line != "```").fold(String::new(), |text, line| text + line + "\n");
+            let mark = before.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")).map(str::to_owned);
+            blocks.push(Block { language: language.to_owned(), text, mark });
+        }
+        before = line;
+    }
+    blocks
+}
