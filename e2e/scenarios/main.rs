@@ -11,6 +11,7 @@ mod garbage;
 mod guides;
 mod install;
 mod kill;
+mod libsql;
 mod outage;
 mod promotion;
 mod restart;

@@ -59,6 +59,12 @@ impl<'a> Database<'a> {
         self.post("flush", "").await.unwrap_or_else(|refusal| panic!("flush: {refusal}"));
     }
 
+    /// Runs a program of the client's Pod, which is told what the connection Secret tells; answers with what it prints.
+    pub(crate) async fn run(&self, program: &str) -> String {
+        let told = [format!("BUCKETHEAD_URL={}", self.url), format!("BUCKETHEAD_TOKEN={}", self.token)];
+        self.scenario.kubectl(&["exec", "client", "--", "env", &told[0], &told[1], program]).await
+    }
+
     /// What a route answers to this method and body.
     pub(crate) async fn ask(&self, method: &str, route: &str, body: &str) -> String {
         let reply = self.send(&["--request", method, "--header", "Content-Type: application/json"], route, body).await;
