@@ -133,21 +133,26 @@ mod tests {
         let (others, mine) = (threads.clone(), threads.clone());
         let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
         let (runtime, tell) = (Handle::current(), done.clone());
+        let (begins, has_begun) = tokio::sync::oneshot::channel();
         let long = tokio::task::spawn_blocking(move || {
             let begun = SystemClock.now();
             mine.run(place, begun, runtime, || {
-                assert_eq!(let_others_go_first(begun + SLICE, &SystemClock), Duration::ZERO, "nobody waits");
+                let_others_go_first(begun + SLICE, &SystemClock);
+                assert_eq!(mine.places.available_permits(), 0, "nobody waits");
+                begins.send(()).unwrap();
                 while mine.waiting.load(Ordering::Relaxed) == 0 {
                     std::thread::yield_now();
                 }
-                assert_eq!(let_others_go_first(begun, &SystemClock), Duration::ZERO, "its slice is not over");
+                let_others_go_first(begun, &SystemClock);
+                assert_eq!(mine.waiting.load(Ordering::Relaxed), 1, "its slice is not over");
                 let_others_go_first(begun + SLICE, &SystemClock);
                 tell.send("long").unwrap();
             });
         });
-        let _place = others.place().await;
+        has_begun.await.unwrap();
+        let place = others.place().await;
         done.send("short").unwrap();
-        drop(_place);
+        drop(place);
         long.await.unwrap();
         assert_eq!((order.recv().await, order.recv().await), (Some("short"), Some("long")));
     }

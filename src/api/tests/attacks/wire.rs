@@ -78,7 +78,7 @@ impl Scene {
         let is_dev = guard.is_dev();
         let (host_header, tokens) = if is_dev { ("localhost:8080", None) } else { ("api.example", Some(())) };
         let access = |names: &[&str]| match tokens {
-            Some(()) => Access::Tokens(names.iter().map(|name| TokenDigest::of(name)).collect()),
+            Some(()) => Access::Tokens(names.iter().map(|name| Grant::of(name, Permission::Write)).collect()),
             None => Access::Open,
         };
         let set = |config: DatabaseConfig, names: &[&str]| DatabaseConfig { access: access(names), own_service: !is_dev, ..config };
