@@ -37,7 +37,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
 /// What a body's own error means.
 pub(crate) fn broken(error: &axum::Error) -> Problem {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    if causes.into_iter().any(|cause| cause.is::<TimeoutError>()) {
+    if causes.into_iter().any(<dyn std::error::Error>::is::<TimeoutError>) {
         let detail = format!("nothing of the body came for {} s; send it again", BODY_WAIT.as_secs());
         return Problem::new(Kind::BodyTimeout, detail);
     }

@@ -87,9 +87,10 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, mut request:
 
 /// What everything that is logged about a request has in common.
 fn span(id: &str, headers: &HeaderMap) -> tracing::Span {
-    match TraceParent::of(headers) {
-        Some(TraceParent { trace_id, parent_id }) => tracing::info_span!("request", request_id = id, trace_id, parent_id),
-        None => tracing::info_span!("request", request_id = id),
+    if let Some(TraceParent { trace_id, parent_id }) = TraceParent::of(headers) {
+        tracing::info_span!("request", request_id = id, trace_id, parent_id)
+    } else {
+        tracing::info_span!("request", request_id = id)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::tls::Tls;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client may take nothing of what is sent: until then we keep it in memory.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long we wait when the process may open no more sockets: until then some may have been closed.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(500);

@@ -32,6 +32,9 @@ use wishes::{PREFERENCE_APPLIED, Wishes, etag};
 /// Tells that the answer is the one that was given the first time.
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
+/// A name and its value, of a query string.
+type Parameter<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// How a client wants its results.
 struct Wanted {
     format: Format,
@@ -41,10 +44,7 @@ struct Wanted {
 
 impl Wanted {
     /// Takes what is about results out of the query string, and leaves the rest.
-    fn of<'a>(
-        headers: &HeaderMap,
-        parameters: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
-    ) -> Result<(Self, Vec<(Cow<'a, str>, Cow<'a, str>)>), Problem> {
+    fn of<'a>(headers: &HeaderMap, parameters: impl IntoIterator<Item = Parameter<'a>>) -> Result<(Self, Vec<Parameter<'a>>), Problem> {
         let mut style = Style::default();
         let mut left = Vec::new();
         for (name, value) in parameters {

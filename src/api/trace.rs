@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(of(&format!("00-{trace_id}-{parent_id}-01")), parent);
         assert_eq!(of(&format!("01-{trace_id}-{parent_id}-01-more")), parent, "a later version");
         for value in [
-            "".to_owned(),
+            String::new(),
             format!("00-{trace_id}-{parent_id}"),
             format!("00-{trace_id}-{parent_id}-01-more"),
             format!("ff-{trace_id}-{parent_id}-01"),

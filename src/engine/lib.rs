@@ -73,5 +73,5 @@ pub use sql::{
     Column, Effects, Flow, Holding, Params, Piece, QueryLimits, Request, Response, ResultMemory, ResultSet, Row, Rows, Script,
     SlowStatement, Spent, SqlError, SqlErrorKind, Statement, StatementShape, Transaction, Value, ValueRef, pieces,
 };
-pub use statement::{Answered, Once};
+pub use statement::{Answered, Once, WriteAnswer};
 pub use tasks::spawn_owned;

@@ -18,7 +18,7 @@ use crate::sql::{
 };
 use crate::vfs;
 pub(crate) use once::run_once;
-pub use once::{Answered, Once};
+pub use once::{Answered, Once, WriteAnswer};
 pub(crate) use prepared::{Prepared, refuse_if_cancelled};
 
 /// How the engine brackets a request whose statements are all or nothing.

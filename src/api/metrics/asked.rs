@@ -54,6 +54,9 @@ impl OfDatabase {
     }
 }
 
+/// One of its histograms.
+type Which = fn(&OfDatabase) -> &Histogram;
+
 impl Asked {
     pub(crate) fn of(&self, database: &DatabaseName) -> Arc<OfDatabase> {
         if let Some(known) = self.0.read().get(database) {
@@ -83,8 +86,7 @@ impl Asked {
             let labels = [("namespace", name.namespace()), ("name", name.name())];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&of.bytes.get(), None)?;
         }
-        type Of = fn(&OfDatabase) -> &Histogram;
-        let histograms: [(&str, &str, Of); 2] = [
+        let histograms: [(&str, &str, Which); 2] = [
             ("buckethead_database_request_duration", "From a request's head to its answer's head.", |of| &of.duration),
             ("buckethead_database_queue_duration", "Time of it that was spent waiting: for the turn to write, for a thread.", |of| {
                 &of.queued

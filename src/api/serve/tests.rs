@@ -165,8 +165,8 @@ async fn a_thousand_connections_are_served_at_once_and_their_memory_is_given_bac
     let handler = {
         let (all, held) = (Arc::clone(&all), Arc::clone(&held));
         move || async move {
-            let _held = held;
             all.wait().await;
+            drop(held);
             "done"
         }
     };

@@ -44,7 +44,7 @@ pub(crate) fn without_values(sql: &str) -> String {
 fn is_literal(token: &Token<'_>, before: &str, next: &str) -> bool {
     let is_name = || next.starts_with('.') || before == "." || BEFORE_NAMES.iter().any(|word| word.eq_ignore_ascii_case(before));
     match token.text.as_bytes() {
-        [b'\'', ..] | [b'0'..=b'9', ..] => true,
+        [b'\'' | b'0'..=b'9', ..] => true,
         [b'"', ..] => !is_name(),
         [b'x' | b'X'] => next.starts_with('\''),
         _ => false,

@@ -26,14 +26,17 @@ const KEPT_FOR: Duration = Duration::from_hours(24);
 /// The largest answer that is kept, in bytes.
 const LARGEST: usize = 1 << 20;
 
+/// Writes down what a request is answered.
+pub type WriteAnswer = dyn FnOnce(&Response) -> Vec<u8> + Send;
+
 /// A request that is to be run once, however often it is sent.
 pub struct Once {
     /// The caller's name for the request.
     pub key: String,
     /// What tells it from others that are sent under the same key.
     pub digest: [u8; 32],
-    /// Writes down what the request is answered, now and later.
-    pub write: Box<dyn FnOnce(&Response) -> Vec<u8> + Send>,
+    /// Writes it down, for now and for later.
+    pub write: Box<WriteAnswer>,
 }
 
 /// What came of it.
