@@ -68,11 +68,7 @@ impl Wanted {
     }
 
     fn limits(&self, limits: StreamLimits) -> StreamLimits {
-        let mut limits = limits;
-        if let Some(wait) = self.wishes.terms.wait {
-            limits.query.writer_wait = limits.query.writer_wait.min(wait);
-        }
-        limits
+        StreamLimits { query: self.wishes.terms.limits(limits.query), ..limits }
     }
 
     /// A reply of JSON; of nothing at all where that is preferred.

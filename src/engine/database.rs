@@ -100,7 +100,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    fn limits(&self, limits: QueryLimits) -> QueryLimits {
+    /// The limits that hold on these terms, where others hold without them.
+    pub fn limits(&self, limits: QueryLimits) -> QueryLimits {
         QueryLimits {
             writer_wait: self.wait.map_or(limits.writer_wait, |wait| wait.min(limits.writer_wait)),
             max_rows: if self.without_rows { 0 } else { limits.max_rows },
@@ -182,7 +183,9 @@ impl Database {
         if let Some(only_at) = &terms.only_at {
             // What looks at nothing is true of the newest state as well.
             let now = response.seen.map_or_else(|| self.newest(), |seen| self.inner.ledger.lock().naming.of(seen));
-            self.require(now.is_some_and(|now| only_at.contains(&now)), now)?;
+            if !now.is_some_and(|now| only_at.contains(&now)) {
+                return Err(self.changed(now));
+            }
         }
         self.still_served(response)
     }
@@ -216,9 +219,7 @@ impl Database {
         let mut spent = Spent::default();
         let mut now = None;
         let outcome = self.inner.memory.write_if(|before| self.is_at(terms, before, &mut now), request, &limits, &mut spent).await;
-        let done = self.settle(outcome, spent)?;
-        self.require(done.is_some(), now)?;
-        let response = done.unwrap_or_default();
+        let response = self.settle(outcome, spent)?.ok_or_else(|| self.changed(now))?;
         self.tell(response.seen);
         self.still_served(response)
     }
@@ -231,9 +232,7 @@ impl Database {
         let mut now = None;
         let asked = self.inner.memory.write_once_if(|before| self.is_at(terms, before, &mut now), request, once, &limits, &mut spent);
         let outcome = asked.await;
-        let done = self.settle(outcome, spent)?;
-        self.require(done.is_some(), now)?;
-        let (answered, seen) = done.unwrap_or((Answered::OtherRequest, None));
+        let (answered, seen) = self.settle(outcome, spent)?.ok_or_else(|| self.changed(now))?;
         self.tell(seen);
         self.still_served(answered)
     }
@@ -251,8 +250,8 @@ impl Database {
         now.is_some_and(|now| only_at.contains(&now))
     }
 
-    fn require(&self, is_so: bool, now: Option<StateId>) -> Result<(), Error> {
-        if is_so { Ok(()) } else { Err(Error::StateChanged { database: self.inner.name.clone(), now }) }
+    fn changed(&self, now: Option<StateId>) -> Error {
+        Error::StateChanged { database: self.inner.name.clone(), now }
     }
 
     /// Adds what a request took to what is known of it and of the database, however it ended.

@@ -36,7 +36,7 @@ use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Share, S
 use crate::statement::{self, Answered, Begin, Bounds, Once};
 use crate::vfs::{self, Registered};
 use connections::{Connections, Open, Use};
-use queue::WritersQueue;
+use queue::{Turn, WritersQueue};
 use stream::OpenTransactions;
 
 pub use crate::image::LoadError;
@@ -221,8 +221,9 @@ impl MemoryDatabase {
 
     /// Runs statements that may write, when their turn has come. Dropping the future rolls back what is not committed yet.
     pub async fn write(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        let done = self.write_if(|_| true, request, limits, &mut Spent::default()).await?;
-        done.ok_or_else(|| SqlError::ours(SqlErrorKind::Internal, "the turn was refused"))
+        let mut spent = Spent::default();
+        let (turn, work) = (self.turn(limits, &mut spent).await?, self.writing(request, limits));
+        self.in_turn(turn, &mut spent, work).await
     }
 
     /// The same if the state before it is the right one, and otherwise nothing.
@@ -233,11 +234,11 @@ impl MemoryDatabase {
         limits: &QueryLimits,
         spent: &mut Spent,
     ) -> Result<Option<Response>, SqlError> {
-        let (query, holding, slow_after) = (*limits, self.hold_results(), self.0.pool.slow_after);
-        let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
-            statement::run(session, &request, Begin::Immediate, Bounds { limits: &query, cancel, holding, slow_after }, spent)
-        };
-        self.in_turn(is_right, limits, spent, work).await
+        let turn = self.turn(limits, spent).await?;
+        if !is_right(self.0.file.store().commits()) {
+            return Ok(None);
+        }
+        self.in_turn(turn, spent, self.writing(request, limits)).await.map(Some)
     }
 
     /// The same for a request that is run once. With what it was answered comes what the memory held then.
@@ -249,13 +250,29 @@ impl MemoryDatabase {
         limits: &QueryLimits,
         spent: &mut Spent,
     ) -> Result<Option<(Answered, Option<Commits>)>, SqlError> {
+        let turn = self.turn(limits, spent).await?;
+        if !is_right(self.0.file.store().commits()) {
+            return Ok(None);
+        }
         let (query, now, holding, slow_after) = (*limits, self.wall(), self.hold_results(), self.0.pool.slow_after);
         let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
-            let answered =
-                statement::run_once(session, &request, once, now, Bounds { limits: &query, cancel, holding, slow_after }, spent)?;
+            let bounds = Bounds { limits: &query, cancel, holding, slow_after };
+            let answered = statement::run_once(session, &request, once, now, bounds, spent)?;
             Ok((answered, vfs::seen()))
         };
-        self.in_turn(is_right, limits, spent, work).await
+        self.in_turn(turn, spent, work).await.map(Some)
+    }
+
+    /// The work of a request that may write.
+    fn writing(
+        &self,
+        request: Request,
+        limits: &QueryLimits,
+    ) -> impl FnOnce(&Session, &Cancel, &mut Spent) -> Result<Response, SqlError> + Send + 'static {
+        let (query, holding, slow_after) = (*limits, self.hold_results(), self.0.pool.slow_after);
+        move |session, cancel, spent| {
+            statement::run(session, &request, Begin::Immediate, Bounds { limits: &query, cancel, holding, slow_after }, spent)
+        }
     }
 
     /// Work on a connection that reads, in one of the readers' places.
@@ -277,30 +294,31 @@ impl MemoryDatabase {
         .await
     }
 
-    /// Work on a connection that writes, in its turn, if the state before it is the right one.
-    async fn in_turn<T: Send + 'static>(
-        &self,
-        is_right: impl FnOnce(Commits) -> bool + Send,
-        limits: &QueryLimits,
-        spent: &mut Spent,
-        work: impl FnOnce(&Session, &Cancel, &mut Spent) -> Result<T, SqlError> + Send + 'static,
-    ) -> Result<Option<T>, SqlError> {
+    /// Waits for the turn to write, and adds how long that took.
+    async fn turn(&self, limits: &QueryLimits, spent: &mut Spent) -> Result<Turn, SqlError> {
         let asked = self.now();
         let turn = self.0.writers.turn_within(limits.writer_wait).await;
-        let turn = turn.inspect_err(|_| spent.queued += self.now().saturating_duration_since(asked))?;
-        if !is_right(self.0.file.store().commits()) {
-            return Ok(None);
-        }
+        spent.queued += self.now().saturating_duration_since(asked);
+        turn
+    }
+
+    /// Work on a connection that writes, in its turn.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        spent: &mut Spent,
+        work: impl FnOnce(&Session, &Cancel, &mut Spent) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
         let inner = Arc::clone(&self.0);
-        let done = self.run(asked, spent, move |cancel, spent| {
+        self.run(self.now(), spent, move |cancel, spent| {
             let _turn = turn;
             let session = inner.session(Use::Write)?;
             let outcome = work(&session, cancel, spent);
             inner.keep_at_rest(Use::Write, session);
             inner.announce();
             outcome
-        });
-        done.await.map(Some)
+        })
+        .await
     }
 
     /// Runs the engine's own statements in one transaction, without sandbox or deadline; an error rolls it back. Waits for its turn

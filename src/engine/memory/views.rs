@@ -42,8 +42,8 @@ impl MemoryDatabase {
         let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
             timed(session, spent, || in_transaction(session, &query, cancel, change)).map(|value| (value, vfs::seen()))
         };
-        let done = self.in_turn(|_| true, limits, spent, work).await?;
-        done.ok_or_else(|| SqlError::ours(SqlErrorKind::Internal, "the turn was refused"))
+        let turn = self.turn(limits, spent).await?;
+        self.in_turn(turn, spent, work).await
     }
 }
 
