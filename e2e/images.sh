@@ -47,6 +47,7 @@ image minio "$minio/minio"
 
 "$here/root.sh" "$work/shell" "$(command -v curl)"
 install -D -m 755 "$(command -v curl)" "$work/shell/bin/curl"
+install -d -m 1777 "$work/shell/tmp"
 (cd "$here/../tests/clients/go" && CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o "$work/shell/bin/libsql-go" .)
 for applet in $(busybox --list); do
   case $applet in busybox | wget | nslookup) ;; *) ln -s busybox "$work/shell/bin/$applet" ;; esac

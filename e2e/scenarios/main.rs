@@ -16,6 +16,7 @@ mod outage;
 mod promotion;
 mod restart;
 mod secret;
+mod secure;
 mod service;
 mod support;
 mod upgrade;

@@ -14,13 +14,19 @@ pub(crate) struct Database<'a> {
 
 impl<'a> Database<'a> {
     pub(super) async fn connect(scenario: &'a Scenario, name: &str) -> Self {
-        let template = "--output=go-template={{.data.url | base64decode}} {{.data.token | base64decode}}";
+        // Where Kubernetes knows who may ask, there is no token.
+        let template = "--output=go-template={{.data.url | base64decode}} {{with .data.token}}{{. | base64decode}}{{end}}";
         let secret = scenario.kubectl(&["get", "secret", &format!("{name}-buckethead"), template]).await;
         let (url, token) = secret.split_once(' ').unwrap();
         let database = Self { scenario, url: url.to_owned(), token: token.to_owned() };
         // The node learns of a Service's new endpoint a moment after the operator is ready.
         database.sql_once_it_answers("select 1").await;
         database
+    }
+
+    /// The same, asked by somebody who bears another token.
+    pub(crate) fn asked_with(&self, token: &str) -> Self {
+        Self { scenario: self.scenario, url: self.url.clone(), token: token.to_owned() }
     }
 
     /// Where its connection Secret says that it is.
@@ -72,7 +78,7 @@ impl<'a> Database<'a> {
     }
 
     /// `Err` holds the problem in the words of the API, or those of curl.
-    async fn try_sql(&self, sql: &str) -> Result<Value, String> {
+    pub(crate) async fn try_sql(&self, sql: &str) -> Result<Value, String> {
         let reply: Value = serde_json::from_slice(&self.post("sql", sql).await?).unwrap();
         Ok(reply["results"].as_array().unwrap().last().unwrap()["rows"].clone())
     }

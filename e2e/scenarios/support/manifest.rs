@@ -63,6 +63,9 @@ impl Resource {
         Self(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "client"}}))
     }
 
+    /// Whose certificates curl believes in the client's Pod; see [`super::Scenario::trust`].
+    pub(super) const AUTHORITIES: &'static str = "/tmp/authorities.crt";
+
     /// A Pod with a shell and curl.
     pub(super) fn client() -> Self {
         Self(json!({
@@ -78,6 +81,7 @@ impl Resource {
                     "name": "client",
                     "image": "buckethead.test/shell:test",
                     "args": ["-c", "exec sleep 1000000"],
+                    "env": [{"name": "CURL_CA_BUNDLE", "value": Self::AUTHORITIES}],
                     "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
                 }],
             },

@@ -75,6 +75,13 @@ impl Scenario {
         self.record.run("kubectl", &[&["--namespace", namespace], arguments].concat(), input).await
     }
 
+    /// From now on the client believes whom this authority has signed.
+    pub(crate) async fn trust(&self, authority: &str) {
+        let write = format!("cat > {}", Resource::AUTHORITIES);
+        let command = ["exec", "--stdin", "client", "--", "sh", "-c", &write];
+        self.try_kubectl(self.name, &command, authority).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+    }
+
     pub(crate) async fn apply(&self, resource: &Resource) {
         self.apply_in(self.name, resource).await;
     }
@@ -104,7 +111,7 @@ impl Scenario {
     pub(crate) async fn follow(&self, guide: &str, section: &str) -> String {
         let text = std::fs::read_to_string(format!("{HOME}/docs/{guide}.md")).unwrap();
         let commands = commands(&text, section).replace("-n apps", &format!("-n {}", self.name));
-        let commands = commands.replace(".apps.svc", &format!(".{}.svc", self.name));
+        let commands = commands.replace(".apps.svc", &format!(".{}.svc", self.name)).replace("=apps:", &format!("={}:", self.name));
         assert!(!commands.is_empty(), "docs/{guide}.md has no commands under {section:?}");
         let printed = self.record.run("bash", &["-euc", &commands], "").await;
         String::from_utf8(printed.unwrap_or_else(|refusal| panic!("docs/{guide}.md, {section}: {refusal}"))).unwrap()
