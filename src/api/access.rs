@@ -31,9 +31,16 @@ pub(crate) use reviews::Reviews;
 pub(crate) struct Admitted {
     pub(crate) name: DatabaseName,
     pub(crate) handle: Handle,
-    /// The path of the database as the caller knows it.
-    pub(crate) base: String,
+    /// They came by its own Service.
+    is_own: bool,
     pub(crate) caller: Caller,
+}
+
+impl Admitted {
+    /// The path of the database as the caller knows it.
+    pub(crate) fn base(&self) -> String {
+        if self.is_own { "/".to_owned() } else { address::base(&self.name) }
+    }
 }
 
 /// The same on a route that changes nothing by itself, whatever its method is: it only looks, or heeds `caller.read_only`.
@@ -67,12 +74,15 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
         Path::from_request_parts(parts, app).await.map_err(|rejection| Problem::bad_request(format!("the path: {rejection}")))?;
     let name = DatabaseName::new(namespace, name);
     let peer = parts.extensions.get::<Peer>().copied();
-    let caller = caller(app, &name, guard::bearer(&parts.headers), peer).await?;
+    // Nobody hears of it who is not admitted.
+    let found = app.host.get(&name);
+    let access = found.as_ref().map_or_else(|_| app.host.access(&name), |handle| Some(Arc::clone(&handle.access)));
+    let caller = caller(app, &name, access.as_deref(), guard::bearer(&parts.headers), peer).await?;
     if caller.read_only && needed == Permission::Write {
         app.failures.count(Reason::ReadOnly);
-        return Err(read_only(app.host.access(&name).as_deref()));
+        return Err(read_only(access.as_deref()));
     }
-    let mut handle = app.host.get(&name)?;
+    let mut handle = found?;
     if let Some(admitted) = parts.extensions.get::<Arc<AdmittedTo>>() {
         admitted.0.set(name.clone()).ok();
     }
@@ -80,15 +90,19 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
         handle.database = handle.database.before(Arc::clone(witness));
     }
     let is_own = parts.extensions.get::<address::OwnService>().is_some();
-    let base = if is_own { "/".to_owned() } else { address::base(&name) };
-    Ok(Admitted { name, handle, base, caller })
+    Ok(Admitted { name, handle, is_own, caller })
 }
 
 /// Whoever bears this token, if the database admits them.
-pub(crate) async fn caller(app: &Shared, name: &DatabaseName, token: Option<&str>, peer: Option<Peer>) -> Result<Caller, Problem> {
-    let access = app.host.access(name);
+pub(crate) async fn caller(
+    app: &Shared,
+    name: &DatabaseName,
+    access: Option<&Access>,
+    token: Option<&str>,
+    peer: Option<Peer>,
+) -> Result<Caller, Problem> {
     let address = Address::of(peer);
-    let answer = match (app.guard.opinion(access.as_deref(), token), &app.reviews) {
+    let answer = match (app.guard.opinion(access, token), &app.reviews) {
         (Opinion::Permits(permission), _) => Answer::Permits(permission),
         (Opinion::Refuses, _) => Answer::Refuses { is_paid: false },
         (Opinion::Asks(token), Some(reviews)) => reviews.ask(name, token, address).await,

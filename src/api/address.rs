@@ -5,14 +5,12 @@
 //! Invariants: a `Host` names no database but one that has a Service of its own; a request by such a Service reaches that database alone,
 //! whatever its path looks like.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, Uri, header};
-use axum::middleware::Next;
-use axum::response::Response;
 use engine::DatabaseName;
 
-use crate::App;
+use crate::Shared;
 use crate::error::Problem;
 
 /// Marks a request that came by a database's own Service, for whoever tells clients where something is.
@@ -20,7 +18,7 @@ use crate::error::Problem;
 pub(crate) struct OwnService;
 
 /// Before all routes: the path of a request by a database's own Service begins at that database.
-pub(crate) async fn enter(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) fn enter(app: &Shared, request: &mut Request) {
     if let Some(name) = named(request.uri(), request.headers(), app.public_host.as_deref())
         && app.host.has_own_service(&name)
     {
@@ -31,7 +29,6 @@ pub(crate) async fn enter(State(app): State<App>, mut request: Request, next: Ne
         }
         request.extensions_mut().insert(OwnService);
     }
-    next.run(request).await
 }
 
 /// Every name by which a request addresses us: the URI's authority, as HTTP/2 sends it, and each `Host`.

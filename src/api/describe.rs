@@ -80,7 +80,7 @@ pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) 
 /// One database.
 pub(crate) async fn database(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
-    Ok(reply::document(&describe(&admitted.name, &admitted.base, &admitted.handle.database.facts())))
+    Ok(reply::document(&describe(&admitted.name, &admitted.base(), &admitted.handle.database.facts())))
 }
 
 fn listed(name: &DatabaseName, state: &DatabaseState) -> Listed {
@@ -148,6 +148,7 @@ mod tests {
             last_snapshot: None,
             uploads: Uploads::Fine,
             outside: None,
+            slow_readers: 0,
             usage: engine::Usage::default(),
         };
         let json = serde_json::to_string(&describe(&DatabaseName::new("apps", "orders"), "/apps/orders/", &facts)).unwrap();

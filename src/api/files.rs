@@ -37,7 +37,7 @@ pub(crate) async fn put(admitted: Admitted, request: Request) -> Result<Response
     let content = intake.finish().await.map_err(Problem::from)?;
     let (record, is_new) = files.put(&content, description).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let location = HeaderValue::from_str(&format!("{}files/{}", admitted.base, record.key)).expect("names and hashes are plain ASCII");
+    let location = HeaderValue::from_str(&format!("{}files/{}", admitted.base(), record.key)).expect("names and hashes are plain ASCII");
     Ok((status, [(header::LOCATION, location)], reply::document(&FileReply::of(&record))).into_response())
 }
 

@@ -4,14 +4,14 @@
 //! Invariant: nothing about a database is told, not even that it exists, to whom its access does not admit. Only time may tell that there is one
 //! whose tokens Kubernetes knows: somebody has to be asked.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{Access, Grant, Permission, TokenDigest};
 
 use crate::error::{Kind, Problem};
-use crate::{App, address};
+use crate::{Shared, address};
 
 /// Against what this process protects itself.
 #[derive(Debug, Clone)]
@@ -141,8 +141,8 @@ pub(crate) fn unauthorized() -> Problem {
     Problem::new(Kind::Unauthorized, "send `Authorization: Bearer <token>` with a token of this database")
 }
 
-/// The layer before all routes.
-pub(crate) async fn enforce(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Before all routes.
+pub(crate) async fn enforce(app: &Shared, mut request: Request, next: Next) -> Response {
     if let Some(problem) = request.extensions_mut().remove::<Problem>() {
         return problem.into_response();
     }

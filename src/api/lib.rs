@@ -28,7 +28,9 @@ mod tags;
 mod tls;
 mod trace;
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -36,14 +38,14 @@ use axum::handler::Handler as _;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
+use axum::routing::future::RouteFuture;
 use axum::routing::{any, delete, get, post};
 use engine::{Authority, Clock, Host};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tower::Layer as _;
+use tower::{Service, ServiceBuilder};
 use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use access::{Admitted, Failures, Reading, Reviews};
 use metrics::Requests;
@@ -88,8 +90,31 @@ struct Shared {
 
 type App = Arc<Shared>;
 
-/// Every route of the product.
-pub fn router(config: Config) -> Router {
+/// Every route of the product, as a service.
+#[derive(Clone)]
+pub struct Api {
+    routes: Router,
+    app: App,
+}
+
+impl Service<Request> for Api {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Around the routes, not by one of their layers: those run once the path has chosen the route.
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        address::enter(&self.app, &mut request);
+        self.routes.call(request.map(body::patient))
+    }
+}
+
+/// Makes it.
+pub fn api(config: Config) -> Api {
     let Config { host, guard, authority, public_host, ready, mut registry, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
     let requests = metrics::register(&mut registry, &host, &streams);
@@ -140,13 +165,14 @@ pub fn router(config: Config) -> Router {
         .route("/{namespace}/{name}/files/{bh_key}", get(files::get).head(files::head).delete(files::delete))
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(&app), guard::enforce))
-        .layer(from_fn_with_state(Arc::clone(&app), observe::observe))
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(1024).and(is_document)))
-        .layer(RequestBodyTimeoutLayer::new(body::BODY_WAIT))
+        // As one: a router wraps each layer that it is given for itself, and copies what is within at each request.
+        .layer(
+            ServiceBuilder::new()
+                .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(1024).and(is_document)))
+                .layer(from_fn_with_state(Arc::clone(&app), observe::observe)),
+        )
         .with_state(Arc::clone(&app));
-    // Around the routes, not one of their layers: those run once the path has chosen the route.
-    Router::new().fallback_service(from_fn_with_state(app, address::enter).layer(routes))
+    Api { routes, app }
 }
 
 /// Whether a reply is compressed for whoever accepts that: one that is made before it is sent, and whose ETag is none of its bytes.

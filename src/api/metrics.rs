@@ -4,6 +4,7 @@
 //! classes, and databases are as many as are declared.
 
 mod asked;
+mod routes;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -14,11 +15,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads, Usage};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -28,21 +26,14 @@ use crate::access::Peer;
 use crate::error::Problem;
 use crate::hrana::Streams;
 use crate::{App, access, guard, reply};
+use routes::Routes;
 
 /// In seconds: from a point read to the statement timeout.
 const LATENCIES: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    route: String,
-    method: &'static str,
-    status: &'static str,
-}
-
 /// Requests, by what they asked and how they ended.
 pub(crate) struct Requests {
-    total: Family<RequestLabels, Counter>,
-    duration: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    routes: Routes,
     /// By database.
     pub(crate) asked: Arc<Asked>,
 }
@@ -50,20 +41,15 @@ pub(crate) struct Requests {
 impl Requests {
     /// `route` is a template of the router, never the path itself.
     pub(crate) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
-        let labels = RequestLabels { route: route.to_owned(), method: method_label(method), status: status_label(status) };
-        self.total.get_or_create(&labels).inc();
-        self.duration.get_or_create(&labels).observe(took.as_secs_f64());
+        self.routes.observe(route, method, status, took);
     }
 }
 
 /// Adds everything of the API to `registry`.
 pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<Streams>) -> Requests {
     registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-    let latencies: fn() -> Histogram = || Histogram::new(LATENCIES);
-    let requests = Requests { total: Family::default(), duration: Family::new_with_constructor(latencies), asked: Arc::default() };
-    registry.register("buckethead_http_requests", "Requests answered", requests.total.clone());
-    let help = "From a request's head to its answer's head";
-    registry.register_with_unit("buckethead_http_request_duration", help, Unit::Seconds, requests.duration.clone());
+    let requests = Requests { routes: Routes::default(), asked: Arc::default() };
+    registry.register_collector(Box::new(requests.routes.clone()));
     registry.register_collector(Box::new(Databases {
         host: Arc::downgrade(host),
         streams: Arc::downgrade(streams),
@@ -159,6 +145,11 @@ const GAUGES: &[Gauge] = &[
         name: "oldest_pin_seconds",
         help: "How long ago the oldest version that somebody still reads was replaced; 0 while all read the newest.",
         value: |state| of_open(state, |facts| Some(facts.memory.oldest_pin.unwrap_or_default().as_secs_f64())),
+    },
+    Gauge {
+        name: "slow_readers",
+        help: "Statements that wait for whoever takes their rows; each holds a version of the database.",
+        value: |state| of_open(state, |facts| Some(real(facts.slow_readers as u64))),
     },
     Gauge {
         name: "txid",
@@ -271,20 +262,6 @@ fn flag(is_so: bool) -> f64 {
 #[allow(clippy::cast_precision_loss, reason = "argued above")]
 fn real(value: u64) -> f64 {
     value as f64
-}
-
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ if method.as_str() == "QUERY" => "QUERY",
-        _ => "other",
-    }
 }
 
 fn status_label(status: StatusCode) -> &'static str {

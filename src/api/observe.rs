@@ -2,6 +2,7 @@
 //!
 //! Invariant: SQL, values and tokens reach neither log nor metrics; so the path is logged as its template, and never its query.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tracing::Instrument as _;
 use crate::error::Problem;
 use crate::metrics::OfDatabase;
 use crate::trace::TraceParent;
-use crate::{App, hrana};
+use crate::{App, guard, hrana};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -47,13 +48,12 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, mut request:
     let id = sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let database = params.as_ref().ok().and_then(database);
     let (witness, admitted) = (Arc::new(Witness::default()), Arc::new(AdmittedTo::default()));
     request.extensions_mut().insert(Arc::clone(&witness));
     request.extensions_mut().insert(Arc::clone(&admitted));
     let span = span(&id, request.headers());
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = guard::enforce(&app, request, next).instrument(span.clone()).await;
     let _in_span = span.enter();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let is_hrana = route.as_ref().is_some_and(|route| hrana::is_route(route.as_str()));
@@ -63,6 +63,7 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, mut request:
     let took = app.clock.now() - started;
     let spent = witness.spent();
     let headers = response.headers_mut();
+    headers.reserve(5);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(Seen { state, durable }) = witness.seen() {
         headers.insert(DURABLE_TXID, number(durable));
@@ -77,7 +78,8 @@ pub(crate) async fn observe(State(app): State<App>, params: Params, mut request:
     if is_probe(route) {
         tracing::debug!(%method, route, status, ?took, "request");
     } else {
-        tracing::info!(%method, route, database, status, ?took, queued = ?spent.queued, "request");
+        let named = || admitted.0.get().map(ToString::to_string).or_else(|| params.as_ref().ok().and_then(database));
+        tracing::info!(%method, route, database = named(), status, ?took, queued = ?spent.queued, "request");
     }
     let Some(database) = admitted.0.get() else { return response };
     let of = app.requests.asked.of(database);
@@ -96,8 +98,11 @@ fn span(id: &str, headers: &HeaderMap) -> tracing::Span {
 
 /// Where the time went, in milliseconds: waiting, with SQLite, and in all.
 fn timing(spent: &Spent, took: Duration) -> HeaderValue {
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let text = format!("queue;dur={:.3}, sql;dur={:.3}, total;dur={:.3}", ms(spent.queued), ms(spent.ran), ms(took));
+    let mut text = String::with_capacity(64);
+    for (name, time) in [("queue;dur=", spent.queued), (", sql;dur=", spent.ran), (", total;dur=", took)] {
+        let micros = time.as_micros();
+        let _ = write!(text, "{name}{}.{:03}", micros / 1000, micros % 1000);
+    }
     HeaderValue::try_from(text).expect("words, digits and marks of ASCII")
 }
 

@@ -1,11 +1,13 @@
 //! Listens, and stops in order: no new connections, then what runs may finish, then the rest is cut off.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -17,7 +19,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use crate::access::Peer;
 use crate::tls::Tls;
@@ -53,7 +55,11 @@ impl Stopping {
 
 /// Answers HTTP/1.1 and HTTP/2 (by ALPN, and without `tls` by prior knowledge) until `shutdown`. Then requests that run have `drain` to
 /// finish. When it returns, no request runs any more.
-pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router, shutdown: CancellationToken, drain: Duration) {
+pub async fn serve<S>(listener: TcpListener, tls: Option<Tls>, service: S, shutdown: CancellationToken, drain: Duration)
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let tls = tls.map(Arc::new);
     let mut connections = JoinSet::new();
     let stopping = Stopping { shutdown: shutdown.clone(), running: TaskTracker::new() };
@@ -63,7 +69,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router, shut
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, Peer(peer), tls.clone(), router.clone(), stopping.clone()));
+                    connections.spawn(connection(stream, Peer(peer), tls.clone(), service.clone(), stopping.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -88,24 +94,32 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router, shut
 }
 
 /// One client, until it goes or we stop.
-async fn connection(stream: TcpStream, peer: Peer, tls: Option<Arc<Tls>>, router: Router, stopping: Stopping) {
+async fn connection<S>(stream: TcpStream, peer: Peer, tls: Option<Arc<Tls>>, service: S, stopping: Stopping)
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     // Replies are written whole: waiting for more to send would only delay them. A socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return converse(stream, peer, router, stopping).await };
+    let Some(tls) = tls else { return converse(stream, peer, service, stopping).await };
     let accepted = tokio::select! {
         accepted = tls.accept(stream) => accepted,
         () = stopping.begun() => return,
     };
     match accepted {
-        Ok(stream) => converse(stream, peer, router, stopping).await,
+        Ok(stream) => converse(stream, peer, service, stopping).await,
         Err(error) => tracing::debug!(%error, "a handshake failed"),
     }
 }
 
 /// Requests and their answers, once they can be read.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, router: Router, stopping: Stopping) {
+async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, service: S, stopping: Stopping)
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let told = stopping.clone();
-    let service = TowerToHyperService::new(router.map_request(move |request: hyper::Request<Incoming>| {
+    let service = TowerToHyperService::new(service.map_request(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(told.clone());
         request.extensions_mut().insert(peer);

@@ -1,10 +1,9 @@
-//! The routes as a client sees them: a router over a real host, with databases in an embedded store.
+//! The routes as a client sees them: the service over a real host, with databases in an embedded store.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
@@ -21,7 +20,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::access::Peer;
-use crate::{Config, Guard, router};
+use crate::{Api, Config, Guard, api};
 
 mod access;
 mod address;
@@ -32,14 +31,15 @@ mod exports;
 mod files;
 mod hrana;
 mod kv;
+mod slow_readers;
 mod terms;
 
 /// The most that a file may have in these tests.
 const SPOOL: u64 = 24 << 20;
 
-/// A router with what lives behind it.
+/// The service with what lives behind it.
 struct Server {
-    router: Router,
+    api: Api,
     ready: watch::Sender<bool>,
     host: Arc<Host>,
     store: Option<(EmbeddedStore, TempDir)>,
@@ -91,7 +91,7 @@ impl Server {
             registry: Registry::default(),
             clock: Arc::new(SystemClock),
         };
-        Self { router: router(change(config)), ready, host, store, requests: AtomicU32::new(0) }
+        Self { api: api(change(config)), ready, host, store, requests: AtomicU32::new(0) }
     }
 
     /// Without any database.
@@ -129,7 +129,7 @@ impl Server {
     async fn send(&self, mut request: Request<Body>) -> Reply {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         request.extensions_mut().get_or_insert_with(|| Peer(SocketAddr::from((Ipv4Addr::from(number), 80))));
-        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let (head, body) = self.api.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: head.status, headers: head.headers, body }
     }

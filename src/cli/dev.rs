@@ -89,7 +89,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let api_url: Url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?).parse()?;
     let host = new_host(&arguments);
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
-    let router = api::router(api::Config {
+    let service = api::api(api::Config {
         host: Arc::clone(&host),
         guard: guard(&arguments, listener.local_addr()?, &secrets),
         authority: None,
@@ -101,7 +101,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (events, mut seen) = mpsc::unbounded_channel();
     let options = local_options(&arguments, manifests.clone(), &store, &secrets, api_url.clone());
     let mut parts = Parts::start(
-        |ends| api::serve(listener, tls, router, ends, DRAIN),
+        |ends| api::serve(listener, tls, service, ends, DRAIN),
         |ends| watch_manifests(Arc::clone(&host), options, ends, events),
     );
 

@@ -126,7 +126,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready: ready.clone(),
     };
     let guard = api::Guard::Operator;
-    let router = api::router(api::Config {
+    let service = api::api(api::Config {
         host: Arc::clone(&host),
         guard,
         authority: Some(Arc::new(KubernetesAuthority::new(client.clone()))),
@@ -136,7 +136,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock),
     });
     let mut parts =
-        Parts::start(|ends| api::serve(listener, tls, router, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
+        Parts::start(|ends| api::serve(listener, tls, service, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
 
     let result = loop {
         tokio::select! {

@@ -150,6 +150,7 @@ pub(crate) fn facts() -> Facts {
         }),
         uploads: Uploads::Fine,
         outside: None,
+        slow_readers: 0,
         usage: engine::Usage::default(),
     }
 }

@@ -5,10 +5,12 @@
 //! Invariant: SQL from outside runs only on a [`Session`], whose authorizer is in force whenever the engine itself is not speaking; and
 //! what the engine prepares never enters the session's statement cache.
 
+mod program;
 mod sandbox;
 pub(crate) mod threads;
 mod watch;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,7 +26,7 @@ use crate::sql::{SqlError, SqlErrorKind};
 use crate::vfs::{self, Registered};
 use sandbox::Denial;
 pub(crate) use watch::Cancel;
-pub(crate) use watch::Pause;
+pub(crate) use watch::{Brief, Pause};
 use watch::{Stop, Watch};
 
 /// What a connection is for.
@@ -47,9 +49,6 @@ pub(crate) enum Rules {
 
 /// Statements are kept prepared, the last used ones.
 const CACHED_STATEMENTS: usize = 64;
-
-/// Virtual machine steps between two looks at deadline and cancellation: some ten microseconds.
-const STEPS_BETWEEN_LOOKS: i32 = 1000;
 
 /// A connection without a sandbox, for the engine's own statements.
 pub(crate) fn open_trusted(database: &Registered, role: Role) -> Result<Connection, rusqlite::Error> {
@@ -99,6 +98,8 @@ struct Hooks {
 pub(crate) struct Session {
     connection: Connection,
     hooks: Arc<Hooks>,
+    /// The cookie of the schema that it has read at least.
+    schema: Cell<Option<u32>>,
 }
 
 impl Session {
@@ -118,14 +119,14 @@ impl Session {
         let seen = Arc::clone(&hooks);
         connection.authorizer(Some(move |context: AuthContext<'_>| seen.authorize(&context)))?;
         let seen = Arc::clone(&hooks);
-        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || seen.watch.must_stop()))?;
+        connection.progress_handler(watch::STEPS, Some(move || seen.watch.must_stop()))?;
         let seen = Arc::clone(&hooks);
         connection.update_hook(Some(move |action, _: &str, _: &str, _| {
             if action == Action::SQLITE_INSERT {
                 seen.inserted.store(true, Ordering::Relaxed);
             }
         }))?;
-        Ok(Self { connection, hooks })
+        Ok(Self { connection, hooks, schema: Cell::new(None) })
     }
 
     /// For statements of the caller.
@@ -152,6 +153,29 @@ impl Session {
         self.hooks.inserted.store(false, Ordering::Relaxed);
         *self.hooks.denial.lock() = None;
         self.hooks.watch.begin(timeout, cancel.clone());
+    }
+
+    /// What begins from now on must be brief, or is stopped; see [`Session::is_brief`]. For a thread on which others wait.
+    /// `worked` is what this thread has worked so far.
+    pub(crate) fn briefly(&self, worked: Duration) -> Brief<'_> {
+        self.hooks.watch.briefly(worked)
+    }
+
+    /// Whether no step of a statement takes long by itself: it may still have many. `sql` is known to be one that may run.
+    pub(crate) fn is_brief(&self, sql: &str) -> bool {
+        self.hooks.engine_speaks.store(true, Ordering::Relaxed);
+        let is_brief = program::is_brief(&self.connection, sql).unwrap_or(false);
+        self.hooks.engine_speaks.store(false, Ordering::Relaxed);
+        is_brief
+    }
+
+    /// The cookie of the schema that it has read: its statements need not be prepared anew as long as it is the database's.
+    pub(crate) fn schema(&self) -> Option<u32> {
+        self.schema.get()
+    }
+
+    pub(crate) fn set_schema(&self, cookie: Option<u32>) {
+        self.schema.set(cookie);
     }
 
     /// By the clock of its deadlines.
@@ -190,7 +214,7 @@ impl Session {
         if said.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT {
             return match self.hooks.watch.stopped() {
                 Some(Stop::Deadline) => SqlError { kind: SqlErrorKind::Timeout, message: "the statement took too long".to_owned(), ..said },
-                Some(Stop::Cancelled) | None => SqlError { kind: SqlErrorKind::Cancelled, ..said },
+                Some(Stop::Cancelled | Stop::NotBrief) | None => SqlError { kind: SqlErrorKind::Cancelled, ..said },
             };
         }
         // What the authorizer denies fails the statement, but not always with SQLITE_AUTH.

@@ -320,6 +320,36 @@ impl Database {
         self.still_served(answer)
     }
 
+    /// For the typed views: this statement of the engine's own and no other, which reads.
+    pub(crate) async fn ask_one<T, F>(&self, sql: &'static str, ask: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&rusqlite::Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let _under_way = self.enter()?;
+        let limits = self.limits();
+        let mut spent = Spent::default();
+        let outcome = self.inner.memory.ask_one(sql, &limits, &mut spent, ask).await;
+        let (answer, seen) = self.settle(outcome, spent)?;
+        self.tell(seen);
+        self.still_served(answer)
+    }
+
+    /// For the typed views: this statement of the engine's own and no other, which writes.
+    pub(crate) async fn change_one<T, F>(&self, sql: &'static str, change: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&rusqlite::Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let _under_way = self.enter_to_write()?;
+        let limits = self.limits();
+        let mut spent = Spent::default();
+        let outcome = self.inner.memory.change_one(sql, &limits, &mut spent, change).await;
+        let (answer, seen) = self.settle(outcome, spent)?;
+        self.tell(seen);
+        self.still_served(answer)
+    }
+
     /// For the typed views: statements of the engine's own in one transaction.
     pub(crate) async fn change<T, F>(&self, change: F) -> Result<T, Error>
     where
@@ -383,6 +413,7 @@ impl Database {
             last_snapshot: ledger.last_snapshot,
             uploads: ledger.uploads,
             outside: ledger.outside,
+            slow_readers: self.inner.memory.slow_readers(),
             usage: *self.inner.usage.lock(),
         }
     }

@@ -114,6 +114,8 @@ pub struct Facts {
     pub uploads: Uploads,
     /// The newest state of somebody else that was found in the place of ours.
     pub outside: Option<Outside>,
+    /// Statements that wait for whoever takes their rows.
+    pub slow_readers: usize,
     /// What it was asked since it was opened.
     pub usage: Usage,
 }

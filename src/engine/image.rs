@@ -187,6 +187,11 @@ pub(crate) fn has_names_in_utf8(connection: &Connection) -> Result<bool, rusqlit
     Ok(true)
 }
 
+/// What tells a schema from those before it, from page 1.
+pub(crate) fn schema_cookie(page: &[u8]) -> u32 {
+    page[SCHEMA_COOKIE].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
 /// How the database stores texts, as far as page 1 tells.
 pub(crate) fn encoding(page: &[u8]) -> &[u8] {
     &page[TEXT_ENCODING]

@@ -22,12 +22,15 @@ pub use condition::{Condition, Tags, ValueDigest};
 use key::Range;
 pub use key::{Key, KeyError};
 
+const TABLE: &str = "bh_kv";
+
 /// The upsert of the package.
 const SET: &str = "INSERT INTO bh_kv (key, value, created_at, updated_at) VALUES (?1, ?2, ?3, ?3) \
                    ON CONFLICT(key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at";
 /// SQL may have written a value as another type than the package does: what SQLite makes of it as text is read.
 const GET: &str = "SELECT CAST(value AS BLOB), created_at, updated_at FROM bh_kv WHERE key = ?1";
 const VALUE: &str = "SELECT CAST(value AS BLOB) FROM bh_kv WHERE key = ?1";
+const EXISTS: &str = "SELECT 1 FROM bh_kv WHERE key = ?1";
 const DELETE: &str = "DELETE FROM bh_kv WHERE key = ?1";
 const KEYS: &str = "SELECT key FROM bh_kv WHERE key >= ?1 AND key < ?2 ORDER BY key";
 const COUNT: &str = "SELECT count(*) FROM bh_kv WHERE key >= ?1 AND key < ?2";
@@ -104,22 +107,30 @@ impl Database {
 impl Kv<'_> {
     /// The value of a key.
     pub async fn get(&self, key: Key) -> Result<Option<Entry>, Error> {
-        self.ask(move |sql| get(sql, &key)).await
+        self.database.ask_one(GET, move |sql| get(sql, &key).map_err(altered(TABLE))).await
     }
 
     /// Whether the key has a value.
     pub async fn exists(&self, key: Key) -> Result<bool, Error> {
-        self.ask(move |sql| exists(sql, &key)).await
+        self.database.ask_one(EXISTS, move |sql| exists(sql, &key).map_err(altered(TABLE))).await
     }
 
     /// Gives the key a value if the condition holds.
     pub async fn set(&self, key: Key, value: Bytes, condition: Condition) -> Result<Changed, Error> {
         let now = self.now();
+        if condition.is_empty() {
+            let set = move |sql: &Connection| upsert(sql, &key, &value, now).map_err(altered(TABLE));
+            return self.database.change_one(SET, set).await.map(|()| Changed::Done);
+        }
         self.change(move |sql| set(sql, &key, &value, &condition, now)).await
     }
 
     /// Deletes the key if the condition holds.
     pub async fn delete(&self, key: Key, condition: Condition) -> Result<Changed, Error> {
+        if condition.is_empty() {
+            let found = self.database.change_one(DELETE, move |sql| remove(sql, &key).map_err(altered(TABLE))).await?;
+            return Ok(if found { Changed::Done } else { Changed::Missing });
+        }
         self.change(move |sql| delete(sql, &key, &condition)).await
     }
 
@@ -146,14 +157,14 @@ impl Kv<'_> {
     }
 
     async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static) -> Result<T, Error> {
-        self.database.ask(|sql| ask(sql).map_err(altered("bh_kv"))).await
+        self.database.ask(|sql| ask(sql).map_err(altered(TABLE))).await
     }
 
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     ) -> Result<T, Error> {
-        self.database.change(|sql| change(sql).map_err(altered("bh_kv"))).await
+        self.database.change(|sql| change(sql).map_err(altered(TABLE))).await
     }
 }
 
@@ -166,7 +177,7 @@ fn get(sql: &Connection, key: &Key) -> Result<Option<Entry>, SqlError> {
 }
 
 fn exists(sql: &Connection, key: &Key) -> Result<bool, SqlError> {
-    Ok(sql.prepare_cached("SELECT 1 FROM bh_kv WHERE key = ?1")?.exists([key.as_str()])?)
+    Ok(sql.prepare_cached(EXISTS)?.exists([key.as_str()])?)
 }
 
 fn digest(sql: &Connection, key: &Key) -> Result<Option<ValueDigest>, SqlError> {
@@ -177,7 +188,7 @@ fn digest(sql: &Connection, key: &Key) -> Result<Option<ValueDigest>, SqlError> 
 }
 
 fn set(sql: &Connection, key: &Key, value: &[u8], condition: &Condition, now: f64) -> Result<Changed, SqlError> {
-    if !condition.is_empty() && !condition.holds(digest(sql, key)?) {
+    if !condition.holds(digest(sql, key)?) {
         return Ok(Changed::ConditionFailed);
     }
     upsert(sql, key, value, now)?;
@@ -185,7 +196,7 @@ fn set(sql: &Connection, key: &Key, value: &[u8], condition: &Condition, now: f6
 }
 
 fn delete(sql: &Connection, key: &Key, condition: &Condition) -> Result<Changed, SqlError> {
-    if !condition.is_empty() && !condition.holds(digest(sql, key)?) {
+    if !condition.holds(digest(sql, key)?) {
         return Ok(Changed::ConditionFailed);
     }
     Ok(if remove(sql, key)? { Changed::Done } else { Changed::Missing })

@@ -2,12 +2,13 @@
 //!
 //! Owns: whose turn it is to write, which connections there are, and on which threads SQLite runs. Does not own: pages (`pages.rs`), file
 //! calls (`vfs.rs`), what a request may do (`connection.rs`, `statement.rs`), nor buckets.
-//! Invariants: SQLite never runs on an async thread. Only whoever holds the writer's place opens a transaction that writes, so no client
+//! Invariants: SQLite runs on an async thread only for as long as it would take to get another thread (`brief.rs`). Only whoever holds the writer's place opens a transaction that writes, so no client
 //! sees `SQLITE_BUSY`. A connection that a panic went through, or of which a request changed the settings, is
 //! never used again.
 
 mod assembly;
 mod branch;
+mod brief;
 mod connections;
 mod pin;
 mod queue;
@@ -144,6 +145,8 @@ struct Inner {
     open_transactions: parking_lot::Mutex<OpenTransactions>,
     /// How often the text encoding changed, which open connections do not see.
     encodings: AtomicU64,
+    /// The statements that need no thread of their own.
+    brief: brief::Known,
 }
 
 impl MemoryDatabase {
@@ -183,6 +186,7 @@ impl MemoryDatabase {
             commits: watch::Sender::new(Commits::default()),
             open_transactions: parking_lot::Mutex::default(),
             encodings: AtomicU64::new(0),
+            brief: brief::Known::default(),
         }))
     }
 
@@ -212,9 +216,13 @@ impl MemoryDatabase {
 
     /// The same, and tells what it took, however it ends.
     pub(crate) async fn read_counting(&self, request: Request, limits: &QueryLimits, spent: &mut Spent) -> Result<Response, SqlError> {
-        let (limits, holding, slow_after) = (*limits, self.hold_results(), self.0.pool.slow_after);
+        if let Some(done) = self.request_at_once(Use::Read, &request, limits, spent) {
+            return done;
+        }
+        let (limits, holding, slow_after, inner) = (*limits, self.hold_results(), self.0.pool.slow_after, Arc::clone(&self.0));
         self.among_readers(spent, move |session, cancel, spent| {
-            statement::run(session, &request, Begin::Deferred, Bounds { limits: &limits, cancel, holding, slow_after }, spent)
+            let bounds = Bounds { limits: &limits, cancel, holding, slow_after };
+            inner.judged(session, request.only(), || statement::run(session, &request, Begin::Deferred, bounds, spent))
         })
         .await
     }
@@ -222,8 +230,8 @@ impl MemoryDatabase {
     /// Runs statements that may write, when their turn has come. Dropping the future rolls back what is not committed yet.
     pub async fn write(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
         let mut spent = Spent::default();
-        let (turn, work) = (self.turn(limits, &mut spent).await?, self.writing(request, limits));
-        self.in_turn(turn, &mut spent, work).await
+        let turn = self.turn(limits, &mut spent).await?;
+        self.write_in_turn(turn, request, limits, &mut spent).await
     }
 
     /// The same if the state before it is the right one, and otherwise nothing.
@@ -238,7 +246,7 @@ impl MemoryDatabase {
         if !is_right(self.0.file.store().commits()) {
             return Ok(None);
         }
-        self.in_turn(turn, spent, self.writing(request, limits)).await.map(Some)
+        self.write_in_turn(turn, request, limits, spent).await.map(Some)
     }
 
     /// The same for a request that is run once. With what it was answered comes what the memory held then.
@@ -263,16 +271,18 @@ impl MemoryDatabase {
         self.in_turn(turn, spent, work).await.map(Some)
     }
 
-    /// The work of a request that may write.
-    fn writing(
-        &self,
-        request: Request,
-        limits: &QueryLimits,
-    ) -> impl FnOnce(&Session, &Cancel, &mut Spent) -> Result<Response, SqlError> + Send + 'static {
-        let (query, holding, slow_after) = (*limits, self.hold_results(), self.0.pool.slow_after);
-        move |session, cancel, spent| {
-            statement::run(session, &request, Begin::Immediate, Bounds { limits: &query, cancel, holding, slow_after }, spent)
+    /// A request that may write, in its turn.
+    async fn write_in_turn(&self, turn: Turn, request: Request, limits: &QueryLimits, spent: &mut Spent) -> Result<Response, SqlError> {
+        if let Some(done) = self.request_at_once(Use::Write, &request, limits, spent) {
+            self.0.announce();
+            return done;
         }
+        let (query, holding, slow_after, inner) = (*limits, self.hold_results(), self.0.pool.slow_after, Arc::clone(&self.0));
+        self.in_turn(turn, spent, move |session, cancel, spent| {
+            let bounds = Bounds { limits: &query, cancel, holding, slow_after };
+            inner.judged(session, request.only(), || statement::run(session, &request, Begin::Immediate, bounds, spent))
+        })
+        .await
     }
 
     /// Work on a connection that reads, in one of the readers' places.
@@ -399,6 +409,11 @@ impl MemoryDatabase {
         self.0.file.store().memory_use()
     }
 
+    /// Statements that wait for whoever takes their rows.
+    pub(crate) fn slow_readers(&self) -> usize {
+        SLOW_READERS_OF_ONE - self.0.slow_readers.available_permits()
+    }
+
     /// Sets the most that the database may have, in bytes, for all commits from now on. One that has more already can still shrink.
     pub fn set_max_size(&self, bytes: u64) {
         self.0.file.store().set_max_size(bytes);
@@ -449,10 +464,14 @@ impl Inner {
 
     /// A sandboxed connection: one that was kept, or a new one.
     fn session(&self, purpose: Use) -> Result<Session, SqlError> {
-        match self.pool.connections.take(self.file.id(), purpose) {
-            Some(Open::Session(session)) => Ok(session),
-            Some(Open::Plain(_)) | None => Ok(Session::open(&self.file, purpose.role(), purpose.rules(), Arc::clone(&self.clock))?),
-        }
+        // What it has read when its next statement has run, or more.
+        let schema = self.schema();
+        let session = match self.pool.connections.take(self.file.id(), purpose) {
+            Some(Open::Session(session)) => session,
+            Some(Open::Plain(_)) | None => Session::open(&self.file, purpose.role(), purpose.rules(), Arc::clone(&self.clock))?,
+        };
+        session.set_schema(Some(schema));
+        Ok(session)
     }
 
     /// One for the engine's own statements.

@@ -191,6 +191,11 @@ impl PageStore {
         Arc::clone(&self.newest.lock())
     }
 
+    /// Looks at the newest version without pinning it, while nobody can replace it.
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(&Version) -> T) -> T {
+        look(&self.newest.lock())
+    }
+
     pub(crate) fn commits(&self) -> Commits {
         self.newest.lock().commits
     }

@@ -75,6 +75,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Its text, if there is but one.
+    pub(crate) fn only(&self) -> Option<&str> {
+        if let [Statement { sql, .. }] = &self.statements[..] { Some(sql) } else { None }
+    }
+
     /// Whether each of its texts begins as a read does. Only a guess at which way is worth trying first: SQLite decides what writes.
     pub fn looks_like_reads(&self) -> bool {
         self.statements.iter().all(|statement| {

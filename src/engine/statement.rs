@@ -62,6 +62,20 @@ pub(crate) fn run(session: &Session, request: &Request, begin: Begin, bounds: Bo
     Ok(Response { results: run.results, seen: vfs::seen(), holding: Some(run.holding) })
 }
 
+/// Runs the one statement of a request, whose text is known to hold no other, and which is known to be all or nothing by itself.
+pub(crate) fn run_one(
+    session: &Session,
+    (piece, params): (Piece<'_>, &Params),
+    bounds: Bounds<'_>,
+    spent: &mut Spent,
+) -> Result<Response, SqlError> {
+    let mut run = Run::on(session, bounds);
+    let outcome = run.piece(piece, params);
+    spent.add(std::mem::take(&mut run.spent));
+    let result = outcome.map_err(|error| error.at(0, piece.offset))?;
+    Ok(Response { results: vec![result], seen: vfs::seen(), holding: Some(run.holding) })
+}
+
 /// Ends a transaction that was left open.
 fn roll_back(session: &Session) -> Result<(), SqlError> {
     if session.connection().is_autocommit() {
@@ -159,10 +173,10 @@ struct Collect<'a, 'b> {
 }
 
 impl Rows for Collect<'_, '_> {
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, columns: Vec<Column>) -> Result<(), SqlError> {
         let names = columns.iter().map(|column| (column.name.len() + column.decltype.as_ref().map_or(0, String::len)) as u64 + EACH);
         self.run.charge(EACH + names.sum::<u64>())?;
-        self.result.columns = columns.to_vec();
+        self.result.columns = columns;
         Ok(())
     }
 

@@ -73,6 +73,11 @@ pub(crate) fn seen() -> Option<Commits> {
     SEEN.take()
 }
 
+/// Whatever runs next on this thread has seen nothing yet. What failed before it asks for nothing.
+pub(crate) fn forget_seen() {
+    SEEN.set(None);
+}
+
 /// What `last_insert_rowid()` tells on this connection until something is inserted there.
 pub(crate) fn set_last_insert_rowid(connection: &rusqlite::Connection, rowid: i64) {
     ffi::set_last_insert_rowid(connection, rowid);

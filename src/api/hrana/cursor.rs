@@ -123,6 +123,8 @@ fn gone() -> SqlError {
 }
 
 impl Output for Entries {
+    const MAY_BEGIN_AGAIN: bool = false;
+
     fn begin(&mut self, step: usize, columns: &[Column]) -> Result<(), SqlError> {
         self.entry(|out| {
             out.extend_from_slice(b"{\"type\":\"step_begin\",\"step\":");

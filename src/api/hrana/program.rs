@@ -12,6 +12,8 @@ pub(super) trait Output: Send + 'static {
     fn end(&mut self, step: usize, effects: &Effects);
     fn fail(&mut self, step: usize, failure: Failure);
     fn skip(&mut self, step: usize);
+    /// As [`Script::may_begin_again`].
+    const MAY_BEGIN_AGAIN: bool;
     /// As [`Rows::room`].
     fn room(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send {
         std::future::ready(Ok(()))
@@ -104,6 +106,10 @@ impl<O: Output> Script for Program<O> {
         }
     }
 
+    fn may_begin_again(&self) -> bool {
+        O::MAY_BEGIN_AGAIN
+    }
+
     fn ended(&mut self, outcome: Result<Effects, SqlError>) {
         match outcome {
             Ok(effects) => {
@@ -116,8 +122,8 @@ impl<O: Output> Script for Program<O> {
 }
 
 impl<O: Output> Rows for Program<O> {
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
-        self.output.begin(self.ok.len(), columns)
+    fn columns(&mut self, columns: Vec<Column>) -> Result<(), SqlError> {
+        self.output.begin(self.ok.len(), &columns)
     }
 
     fn row(&mut self, row: &Row<'_>) -> Result<Flow, SqlError> {

@@ -65,6 +65,8 @@ impl Results {
 }
 
 impl Output for Results {
+    const MAY_BEGIN_AGAIN: bool = true;
+
     fn begin(&mut self, _: usize, cols: &[Column]) -> Result<(), SqlError> {
         self.current.clear();
         (self.rows, self.held) = (0, 0);
@@ -115,6 +117,8 @@ pub(super) struct Discard {
 }
 
 impl Output for Discard {
+    const MAY_BEGIN_AGAIN: bool = true;
+
     fn begin(&mut self, _: usize, _: &[Column]) -> Result<(), SqlError> {
         Ok(())
     }

@@ -249,7 +249,8 @@ impl Talk {
     }
 
     async fn admit(&self, token: Option<&str>) -> Result<(Database, Caller), Problem> {
-        let caller = access::caller(&self.app, &self.name, token, self.peer).await?;
+        let access = self.app.host.access(&self.name);
+        let caller = access::caller(&self.app, &self.name, access.as_deref(), token, self.peer).await?;
         Ok((self.app.host.get(&self.name)?.database, caller))
     }
 

@@ -34,6 +34,7 @@ fn facts() -> Facts {
         last_snapshot: None,
         uploads: Uploads::Fine,
         outside: None,
+        slow_readers: 2,
         usage: Usage { rows: 7, changed: 3, queued: Duration::from_millis(250), ran: Duration::from_millis(1500), slow: 1 },
     }
 }
@@ -53,6 +54,7 @@ fn an_open_database_shows_all_its_figures() {
         ("pinned_bytes", "4352.0"),
         ("staged_bytes", "0.0"),
         ("oldest_pin_seconds", "2.5"),
+        ("slow_readers", "2.0"),
         ("txid", "4.0"),
         ("durable_timestamp_seconds", "1795420800.5"),
         ("pending", "1.0"),
@@ -84,9 +86,26 @@ fn each_metric_is_described_once_however_many_databases_there_are() {
 
 #[test]
 fn what_a_caller_invents_makes_no_new_series() {
-    assert_eq!(method_label(&Method::from_bytes(b"BREW").unwrap()), "other");
-    assert_eq!(method_label(&Method::POST), "POST");
-    assert_eq!(method_label(&Method::from_bytes(b"QUERY").unwrap()), "QUERY");
+    let routes = Routes::default();
+    for method in ["BREW", "POST", "QUERY", "brew"] {
+        routes.observe("/x", &Method::from_bytes(method.as_bytes()).unwrap(), StatusCode::NOT_FOUND, Duration::from_millis(2));
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(routes));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).unwrap();
+    for (method, count) in [("other", 2), ("POST", 1), ("QUERY", 1)] {
+        let labels = format!("{{route=\"/x\",method=\"{method}\",status=\"4xx\"");
+        for line in [
+            format!("buckethead_http_requests_total{labels}}} {count}\n"),
+            format!("buckethead_http_request_duration_seconds_bucket{{le=\"0.0025\",{}}} {count}\n", &labels[1..]),
+            format!("buckethead_http_request_duration_seconds_count{labels}}} {count}\n"),
+        ] {
+            assert!(out.contains(&line), "{line} is not in\n{out}");
+        }
+    }
+    assert_eq!(out.matches("# TYPE buckethead_http_requests counter").count(), 1);
+    assert!(!out.contains("BREW") && !out.contains("GET"), "{out}");
     for (status, label) in [(204, "2xx"), (404, "4xx"), (499, "4xx"), (503, "5xx")] {
         assert_eq!(status_label(StatusCode::from_u16(status).unwrap()), label);
     }

@@ -1,4 +1,5 @@
 use super::*;
+use axum::Router;
 use axum::routing::get;
 use std::net::SocketAddr;
 use std::sync::Arc;

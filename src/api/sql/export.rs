@@ -176,20 +176,20 @@ fn gone() -> SqlError {
 }
 
 impl Rows for Export {
-    fn columns(&mut self, names: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, names: Vec<Column>) -> Result<(), SqlError> {
         if self.phase != Phase::Statements {
             return Ok(());
         }
-        self.columns = names.to_vec();
+        self.columns = names;
         self.rows = 0;
         match self.format {
             Format::Json | Format::Ndjson => {
                 self.chunk.extend_from_slice(b"{\"columns\":");
-                columns(&mut self.chunk, names);
+                columns(&mut self.chunk, &self.columns);
                 self.chunk.extend_from_slice(b"}\n");
             }
             Format::Csv => {
-                for (index, column) in names.iter().enumerate() {
+                for (index, column) in self.columns.iter().enumerate() {
                     if index > 0 {
                         self.chunk.push(b',');
                     }

@@ -294,7 +294,7 @@ async fn requests_of_which_nobody_knows_whence_they_come_are_of_one_address() {
     let mut statuses = Vec::new();
     for _ in 0..21 {
         let request = Request::builder().uri("/apps/orders/").body(Body::empty()).unwrap();
-        statuses.push(server.router.clone().oneshot(request).await.unwrap().status().as_u16());
+        statuses.push(server.api.clone().oneshot(request).await.unwrap().status().as_u16());
     }
     assert_eq!((&statuses[..20], statuses[20]), (&[401; 20][..], 429));
 }

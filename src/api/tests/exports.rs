@@ -73,7 +73,7 @@ async fn what_fails_late_is_told_by_the_last_line() {
 async fn a_table_that_fails_late_breaks_off() {
     let server = Server::open().await;
     let request = Request::builder().method("POST").uri("/apps/orders/sql").header("accept", "text/csv").body(Body::from(LATE)).unwrap();
-    let response = server.router.clone().oneshot(request).await.unwrap();
+    let response = server.api.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(to_bytes(response.into_body(), usize::MAX).await.is_err());
 }
@@ -147,7 +147,7 @@ async fn a_client_that_leaves_in_the_middle_ends_the_statement() {
     let body = json!({"statements": [{"sql": "insert into t values (1)"}, {"sql": endless}]}).to_string();
     let request = Request::builder().method("POST").uri("/apps/orders/sql").header("accept", "application/x-ndjson");
     let request = request.header("content-type", "application/json").body(Body::from(body)).unwrap();
-    let mut body = server.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    let mut body = server.api.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
     futures::StreamExt::next(&mut body).await.unwrap().unwrap();
     drop(body);
     server.run("insert into t values (2)").await;

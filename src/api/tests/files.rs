@@ -160,7 +160,7 @@ async fn a_store_in_trouble_is_told_and_cuts_a_download() {
     faults.clear();
     faults.add(Fault::new(FaultEffect::CutBody(300_000)).on(Operation::GetObject).key(blobs));
     let request = Request::builder().uri(at(&key)).body(Body::empty()).unwrap();
-    let reply = server.router.clone().oneshot(request).await.unwrap();
+    let reply = server.api.clone().oneshot(request).await.unwrap();
     // The break may overtake the headers.
     if reply.status() == StatusCode::OK {
         to_bytes(reply.into_body(), usize::MAX).await.unwrap_err();

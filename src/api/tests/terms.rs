@@ -157,7 +157,7 @@ async fn preferences_are_followed_and_told() {
 struct Holds(Option<&'static str>);
 
 impl engine::Rows for Holds {
-    fn columns(&mut self, _: &[engine::Column]) -> Result<(), engine::SqlError> {
+    fn columns(&mut self, _: Vec<engine::Column>) -> Result<(), engine::SqlError> {
         Ok(())
     }
     fn row(&mut self, _: &engine::Row<'_>) -> Result<engine::Flow, engine::SqlError> {

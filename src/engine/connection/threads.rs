@@ -2,7 +2,8 @@
 //!
 //! A statement that has run for a slice of time goes to the end of the queue if others wait, so that no statement keeps others, of whatever
 //! database, from running: it takes its time without them.
-//! Invariant: at most so many threads run SQLite as there are places, whatever waits.
+//! Between slices it gives its core up each half millisecond, for whoever waits for that: the threads on which all requests begin and end.
+//! Invariant: at most so many threads run SQLite as there are places, whatever waits, besides those that run what is brief.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -15,9 +16,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::vfs;
 
 /// How long a statement runs before it lets others go first.
 const SLICE: Duration = Duration::from_millis(5);
+
+/// How long a thread works before it lets the system run others. By itself the system lets it work for some milliseconds, whoever wakes.
+const YIELD_AFTER: Duration = Duration::from_micros(500);
 
 /// The places.
 #[derive(Debug, Clone)]
@@ -39,6 +44,8 @@ struct Running {
     threads: Threads,
     place: Option<Place>,
     since: Instant,
+    /// When this thread let the system run others last.
+    yielded: Instant,
     runtime: Handle,
 }
 
@@ -58,7 +65,8 @@ impl Threads {
 
     /// Runs `work` in this place, on a thread that may block.
     pub(crate) fn run<T>(&self, place: Place, now: Instant, runtime: Handle, work: impl FnOnce() -> T) -> T {
-        let running = Running { threads: self.clone(), place: Some(place), since: now, runtime };
+        vfs::forget_seen();
+        let running = Running { threads: self.clone(), place: Some(place), since: now, yielded: now, runtime };
         let before = RUNNING.replace(Some(running));
         // Also when a panic goes through.
         let _end = End(before);
@@ -84,6 +92,10 @@ pub(crate) fn go_on(place: Place, now: Instant) {
 pub(super) fn let_others_go_first(now: Instant, clock: &dyn Clock) -> Duration {
     RUNNING.with_borrow_mut(|running| {
         let Some(running) = running else { return Duration::ZERO };
+        if now.saturating_duration_since(running.yielded) >= YIELD_AFTER {
+            std::thread::yield_now();
+            running.yielded = clock.now();
+        }
         let is_due = now.saturating_duration_since(running.since) >= SLICE;
         if !is_due || running.place.is_none() || running.threads.waiting.load(Ordering::Relaxed) == 0 {
             return Duration::ZERO;

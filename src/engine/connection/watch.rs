@@ -1,7 +1,7 @@
 //! Stopping a statement that runs: because it ran too long, or because nobody waits for it any more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,6 +42,8 @@ impl Drop for CancelOnDrop {
 pub(super) enum Stop {
     Deadline,
     Cancelled,
+    /// It was to be brief, and was not.
+    NotBrief,
 }
 
 /// Watches over the statement that runs on a connection.
@@ -49,12 +51,42 @@ pub(super) struct Watch {
     clock: Arc<dyn Clock>,
     running: Mutex<Option<Running>>,
     stopped: Mutex<Option<Stop>>,
+    /// How often SQLite has asked whether to go on.
+    asked: AtomicU32,
+    /// What the thread had worked when statements began that must be brief.
+    brief: Mutex<Option<Duration>>,
 }
+
+/// Steps of SQLite's virtual machine after which it asks whether to go on: some microseconds.
+pub(super) const STEPS: i32 = 250;
+
+/// So often a statement is not asked before somebody looks at deadline and cancellation.
+const LOOK_EACH: u32 = 4;
+
+/// So often a brief statement may ask, and so long it may work.
+const BRIEF_ASKS: u32 = 4;
+const BRIEF_WORK: Duration = Duration::from_micros(500);
 
 struct Running {
     /// `None` for one that lies beyond the clock's end.
     deadline: Option<Instant>,
     cancel: Cancel,
+}
+
+/// While it lives, what runs must be brief.
+pub(crate) struct Brief<'a>(&'a Watch);
+
+impl Brief<'_> {
+    /// Whether a statement was stopped because it was not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.stopped() == Some(Stop::NotBrief)
+    }
+}
+
+impl Drop for Brief<'_> {
+    fn drop(&mut self) {
+        *self.0.brief.lock() = None;
+    }
 }
 
 /// Time that does not count.
@@ -71,7 +103,7 @@ impl Drop for Pause<'_> {
 
 impl Watch {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, running: Mutex::new(None), stopped: Mutex::new(None) }
+        Self { clock, running: Mutex::new(None), stopped: Mutex::new(None), asked: AtomicU32::new(0), brief: Mutex::new(None) }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -81,6 +113,14 @@ impl Watch {
     pub(super) fn begin(&self, timeout: Duration, cancel: Cancel) {
         *self.stopped.lock() = None;
         *self.running.lock() = Some(Running { deadline: self.clock.now().checked_add(timeout), cancel });
+    }
+
+    /// What begins from now on must be brief, or is stopped.
+    pub(super) fn briefly(&self, worked: Duration) -> Brief<'_> {
+        self.asked.store(0, Ordering::Relaxed);
+        *self.stopped.lock() = None;
+        *self.brief.lock() = Some(worked);
+        Brief(self)
     }
 
     pub(super) fn end(&self) {
@@ -94,6 +134,17 @@ impl Watch {
 
     /// Called by SQLite while a statement runs. Others may run meanwhile; the deadline stands still then.
     pub(super) fn must_stop(&self) -> bool {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(begun) = *self.brief.lock() {
+            let is_over = asked >= BRIEF_ASKS || self.clock.worked().saturating_sub(begun) >= BRIEF_WORK;
+            if is_over {
+                *self.stopped.lock() = Some(Stop::NotBrief);
+            }
+            return is_over;
+        }
+        if !asked.is_multiple_of(LOOK_EACH) {
+            return false;
+        }
         let now = self.clock.now();
         let stop = match &*self.running.lock() {
             Some(running) if running.cancel.is_said() => Some(Stop::Cancelled),

@@ -60,7 +60,7 @@ struct Watched<S> {
 }
 
 impl<S: Script> Rows for Watched<S> {
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, columns: Vec<Column>) -> Result<(), SqlError> {
         self.script.columns(columns)
     }
 
@@ -76,6 +76,10 @@ impl<S: Script> Rows for Watched<S> {
 impl<S: Script> Script for Watched<S> {
     fn next(&mut self, is_autocommit: bool) -> Option<Statement> {
         self.script.next(is_autocommit)
+    }
+
+    fn may_begin_again(&self) -> bool {
+        self.script.may_begin_again()
     }
 
     fn ended(&mut self, outcome: Result<Effects, SqlError>) {

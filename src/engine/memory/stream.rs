@@ -198,6 +198,13 @@ impl MemoryStream {
                     }
                 }
             }
+            if script.may_begin_again()
+                && let Some(outcome) = self.at_once(&mut lasting, &mut script, &statement, limits)
+            {
+                writes = false;
+                script.ended(outcome);
+                continue;
+            }
             match self.play(lasting, script, statement, limits).await {
                 Ok(Played { lasting, script: same, last_insert_rowid, waiting: left, spent }) => {
                     self.spent.add(spent);
@@ -307,6 +314,42 @@ impl MemoryStream {
         let guard = lasting.in_transaction.then(|| Guard::over(&lasting, limits));
         *self.parked.lock() = Parked::Lasting(lasting);
         self.guard = guard.map(|guard| crate::tasks::spawn_owned(guard.watch(Arc::clone(&self.parked))));
+    }
+
+    /// Runs a statement by itself at once, on a connection that anybody may have. `None` if that cannot be.
+    fn at_once<S: Script>(
+        &mut self,
+        lasting: &mut Lasting,
+        script: &mut S,
+        statement: &Statement,
+        limits: &StreamLimits,
+    ) -> Option<Result<Effects, SqlError>> {
+        if lasting.session.is_some() {
+            return None;
+        }
+        let (last_insert_rowid, may_write, slow_after) =
+            (self.last_insert_rowid, lasting.writer.is_some(), self.database.0.pool.slow_after);
+        let done = self.database.at_once(lasting.purpose, &statement.sql, &mut self.spent, |session, piece, spent| {
+            session.set_last_insert_rowid(last_insert_rowid);
+            let begun = session.now();
+            let mut counted = Counted { rows: 0, script };
+            let outcome = Prepared::new(session, piece.sql, &statement.params, &limits.query, &Cancel::default()).and_then(|prepared| {
+                if prepared.writes() && !may_write { Ok(None) } else { prepared.run(&mut counted, |_, _| Ok(())).map(Some) }
+            });
+            let outcome = outcome.map(|effects| effects.map(|effects| Effects { seen: vfs::seen(), ..effects }));
+            let took = session.now().saturating_duration_since(begun);
+            let changed = outcome.as_ref().map_or(0, |effects| effects.map_or(0, |effects| effects.rows_affected));
+            if !matches!(outcome, Ok(None)) {
+                spent.statement(piece.sql, took, counted.rows, changed, slow_after);
+            }
+            outcome
+        })?;
+        let outcome = done.transpose()?;
+        lasting.settle(&outcome);
+        if let Ok(Effects { last_insert_rowid: Some(rowid), .. }) = outcome {
+            self.last_insert_rowid = rowid;
+        }
+        Some(outcome)
     }
 
     /// Runs statements on a thread until one needs the writer's place.
@@ -471,6 +514,7 @@ impl Player {
         if statement.sql.contains('\0') {
             return Err(SqlError::ours(SqlErrorKind::Statement, "the SQL text holds a NUL byte"));
         }
+        let begun = session.now();
         let prepared = Prepared::new(session, &statement.sql, &statement.params, &self.seat.limits.query, &self.cancel)?;
         if prepared.writes() && !has_place {
             return Ok(None);
@@ -479,6 +523,9 @@ impl Player {
         let effects = prepared.run(rows, |session, rows| seat.away(session, has_place, cancel, rows.room()))?;
         // Statements of a few steps end before SQLite asks whether anybody waits for them.
         refuse_if_cancelled(cancel)?;
+        if session.is_reusable() {
+            self.seat.inner.judge(session, &statement.sql, session.now().saturating_duration_since(begun));
+        }
         Ok(Some(effects))
     }
 }
@@ -490,7 +537,7 @@ struct Counted<'a, S> {
 }
 
 impl<S: Script> Rows for Counted<'_, S> {
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, columns: Vec<Column>) -> Result<(), SqlError> {
         self.script.columns(columns)
     }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::sql::{Params, ResultSet, Statement, Transaction, Value};
 
 mod branch;
+mod brief;
 mod connections;
 mod isolation;
 mod limits;

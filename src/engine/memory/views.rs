@@ -3,6 +3,8 @@
 //! They run on the same sandboxed connections, in the same queue and under the same limits as the caller's own SQL.
 //! Invariant: a change is all or nothing, and nobody's statements run in its transaction but its own.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::connections::Use;
@@ -29,6 +31,70 @@ impl MemoryDatabase {
             timed(session, spent, || watched(session, &limits, cancel, ask)).map(|value| (value, vfs::seen()))
         })
         .await
+    }
+
+    /// The same with nothing but this statement, which runs at once where it may.
+    pub(crate) async fn ask_one<T, F>(
+        &self,
+        sql: &'static str,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+        ask: F,
+    ) -> Result<(T, Option<Commits>), SqlError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        if let Some(done) = self.view_at_once(Use::Read, sql, limits, spent, &ask) {
+            return done;
+        }
+        let (limits, inner) = (*limits, Arc::clone(&self.0));
+        self.among_readers(spent, move |session, cancel, spent| {
+            inner.judged(session, Some(sql), || {
+                timed(session, spent, || watched(session, &limits, cancel, ask)).map(|value| (value, vfs::seen()))
+            })
+        })
+        .await
+    }
+
+    /// As [`MemoryDatabase::change`] with nothing but this statement, which runs at once where it may.
+    pub(crate) async fn change_one<T, F>(
+        &self,
+        sql: &'static str,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+        change: F,
+    ) -> Result<(T, Option<Commits>), SqlError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let turn = self.turn(limits, spent).await?;
+        if let Some(done) = self.view_at_once(Use::Write, sql, limits, spent, &change) {
+            self.0.announce();
+            return done;
+        }
+        let (query, inner) = (*limits, Arc::clone(&self.0));
+        self.in_turn(turn, spent, move |session, cancel, spent| {
+            inner.judged(session, Some(sql), || {
+                timed(session, spent, || in_transaction(session, &query, cancel, change)).map(|value| (value, vfs::seen()))
+            })
+        })
+        .await
+    }
+
+    /// By itself the statement is all or nothing.
+    fn view_at_once<T>(
+        &self,
+        purpose: Use,
+        sql: &str,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+        work: impl Fn(&Connection) -> Result<T, SqlError>,
+    ) -> Option<Result<(T, Option<Commits>), SqlError>> {
+        self.at_once(purpose, sql, spent, |session, _, spent| {
+            timed(session, spent, || watched(session, limits, &Cancel::default(), work)).map(|value| (value, vfs::seen()))
+        })
     }
 
     /// Changes the newest version in one transaction, when its turn has come, and tells which it made; an error of `change` rolls all of it back.

@@ -46,18 +46,18 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
 #[derive(Debug)]
 pub struct Row<'a> {
     row: &'a rusqlite::Row<'a>,
-    columns: &'a [Column],
+    len: usize,
 }
 
 impl<'a> Row<'a> {
-    pub(crate) fn new(row: &'a rusqlite::Row<'a>, columns: &'a [Column]) -> Self {
-        Self { row, columns }
+    pub(crate) fn new(row: &'a rusqlite::Row<'a>, len: usize) -> Self {
+        Self { row, len }
     }
 
     /// How many values it has.
     #[allow(clippy::len_without_is_empty, reason = "a row has at least one value")]
     pub fn len(&self) -> usize {
-        self.columns.len()
+        self.len
     }
 
     /// The value of a column. Fails for TEXT that is not UTF-8.
@@ -69,7 +69,7 @@ impl<'a> Row<'a> {
             Raw::Real(real) => ValueRef::Real(real),
             Raw::Blob(bytes) => ValueRef::Blob(bytes),
             Raw::Text(bytes) => ValueRef::Text(std::str::from_utf8(bytes).map_err(|_| {
-                let name = self.columns.get(at).map_or("", |column| column.name.as_str());
+                let name = self.row.as_ref().column_name(at).unwrap_or_default();
                 SqlError::ours(SqlErrorKind::Statement, format!("column {name} holds TEXT that is not UTF-8; CAST it to BLOB"))
             })?),
         })
@@ -90,7 +90,7 @@ pub enum Flow {
 /// Takes what a statement gives.
 pub trait Rows {
     /// Before the first row, also if there is none. A statement that returns no rows has no columns.
-    fn columns(&mut self, columns: &[Column]) -> Result<(), SqlError>;
+    fn columns(&mut self, columns: Vec<Column>) -> Result<(), SqlError>;
 
     /// The next row. An error ends the statement.
     fn row(&mut self, row: &Row<'_>) -> Result<Flow, SqlError>;
@@ -116,6 +116,11 @@ pub struct Effects {
 pub trait Script: Rows + Send + 'static {
     /// The next statement, which holds one and no more; `None` at the end. `is_autocommit` tells that no transaction is open.
     fn next(&mut self, is_autocommit: bool) -> Option<Statement>;
+
+    /// Whether a statement may begin again, with [`Rows::columns`], after it gave rows: what it gave is forgotten then.
+    fn may_begin_again(&self) -> bool {
+        false
+    }
 
     /// How it ended.
     fn ended(&mut self, outcome: Result<Effects, SqlError>);

@@ -82,7 +82,8 @@ impl<'a> Prepared<'a> {
 
     fn step<R: Rows>(&mut self, rows: &mut R, mut wait: impl FnMut(&Session, &mut R) -> Result<(), SqlError>) -> Result<(), SqlError> {
         let columns = columns(&self.statement);
-        rows.columns(&columns)?;
+        let width = columns.len();
+        rows.columns(columns)?;
         let may_stop = self.statement.readonly();
         let session = self.session;
         let mut enough = false;
@@ -91,7 +92,7 @@ impl<'a> Prepared<'a> {
             if enough {
                 continue;
             }
-            match rows.row(&Row::new(row, &columns))? {
+            match rows.row(&Row::new(row, width))? {
                 Flow::More => {}
                 Flow::Full => wait(session, rows)?,
                 Flow::Enough if may_stop => break,

@@ -87,7 +87,7 @@ impl Scene {
         let server = Server::of(host, guard, Some(store));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = spawn_owned(crate::serve(listener, None, server.router.clone(), stop.clone(), Duration::from_secs(5)));
+        let serving = spawn_owned(crate::serve(listener, None, server.api.clone(), stop.clone(), Duration::from_secs(5)));
         let scene = Self { server, host: host_header, address, stop, _serving: serving };
         scene.furnish().await;
         scene

@@ -77,7 +77,7 @@ async fn a_client_that_leaves_in_the_middle_ends_the_statement_and_the_stream() 
     let steps = json!([{"stmt": {"sql": "BEGIN IMMEDIATE"}}, {"stmt": {"sql": endless}}]);
     let request = Request::builder().method("POST").uri("/apps/orders/v3/cursor");
     let request = request.body(Body::from(json!({"batch": {"steps": steps}}).to_string())).unwrap();
-    let mut body = server.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    let mut body = server.api.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
     let first = futures::StreamExt::next(&mut body).await.unwrap().unwrap();
     let baton: Value = serde_json::from_slice(first.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
     drop(body);
@@ -94,7 +94,7 @@ async fn a_request_that_comes_while_a_cursor_still_runs_waits_for_it() {
     let request = Request::builder().method("POST").uri("/apps/orders/v3/cursor");
     let steps = json!([{"stmt": {"sql": slow}}, {"stmt": {"sql": "BEGIN"}}]);
     let request = request.body(Body::from(json!({"batch": {"steps": steps}}).to_string())).unwrap();
-    let mut body = server.router.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
+    let mut body = server.api.clone().oneshot(request).await.unwrap().into_body().into_data_stream();
     let first = futures::StreamExt::next(&mut body).await.unwrap().unwrap();
     let head: Value = serde_json::from_slice(first.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
     let going_on = pipeline(&server, head["baton"].as_str(), json!([{"type": "get_autocommit"}]));

@@ -25,7 +25,7 @@ impl Listening {
     async fn with(server: Server, tls: Option<crate::Tls>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = engine::spawn_owned(crate::serve(listener, tls, server.router.clone(), stop.clone(), Duration::from_secs(5)));
+        let serving = engine::spawn_owned(crate::serve(listener, tls, server.api.clone(), stop.clone(), Duration::from_secs(5)));
         Self { address, stop, serving, server }
     }
 

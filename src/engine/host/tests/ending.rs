@@ -138,7 +138,7 @@ async fn run<const N: usize>(stream: &mut Stream, statements: [&'static str; N])
 }
 
 impl Rows for Each {
-    fn columns(&mut self, _: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, _: Vec<Column>) -> Result<(), SqlError> {
         Ok(())
     }
 

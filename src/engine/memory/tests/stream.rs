@@ -32,7 +32,7 @@ impl Each {
 }
 
 impl Rows for Each {
-    fn columns(&mut self, _: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, _: Vec<Column>) -> Result<(), SqlError> {
         self.rows.clear();
         Ok(())
     }
@@ -48,6 +48,10 @@ impl Script for Each {
         let next = self.statements.pop_front();
         self.was_autocommit.extend(next.is_some().then_some(is_autocommit));
         next
+    }
+
+    fn may_begin_again(&self) -> bool {
+        true
     }
 
     fn ended(&mut self, outcome: Result<Effects, SqlError>) {
@@ -396,7 +400,7 @@ struct Slow {
 }
 
 impl Rows for Slow {
-    fn columns(&mut self, _: &[Column]) -> Result<(), SqlError> {
+    fn columns(&mut self, _: Vec<Column>) -> Result<(), SqlError> {
         Ok(())
     }
 
