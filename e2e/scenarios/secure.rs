@@ -2,10 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{DATABASE, Release, Resource, Scenario, until};
-
-/// What the operator's certificate is for, and its own authority.
-const CERTIFICATE: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=buckethead";
+use crate::support::{DATABASE, Release, Resource, Scenario, make_certificate, until};
 
 #[tokio::test]
 async fn a_pod_asks_over_tls_with_the_token_of_its_service_account() {
@@ -13,18 +10,7 @@ async fn a_pod_asks_over_tls_with_the_token_of_its_service_account() {
     let (operator, name) = (scenario.operator_namespace(), format!("{DATABASE}.{}.svc", scenario.name));
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-    let made = tokio::process::Command::new("openssl")
-        .args(CERTIFICATE.split(' '))
-        .arg("-addext")
-        .arg(format!("subjectAltName=DNS:{name}"))
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .await
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    make_certificate(folder.path(), &format!("DNS:{name}"));
     let files = [format!("--cert={}", cert.display()), format!("--key={}", key.display())];
     scenario.kubectl_in(&operator, &["create", "secret", "tls", "served", &files[0], &files[1]]).await;
     scenario.trust(&std::fs::read_to_string(&cert).unwrap()).await;

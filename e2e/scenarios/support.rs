@@ -1,5 +1,7 @@
 //! What the scenarios stand on: the cluster as `kubectl` shows it, a release of the chart, the store, and a client in a Pod.
 
+#[path = "../../tests/it/support/certificate.rs"]
+mod certificate;
 mod client;
 mod manifest;
 mod record;
@@ -9,6 +11,7 @@ mod store;
 #[path = "../../tests/it/support/wait.rs"]
 mod wait;
 
+pub(crate) use certificate::make_certificate;
 pub(crate) use client::Database;
 pub(crate) use manifest::{DATABASE, KEY, Resource};
 pub(crate) use release::Release;

@@ -1,6 +1,7 @@
 //! What the tests stand on: the parts that run beside `buckethead`, and the ways to talk to all of them.
 
 mod bench;
+mod certificate;
 mod cluster;
 mod control_plane;
 mod database;
@@ -18,6 +19,7 @@ mod store;
 mod wait;
 
 pub(crate) use bench::{Pipe, kubeconfig, serve};
+pub(crate) use certificate::make_certificate;
 pub(crate) use cluster::Namespace;
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use database::Database;

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{DATABASE, Dev, Folders, Namespace, Operator, Pipe, Resource, ServedBy, Signal, serve, until};
+use crate::support::{DATABASE, Dev, Folders, Namespace, Operator, Pipe, Resource, ServedBy, Signal, make_certificate, serve, until};
 
 /// MinIO with TLS, for as long as the pipe to `testbench/serve.sh` is open.
 struct SecureStore {
@@ -90,20 +89,14 @@ struct Certificate {
 }
 
 impl Certificate {
-    async fn new() -> Self {
+    fn new() -> Self {
         let certificate = Self { folder: TempDir::new().unwrap() };
-        certificate.renew().await;
+        certificate.renew();
         certificate
     }
 
-    async fn renew(&self) {
-        let made = Command::new("openssl")
-            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '))
-            .args("-addext subjectAltName=IP:127.0.0.1 -keyout tls.key -out tls.crt".split(' '))
-            .current_dir(self.folder.path())
-            .stderr(Stdio::null())
-            .status();
-        assert!(made.await.unwrap().success());
+    fn renew(&self) {
+        make_certificate(self.folder.path(), "IP:127.0.0.1");
     }
 
     fn file(&self, name: &str) -> String {
@@ -125,7 +118,7 @@ impl Certificate {
 
 #[tokio::test]
 async fn dev_speaks_tls_and_shows_a_renewed_certificate_without_a_restart() {
-    let certificate = Certificate::new().await;
+    let certificate = Certificate::new();
     let folders = Folders::with(&Resource::local(DATABASE, "orders"));
     let flags = certificate.flags();
     let program = Dev::spawn_with(&folders.manifests, &folders.data, "standard", &flags.each_ref().map(String::as_str));
@@ -139,7 +132,7 @@ async fn dev_speaks_tls_and_shows_a_renewed_certificate_without_a_restart() {
     let plain = certificate.curl(&[&url.replace("https", "http")]).await.unwrap();
     assert!(plain.contains("https://"), "{plain}");
 
-    certificate.renew().await;
+    certificate.renew();
     assert_eq!(ask(&[]).await, None, "the one before is still shown");
     until("the renewed certificate", async || ask(&[]).await).await;
     assert!(dev.program.end(Signal::Term).await.success());
@@ -147,7 +140,7 @@ async fn dev_speaks_tls_and_shows_a_renewed_certificate_without_a_restart() {
 
 #[tokio::test]
 async fn a_pair_that_does_not_fit_together_ends_the_start_with_the_flags_and_the_file() {
-    let (certificate, other) = (Certificate::new().await, Certificate::new().await);
+    let (certificate, other) = (Certificate::new(), Certificate::new());
     let folders = Folders::empty();
     let (cert, key) = (certificate.file("tls.crt"), other.file("tls.key"));
     let start = |flags: &[&str]| Dev::spawn_with(&folders.manifests, &folders.data, "standard", flags);
@@ -161,7 +154,7 @@ async fn a_pair_that_does_not_fit_together_ends_the_start_with_the_flags_and_the
 
 #[tokio::test]
 async fn what_an_operator_tells_follows_its_tls() {
-    let certificate = Certificate::new().await;
+    let certificate = Certificate::new();
     let (namespace, place) = Namespace::with_place("secure", ServedBy::Minio).await;
     let resource = Resource::database(DATABASE, &place, "apps/orders.db").with("/spec/api", json!({"service": true}));
     let port = async || namespace.get("service", DATABASE).await["spec"]["ports"].take();

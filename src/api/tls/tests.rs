@@ -1,6 +1,5 @@
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 
 use axum::Router;
 use axum::routing::get;
@@ -19,6 +18,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
+#[path = "../../../tests/it/support/certificate.rs"]
+mod certificate;
+
 /// A certificate that is its own authority, with its key.
 pub(crate) struct Pair {
     folder: TempDir,
@@ -27,15 +29,7 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let made = Command::new("openssl")
-            .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '))
-            .args("-addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE".split(' '))
-            .args("-keyout tls.key -out tls.crt".split(' '))
-            .current_dir(folder.path())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success());
+        certificate::make_certificate(folder.path(), "DNS:localhost");
         Self { folder }
     }
 
