@@ -36,7 +36,7 @@ async fn paced(database: &Database, rows: i64, time: Duration, numbers: &mut Num
     let mut moments = tokio::time::interval(PERIOD);
     let mut commits = Vec::new();
     let witness = Arc::new(Witness::default());
-    let database = database.before(Arc::clone(&witness));
+    let database = database.clone().before(Arc::clone(&witness));
     while PERIOD * u32::try_from(commits.len()).unwrap() < time {
         moments.tick().await;
         let begun = now();

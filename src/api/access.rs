@@ -82,15 +82,15 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
         app.failures.count(Reason::ReadOnly);
         return Err(read_only(access.as_deref()));
     }
-    let mut handle = found?;
+    let Handle { mut database, access } = found?;
     if let Some(admitted) = parts.extensions.get::<Arc<AdmittedTo>>() {
         admitted.0.set(name.clone()).ok();
     }
     if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
-        handle.database = handle.database.before(Arc::clone(witness));
+        database = database.before(Arc::clone(witness));
     }
     let is_own = parts.extensions.get::<address::OwnService>().is_some();
-    Ok(Admitted { name, handle, is_own, caller })
+    Ok(Admitted { name, handle: Handle { database, access }, is_own, caller })
 }
 
 /// Whoever bears this token, if the database admits them.

@@ -111,7 +111,7 @@ pub(crate) async fn run(State(app): State<App>, Reading(admitted): Reading, requ
     }
     let started = app.clock.now();
     let response = match terms.only_at {
-        _ if caller.read_only => database.read_on(asked, terms).await?,
+        _ if caller.read_only => database.read_on(&asked, terms).await?,
         // Only in its turn is it known what a request that may write finds.
         Some(_) => database.write_on(asked, terms).await?,
         None => database.run_on(asked, terms).await?,
@@ -230,7 +230,7 @@ async fn read(
         return Ok((StatusCode::NOT_MODIFIED, state_headers(&etag)).into_response());
     }
     let mut reply = if *format == Format::Json {
-        let response = database.read_on(asked, &wishes.terms).await?;
+        let response = database.read_on(&asked, &wishes.terms).await?;
         let json = answer::json(&response, app.clock.now() - started, *style);
         wanted.reply(response, json)
     } else {

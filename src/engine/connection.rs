@@ -25,8 +25,7 @@ use crate::clock::Clock;
 use crate::sql::{SqlError, SqlErrorKind};
 use crate::vfs::{self, Registered};
 use sandbox::Denial;
-pub(crate) use watch::Cancel;
-pub(crate) use watch::{Brief, Pause};
+pub(crate) use watch::{Brief, Cancel, Pause};
 use watch::{Stop, Watch};
 
 /// What a connection is for.
@@ -118,8 +117,16 @@ impl Session {
         });
         let seen = Arc::clone(&hooks);
         connection.authorizer(Some(move |context: AuthContext<'_>| seen.authorize(&context)))?;
-        let seen = Arc::clone(&hooks);
-        connection.progress_handler(watch::STEPS, Some(move || seen.watch.must_stop()))?;
+        let (seen, interrupt) = (Arc::clone(&hooks), connection.get_interrupt_handle());
+        let ask = move || {
+            // SQLite asks once more when a statement has ended, and with the answer it tells of one that is done and committed that it was
+            // interrupted. An interrupt stops what still runs at its next jump, and nothing else.
+            if seen.watch.must_stop() {
+                interrupt.interrupt();
+            }
+            false
+        };
+        connection.progress_handler(watch::STEPS, Some(ask))?;
         let seen = Arc::clone(&hooks);
         connection.update_hook(Some(move |action, _: &str, _: &str, _| {
             if action == Action::SQLITE_INSERT {
@@ -142,10 +149,15 @@ impl Session {
 
     /// The same while deadline and cancellation are those of the caller's statement.
     pub(crate) fn speak_within(&self, sql: &str) -> Result<(), rusqlite::Error> {
+        self.speaking(|connection| connection.execute_batch(sql))
+    }
+
+    /// What the engine does on the connection while the authorizer lets it.
+    fn speaking<T>(&self, speak: impl FnOnce(&Connection) -> T) -> T {
         self.hooks.engine_speaks.store(true, Ordering::Relaxed);
-        let result = self.connection.execute_batch(sql);
+        let said = speak(&self.connection);
         self.hooks.engine_speaks.store(false, Ordering::Relaxed);
-        result
+        said
     }
 
     /// From here the caller's statement runs, until [`Session::speak`] or the next `begin`.
@@ -163,10 +175,7 @@ impl Session {
 
     /// Whether no step of a statement takes long by itself: it may still have many. `sql` is known to be one that may run.
     pub(crate) fn is_brief(&self, sql: &str) -> bool {
-        self.hooks.engine_speaks.store(true, Ordering::Relaxed);
-        let is_brief = program::is_brief(&self.connection, sql).unwrap_or(false);
-        self.hooks.engine_speaks.store(false, Ordering::Relaxed);
-        is_brief
+        self.speaking(|connection| program::is_brief(connection, sql)).unwrap_or(false)
     }
 
     /// The cookie of the schema that it has read: its statements need not be prepared anew as long as it is the database's.
@@ -174,8 +183,8 @@ impl Session {
         self.schema.get()
     }
 
-    pub(crate) fn set_schema(&self, cookie: Option<u32>) {
-        self.schema.set(cookie);
+    pub(crate) fn set_schema(&self, cookie: u32) {
+        self.schema.set(Some(cookie));
     }
 
     /// By the clock of its deadlines.

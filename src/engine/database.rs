@@ -163,17 +163,17 @@ impl Database {
 
     /// The same database for one request, whose answers somebody watches.
     #[must_use]
-    pub fn before(&self, witness: Arc<Witness>) -> Self {
-        Self { inner: Arc::clone(&self.inner), witness: Some(witness) }
+    pub fn before(self, witness: Arc<Witness>) -> Self {
+        Self { witness: Some(witness), ..self }
     }
 
     /// Runs statements that may not write, on the newest version.
     pub async fn read(&self, request: Request) -> Result<Response, Error> {
-        self.read_on(request, &Terms::default()).await
+        self.read_on(&request, &Terms::default()).await
     }
 
     /// The same on terms.
-    pub async fn read_on(&self, request: Request, terms: &Terms) -> Result<Response, Error> {
+    pub async fn read_on(&self, request: &Request, terms: &Terms) -> Result<Response, Error> {
         let _under_way = self.enter()?;
         let limits = terms.limits(self.limits());
         let mut spent = Spent::default();
@@ -198,7 +198,7 @@ impl Database {
     /// The same on terms.
     pub async fn run_on(&self, request: Request, terms: &Terms) -> Result<Response, Error> {
         if request.looks_like_reads() {
-            match self.read_on(request.clone(), terms).await {
+            match self.read_on(&request, terms).await {
                 // It writes after all. A read changes nothing, so it can simply be run again.
                 Err(Error::Sql(SqlError { kind: SqlErrorKind::Forbidden, .. })) => {}
                 done => return done,
@@ -267,6 +267,13 @@ impl Database {
         outcome
     }
 
+    /// The same for an answer that comes with the state of which it tells.
+    fn answered<T>(&self, outcome: Result<(T, Option<Commits>), SqlError>, spent: Spent) -> Result<T, Error> {
+        let (answer, seen) = self.settle(outcome, spent)?;
+        self.tell(seen);
+        self.still_served(answer)
+    }
+
     /// Whoever watches this request learns of which state the answer tells.
     fn tell(&self, seen: Option<Commits>) {
         let Some(witness) = &self.witness else { return };
@@ -315,9 +322,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.ask(&limits, &mut spent, ask).await;
-        let (answer, seen) = self.settle(outcome, spent)?;
-        self.tell(seen);
-        self.still_served(answer)
+        self.answered(outcome, spent)
     }
 
     /// For the typed views: this statement of the engine's own and no other, which reads.
@@ -330,9 +335,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.ask_one(sql, &limits, &mut spent, ask).await;
-        let (answer, seen) = self.settle(outcome, spent)?;
-        self.tell(seen);
-        self.still_served(answer)
+        self.answered(outcome, spent)
     }
 
     /// For the typed views: this statement of the engine's own and no other, which writes.
@@ -345,9 +348,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.change_one(sql, &limits, &mut spent, change).await;
-        let (answer, seen) = self.settle(outcome, spent)?;
-        self.tell(seen);
-        self.still_served(answer)
+        self.answered(outcome, spent)
     }
 
     /// For the typed views: statements of the engine's own in one transaction.
@@ -360,9 +361,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.change(&limits, &mut spent, change).await;
-        let (answer, seen) = self.settle(outcome, spent)?;
-        self.tell(seen);
-        self.still_served(answer)
+        self.answered(outcome, spent)
     }
 
     /// For the typed views: the time that rows are given.

@@ -107,20 +107,19 @@ impl Database {
 impl Kv<'_> {
     /// The value of a key.
     pub async fn get(&self, key: Key) -> Result<Option<Entry>, Error> {
-        self.database.ask_one(GET, move |sql| get(sql, &key).map_err(altered(TABLE))).await
+        self.ask_one(GET, move |sql| get(sql, &key)).await
     }
 
     /// Whether the key has a value.
     pub async fn exists(&self, key: Key) -> Result<bool, Error> {
-        self.database.ask_one(EXISTS, move |sql| exists(sql, &key).map_err(altered(TABLE))).await
+        self.ask_one(EXISTS, move |sql| exists(sql, &key)).await
     }
 
     /// Gives the key a value if the condition holds.
     pub async fn set(&self, key: Key, value: Bytes, condition: Condition) -> Result<Changed, Error> {
         let now = self.now();
         if condition.is_empty() {
-            let set = move |sql: &Connection| upsert(sql, &key, &value, now).map_err(altered(TABLE));
-            return self.database.change_one(SET, set).await.map(|()| Changed::Done);
+            return self.change_one(SET, move |sql| upsert(sql, &key, &value, now)).await.map(|()| Changed::Done);
         }
         self.change(move |sql| set(sql, &key, &value, &condition, now)).await
     }
@@ -128,7 +127,7 @@ impl Kv<'_> {
     /// Deletes the key if the condition holds.
     pub async fn delete(&self, key: Key, condition: Condition) -> Result<Changed, Error> {
         if condition.is_empty() {
-            let found = self.database.change_one(DELETE, move |sql| remove(sql, &key).map_err(altered(TABLE))).await?;
+            let found = self.change_one(DELETE, move |sql| remove(sql, &key)).await?;
             return Ok(if found { Changed::Done } else { Changed::Missing });
         }
         self.change(move |sql| delete(sql, &key, &condition)).await
@@ -165,6 +164,24 @@ impl Kv<'_> {
         change: impl FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     ) -> Result<T, Error> {
         self.database.change(|sql| change(sql).map_err(altered(TABLE))).await
+    }
+
+    /// With this statement and no other.
+    async fn ask_one<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        ask: impl Fn(&Connection) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.database.ask_one(sql, move |sql| ask(sql).map_err(altered(TABLE))).await
+    }
+
+    /// With this statement and no other.
+    async fn change_one<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        change: impl Fn(&Connection) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.database.change_one(sql, move |sql| change(sql).map_err(altered(TABLE))).await
     }
 }
 

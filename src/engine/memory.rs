@@ -211,15 +211,17 @@ impl MemoryDatabase {
 
     /// Runs statements that may not write. With [`crate::Transaction::Immediate`] all of them see the same version.
     pub async fn read(&self, request: Request, limits: &QueryLimits) -> Result<Response, SqlError> {
-        self.read_counting(request, limits, &mut Spent::default()).await
+        self.read_counting(&request, limits, &mut Spent::default()).await
     }
 
     /// The same, and tells what it took, however it ends.
-    pub(crate) async fn read_counting(&self, request: Request, limits: &QueryLimits, spent: &mut Spent) -> Result<Response, SqlError> {
-        if let Some(done) = self.request_at_once(Use::Read, &request, limits, spent) {
+    pub(crate) async fn read_counting(&self, request: &Request, limits: &QueryLimits, spent: &mut Spent) -> Result<Response, SqlError> {
+        brief::others_first().await;
+        if let Some(done) = self.request_at_once(Use::Read, request, limits, spent) {
             return done;
         }
-        let (limits, holding, slow_after, inner) = (*limits, self.hold_results(), self.0.pool.slow_after, Arc::clone(&self.0));
+        let (request, limits, holding, slow_after, inner) =
+            (request.clone(), *limits, self.hold_results(), self.0.pool.slow_after, Arc::clone(&self.0));
         self.among_readers(spent, move |session, cancel, spent| {
             let bounds = Bounds { limits: &limits, cancel, holding, slow_after };
             inner.judged(session, request.only(), || statement::run(session, &request, Begin::Deferred, bounds, spent))
@@ -306,6 +308,7 @@ impl MemoryDatabase {
 
     /// Waits for the turn to write, and adds how long that took.
     async fn turn(&self, limits: &QueryLimits, spent: &mut Spent) -> Result<Turn, SqlError> {
+        brief::others_first().await;
         let asked = self.now();
         let turn = self.0.writers.turn_within(limits.writer_wait).await;
         spent.queued += self.now().saturating_duration_since(asked);
@@ -470,7 +473,7 @@ impl Inner {
             Some(Open::Session(session)) => session,
             Some(Open::Plain(_)) | None => Session::open(&self.file, purpose.role(), purpose.rules(), Arc::clone(&self.clock))?,
         };
-        session.set_schema(Some(schema));
+        session.set_schema(schema);
         Ok(session)
     }
 

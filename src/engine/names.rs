@@ -28,8 +28,8 @@ pub struct DatabaseName {
 
 impl DatabaseName {
     /// Both parts as Kubernetes gave them; it has checked them already.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: Arc::from(namespace.into()), name: Arc::from(name.into()) }
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// The namespace of the resource.

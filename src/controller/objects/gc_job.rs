@@ -314,7 +314,7 @@ pub(crate) fn read(job: &JobObject) -> Option<Job> {
 
 /// The name of the resource that a Job belongs to, whether it is still there or not.
 pub(crate) fn database_of(job: &JobObject) -> Option<engine::DatabaseName> {
-    Some(engine::DatabaseName::new(job.namespace()?, job.labels().get(DATABASE)?))
+    Some(engine::DatabaseName::new(job.namespace()?, job.labels().get(DATABASE)?.as_str()))
 }
 
 /// Where a Job works.

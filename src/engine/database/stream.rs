@@ -49,7 +49,7 @@ impl Stream {
 
     /// Whoever watches its next request learns of which states the answers tell.
     pub fn watched_by(&mut self, witness: Arc<Witness>) {
-        self.database = self.database.before(witness);
+        self.database = self.database.clone().before(witness);
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::connections::{Open, Use};
+use super::connections::Use;
 use super::{Inner, MemoryDatabase, PageNo};
 use crate::connection::{Cancel, Session};
 use crate::image;
@@ -35,6 +35,17 @@ const PATIENCE: u32 = 100;
 /// So many texts are remembered of one database, and none that is longer.
 const MOST: usize = 256;
 const LONGEST: usize = 4096;
+
+/// Of the work that tokio lets a task do before others have their turn, a statement that runs at once counts this much: some 16 of them
+/// take all of it.
+const COUNTS: u32 = 8;
+
+/// Lets the other tasks of this thread run if statements ran at once for long enough.
+pub(super) async fn others_first() {
+    for _ in 0..COUNTS {
+        tokio::task::coop::consume_budget().await;
+    }
+}
 
 /// What is known of the statements of one database.
 #[derive(Default)]
@@ -149,15 +160,8 @@ impl MemoryDatabase {
         let schema = inner.schema();
         let begun = inner.clock.now();
         let at = inner.brief.brief(sql, schema, begun)?;
-        let session = match inner.pool.connections.take(inner.file.id(), purpose) {
-            Some(Open::Session(session)) => session,
-            Some(Open::Plain(_)) | None => return None,
-        };
-        if session.schema() != Some(schema) {
-            // It would have to read the schema first.
-            inner.keep(purpose, session);
-            return None;
-        }
+        // Another would have to read the schema first.
+        let session = inner.pool.connections.take_with_schema(inner.file.id(), purpose, schema)?;
         let piece = Piece { sql: &sql[at.clone()], offset: at.start };
         let before = inner.clock.worked();
         let mut took = Spent::default();

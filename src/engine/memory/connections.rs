@@ -53,7 +53,15 @@ struct Kept {
     /// The file that it has open.
     file: u64,
     purpose: Use,
+    /// The thread that used it last.
+    thread: usize,
     connection: Open,
+}
+
+/// Tells this thread from the others that there are.
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// The connections that are kept, the one used last at the end.
@@ -67,18 +75,37 @@ impl Connections {
         Self { most, kept: Mutex::default() }
     }
 
-    /// The connection that was used last; its cache is the warmest.
+    /// The connection that was used last, since its cache is the warmest; for reads the last one of this thread, if there is one: all that
+    /// another core has touched comes to this one line by line. What one writer's connection has cached, the next commit of another ends.
     pub(super) fn take(&self, file: u64, purpose: Use) -> Option<Open> {
+        self.take_if(file, purpose, |_| true)
+    }
+
+    /// The same of those sessions alone that have read the schema with this cookie.
+    pub(super) fn take_with_schema(&self, file: u64, purpose: Use, schema: u32) -> Option<Session> {
+        let has_read = |open: &Open| matches!(open, Open::Session(session) if session.schema() == Some(schema));
+        match self.take_if(file, purpose, has_read)? {
+            Open::Session(session) => Some(session),
+            Open::Plain(_) => None,
+        }
+    }
+
+    fn take_if(&self, file: u64, purpose: Use, suits: impl Fn(&Open) -> bool) -> Option<Open> {
+        let here = this_thread();
         let mut kept = self.kept.lock();
-        let at = kept.iter().rposition(|kept| kept.file == file && kept.purpose == purpose)?;
+        let fits = |kept: &Kept| kept.file == file && kept.purpose == purpose && suits(&kept.connection);
+        let last = kept.iter().rposition(fits)?;
+        let is_here = |kept: &Kept| kept.thread == here && fits(kept);
+        let at = if purpose == Use::Write || is_here(&kept[last]) { last } else { kept.iter().rposition(is_here).unwrap_or(last) };
         kept.remove(at).map(|kept| kept.connection)
     }
 
     /// Keeps a connection, and closes the one that nobody has used for the longest time if there are too many.
     pub(super) fn put(&self, file: u64, purpose: Use, connection: Open) {
+        let thread = this_thread();
         let too_many = {
             let mut kept = self.kept.lock();
-            kept.push_back(Kept { file, purpose, connection });
+            kept.push_back(Kept { file, purpose, thread, connection });
             if kept.len() > self.most { kept.pop_front() } else { None }
         };
         // Here, outside the lock.

@@ -20,11 +20,11 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connections::Use;
 use super::queue::Turn;
-use super::{Inner, MemoryDatabase};
+use super::{Inner, MemoryDatabase, brief};
 use crate::connection::{Cancel, Session, threads};
 use crate::sql::{
-    Column, Effects, Ending, Flow, Holding, QueryLimits, Row, Rows, Script, Spent, SqlError, SqlErrorKind, Statement, StatementShape,
-    ending, likely_writes,
+    Column, Effects, Ending, Flow, Holding, Params, QueryLimits, Row, Rows, Script, Spent, SqlError, SqlErrorKind, Statement,
+    StatementShape, ending, likely_writes,
 };
 use crate::statement::{Prepared, refuse_if_cancelled};
 use crate::vfs;
@@ -198,6 +198,7 @@ impl MemoryStream {
                     }
                 }
             }
+            brief::others_first().await;
             if script.may_begin_again()
                 && let Some(outcome) = self.at_once(&mut lasting, &mut script, &statement, limits)
             {
@@ -331,18 +332,9 @@ impl MemoryStream {
             (self.last_insert_rowid, lasting.writer.is_some(), self.database.0.pool.slow_after);
         let done = self.database.at_once(lasting.purpose, &statement.sql, &mut self.spent, |session, piece, spent| {
             session.set_last_insert_rowid(last_insert_rowid);
-            let begun = session.now();
-            let mut counted = Counted { rows: 0, script };
-            let outcome = Prepared::new(session, piece.sql, &statement.params, &limits.query, &Cancel::default()).and_then(|prepared| {
-                if prepared.writes() && !may_write { Ok(None) } else { prepared.run(&mut counted, |_, _| Ok(())).map(Some) }
-            });
-            let outcome = outcome.map(|effects| effects.map(|effects| Effects { seen: vfs::seen(), ..effects }));
-            let took = session.now().saturating_duration_since(begun);
-            let changed = outcome.as_ref().map_or(0, |effects| effects.map_or(0, |effects| effects.rows_affected));
-            if !matches!(outcome, Ok(None)) {
-                spent.statement(piece.sql, took, counted.rows, changed, slow_after);
-            }
-            outcome
+            let one = One { sql: piece.sql, params: &statement.params, limits: &limits.query, may_write, slow_after };
+            let outcome = one.run(session, script, &Cancel::default(), spent, |_, _| (Duration::ZERO, Ok(()))).0?;
+            Ok(outcome.map(|effects| Effects { seen: vfs::seen(), ..effects }))
         })?;
         let outcome = done.transpose()?;
         lasting.settle(&outcome);
@@ -372,7 +364,7 @@ impl MemoryStream {
         let runtime = tokio::runtime::Handle::current();
         let work = Player {
             lasting,
-            seat: Seat { inner: Arc::clone(&self.database.0), reader, limits: *limits, runtime: runtime.clone(), away: Duration::ZERO },
+            seat: Seat { inner: Arc::clone(&self.database.0), reader, limits: *limits, runtime: runtime.clone() },
             cancel,
             in_transaction: Arc::clone(&in_transaction),
             last_insert_rowid: self.last_insert_rowid,
@@ -468,7 +460,7 @@ impl Player {
     fn play<S: Script>(mut self, mut script: S, first: Statement) -> Played<S> {
         let mut next = Some(first);
         while let Some(statement) = next {
-            let Some(mut outcome) = self.timed(&mut script, &statement).transpose() else {
+            let Some(mut outcome) = self.one(&mut script, &statement).transpose() else {
                 return self.played(script, Some(statement));
             };
             self.lasting.settle(&outcome);
@@ -491,42 +483,76 @@ impl Player {
         Played { lasting: self.lasting, script, last_insert_rowid: self.last_insert_rowid, waiting, spent: self.spent }
     }
 
-    /// Runs one statement, and adds what it took, without the time in which nobody took its rows.
-    fn timed<S: Script>(&mut self, script: &mut S, statement: &Statement) -> Result<Option<Effects>, SqlError> {
-        let clock = Arc::clone(&self.seat.inner.clock);
-        let begun = clock.now();
-        let mut counted = Counted { rows: 0, script };
-        let outcome = self.one(&mut counted, statement);
-        let took = clock.now().saturating_duration_since(begun).saturating_sub(std::mem::take(&mut self.seat.away));
-        let changed = match &outcome {
-            Ok(None) => return outcome,
-            Ok(Some(effects)) => effects.rows_affected,
-            Err(_) => 0,
-        };
-        self.spent.statement(&statement.sql, took, counted.rows, changed, self.seat.inner.pool.slow_after);
-        outcome
-    }
-
     /// Runs one statement; `None` if it would write and has not the writer's place.
-    fn one<R: Rows>(&mut self, rows: &mut R, statement: &Statement) -> Result<Option<Effects>, SqlError> {
+    fn one<S: Script>(&mut self, script: &mut S, statement: &Statement) -> Result<Option<Effects>, SqlError> {
         let has_place = self.lasting.writer.is_some();
         let session = self.lasting.session(self.last_insert_rowid)?;
         if statement.sql.contains('\0') {
             return Err(SqlError::ours(SqlErrorKind::Statement, "the SQL text holds a NUL byte"));
         }
-        let begun = session.now();
-        let prepared = Prepared::new(session, &statement.sql, &statement.params, &self.seat.limits.query, &self.cancel)?;
-        if prepared.writes() && !has_place {
-            return Ok(None);
-        }
-        let (seat, cancel) = (&mut self.seat, &self.cancel);
-        let effects = prepared.run(rows, |session, rows| seat.away(session, has_place, cancel, rows.room()))?;
+        let (inner, seat, cancel) = (Arc::clone(&self.seat.inner), &mut self.seat, &self.cancel);
+        let limits = seat.limits.query;
+        let one = One {
+            sql: &statement.sql,
+            params: &statement.params,
+            limits: &limits,
+            may_write: has_place,
+            slow_after: inner.pool.slow_after,
+        };
+        let away = |session: &Session, rows: &mut Counted<'_, S>| seat.away(session, has_place, cancel, rows.room());
+        let (outcome, took) = one.run(session, script, cancel, &mut self.spent, away);
+        let Some(effects) = outcome? else { return Ok(None) };
         // Statements of a few steps end before SQLite asks whether anybody waits for them.
         refuse_if_cancelled(cancel)?;
         if session.is_reusable() {
-            self.seat.inner.judge(session, &statement.sql, session.now().saturating_duration_since(begun));
+            inner.judge(session, &statement.sql, took);
         }
         Ok(Some(effects))
+    }
+}
+
+/// A statement that runs once on a stream's connection.
+struct One<'a> {
+    sql: &'a str,
+    params: &'a Params,
+    limits: &'a QueryLimits,
+    /// The writer's place is held.
+    may_write: bool,
+    slow_after: Duration,
+}
+
+impl One<'_> {
+    /// Runs it and adds what that took to `spent`, which it returns as well: without the time that `away` waited for whoever takes the rows.
+    /// `None` if it would write and may not.
+    fn run<S: Script>(
+        &self,
+        session: &Session,
+        script: &mut S,
+        cancel: &Cancel,
+        spent: &mut Spent,
+        mut away: impl FnMut(&Session, &mut Counted<'_, S>) -> (Duration, Result<(), SqlError>),
+    ) -> (Result<Option<Effects>, SqlError>, Duration) {
+        let begun = session.now();
+        let (mut counted, mut idle) = (Counted { rows: 0, script }, Duration::ZERO);
+        let outcome = Prepared::new(session, self.sql, self.params, self.limits, cancel).and_then(|prepared| {
+            if prepared.writes() && !self.may_write {
+                return Ok(None);
+            }
+            let wait = |session: &Session, rows: &mut Counted<'_, S>| {
+                let (waited, outcome) = away(session, rows);
+                idle += waited;
+                outcome
+            };
+            prepared.run(&mut counted, wait).map(Some)
+        });
+        let took = session.now().saturating_duration_since(begun).saturating_sub(idle);
+        let changed = match &outcome {
+            Ok(None) => return (outcome, took),
+            Ok(Some(effects)) => effects.rows_affected,
+            Err(_) => 0,
+        };
+        spent.statement(self.sql, took, counted.rows, changed, self.slow_after);
+        (outcome, took)
     }
 }
 
@@ -558,24 +584,23 @@ struct Seat {
     reader: Option<OwnedSemaphorePermit>,
     limits: StreamLimits,
     runtime: tokio::runtime::Handle,
-    /// How long the statement has waited for whoever takes its rows.
-    away: Duration,
 }
 
 impl Seat {
     /// Waits for whoever takes the rows, and lets others work meanwhile. The statement's deadline stands still. Who has the writer's place
-    /// waits no longer than an idle transaction may.
+    /// waits no longer than an idle transaction may. Tells how long it waited, whatever came of it.
     fn away(
         &mut self,
         session: &Session,
         is_writer: bool,
         cancel: &Cancel,
         room: impl Future<Output = Result<(), SqlError>>,
-    ) -> Result<(), SqlError> {
-        let crowded =
-            |_| SqlError::ours(SqlErrorKind::Crowded, "too many results wait to be read; take them faster, or ask for fewer at a time");
-        let _of_one = self.inner.slow_readers.try_acquire().map_err(crowded)?;
-        let _of_all = self.inner.pool.slow_readers.try_acquire().map_err(crowded)?;
+    ) -> (Duration, Result<(), SqlError>) {
+        let places = (self.inner.slow_readers.try_acquire(), self.inner.pool.slow_readers.try_acquire());
+        let (Ok(_of_one), Ok(_of_all)) = places else {
+            let message = "too many results wait to be read; take them faster, or ask for fewer at a time";
+            return (Duration::ZERO, Err(SqlError::ours(SqlErrorKind::Crowded, message)));
+        };
         let (pause, since) = (session.pause(), session.now());
         threads::leave();
         let is_reader = self.reader.take().is_some();
@@ -602,8 +627,7 @@ impl Seat {
         });
         threads::go_on(place, session.now());
         drop(pause);
-        self.away += session.now().saturating_duration_since(since);
-        waited.and_then(|()| refuse_if_cancelled(cancel))
+        (session.now().saturating_duration_since(since), waited.and_then(|()| refuse_if_cancelled(cancel)))
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::connections::Use;
-use super::{Commits, Inner, MemoryDatabase};
+use super::queue::Turn;
+use super::{Commits, Inner, MemoryDatabase, brief};
 use crate::clock::WallTime;
 use crate::connection::{Cancel, Session};
 use crate::sql::{QueryLimits, Spent, SqlError, SqlErrorKind};
@@ -26,11 +27,7 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
-        let limits = *limits;
-        self.among_readers(spent, move |session, cancel, spent| {
-            timed(session, spent, || watched(session, &limits, cancel, ask)).map(|value| (value, vfs::seen()))
-        })
-        .await
+        self.ask_on_thread(None, limits, spent, ask).await
     }
 
     /// The same with nothing but this statement, which runs at once where it may.
@@ -45,19 +42,25 @@ impl MemoryDatabase {
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T, SqlError> + Send + 'static,
     {
+        brief::others_first().await;
         if let Some(done) = self.view_at_once(Use::Read, sql, limits, spent, &ask) {
             return done;
         }
-        let (limits, inner) = (*limits, Arc::clone(&self.0));
-        self.among_readers(spent, move |session, cancel, spent| {
-            inner.judged(session, Some(sql), || {
-                timed(session, spent, || watched(session, &limits, cancel, ask)).map(|value| (value, vfs::seen()))
-            })
-        })
-        .await
+        self.ask_on_thread(Some(sql), limits, spent, ask).await
     }
 
-    /// As [`MemoryDatabase::change`] with nothing but this statement, which runs at once where it may.
+    /// Changes the newest version in one transaction, when its turn has come, and tells which it made; an error of `change` rolls all of it back.
+    /// `statement_timeout` holds for all of it.
+    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, spent: &mut Spent, change: F) -> Result<(T, Option<Commits>), SqlError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let turn = self.turn(limits, spent).await?;
+        self.change_on_thread(None, turn, limits, spent, change).await
+    }
+
+    /// The same with nothing but this statement, which runs at once where it may.
     pub(crate) async fn change_one<T, F>(
         &self,
         sql: &'static str,
@@ -74,11 +77,43 @@ impl MemoryDatabase {
             self.0.announce();
             return done;
         }
-        let (query, inner) = (*limits, Arc::clone(&self.0));
+        self.change_on_thread(Some(sql), turn, limits, spent, change).await
+    }
+
+    /// `only` is the one statement of `ask`, if it has but one.
+    async fn ask_on_thread<T, F>(
+        &self,
+        only: Option<&'static str>,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+        ask: F,
+    ) -> Result<(T, Option<Commits>), SqlError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let (limits, inner) = (*limits, Arc::clone(&self.0));
+        self.among_readers(spent, move |session, cancel, spent| {
+            inner.judged(session, only, || told(session, spent, || watched(session, &limits, cancel, ask)))
+        })
+        .await
+    }
+
+    async fn change_on_thread<T, F>(
+        &self,
+        only: Option<&'static str>,
+        turn: Turn,
+        limits: &QueryLimits,
+        spent: &mut Spent,
+        change: F,
+    ) -> Result<(T, Option<Commits>), SqlError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
+    {
+        let (limits, inner) = (*limits, Arc::clone(&self.0));
         self.in_turn(turn, spent, move |session, cancel, spent| {
-            inner.judged(session, Some(sql), || {
-                timed(session, spent, || in_transaction(session, &query, cancel, change)).map(|value| (value, vfs::seen()))
-            })
+            inner.judged(session, only, || told(session, spent, || in_transaction(session, &limits, cancel, change)))
         })
         .await
     }
@@ -92,24 +127,7 @@ impl MemoryDatabase {
         spent: &mut Spent,
         work: impl Fn(&Connection) -> Result<T, SqlError>,
     ) -> Option<Result<(T, Option<Commits>), SqlError>> {
-        self.at_once(purpose, sql, spent, |session, _, spent| {
-            timed(session, spent, || watched(session, limits, &Cancel::default(), work)).map(|value| (value, vfs::seen()))
-        })
-    }
-
-    /// Changes the newest version in one transaction, when its turn has come, and tells which it made; an error of `change` rolls all of it back.
-    /// `statement_timeout` holds for all of it.
-    pub(crate) async fn change<T, F>(&self, limits: &QueryLimits, spent: &mut Spent, change: F) -> Result<(T, Option<Commits>), SqlError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, SqlError> + Send + 'static,
-    {
-        let query = *limits;
-        let work = move |session: &Session, cancel: &Cancel, spent: &mut Spent| {
-            timed(session, spent, || in_transaction(session, &query, cancel, change)).map(|value| (value, vfs::seen()))
-        };
-        let turn = self.turn(limits, spent).await?;
-        self.in_turn(turn, spent, work).await
+        self.at_once(purpose, sql, spent, |session, _, spent| told(session, spent, || watched(session, limits, &Cancel::default(), work)))
     }
 }
 
@@ -139,12 +157,12 @@ fn in_transaction<T>(
     Ok(value)
 }
 
-/// Adds the time that `work` takes.
-fn timed<T>(session: &Session, spent: &mut Spent, work: impl FnOnce() -> T) -> T {
+/// Adds the time that `work` takes, and tells what it saw.
+fn told<T>(session: &Session, spent: &mut Spent, work: impl FnOnce() -> Result<T, SqlError>) -> Result<(T, Option<Commits>), SqlError> {
     let begun = session.now();
     let done = work();
     spent.ran += session.now().saturating_duration_since(begun);
-    done
+    Ok((done?, vfs::seen()))
 }
 
 /// Under the deadline, and only as long as somebody waits.

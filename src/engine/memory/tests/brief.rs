@@ -228,3 +228,50 @@ async fn what_failed_before_on_the_same_thread_was_not_seen_by_whoever_looks_at_
     assert_eq!(other.write(up_to(copy, 5), &QueryLimits::default()).await.unwrap_err().kind, SqlErrorKind::Constraint);
     assert_eq!(read(&database, select).await.unwrap().seen, None);
 }
+
+#[tokio::test]
+async fn a_statement_that_was_to_stop_when_it_had_ended_ran_once() {
+    let clock = still();
+    let database = table_in(MemoryOptions { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..options() }).await;
+    let mut done = 0;
+    // Programs of other lengths meet the end of the steps after which SQLite asks elsewhere, mostly at their own end.
+    for length in 0..20 {
+        let insert = format!("INSERT INTO t(a) VALUES(?{})", " + random()".repeat(length));
+        clock.past.fetch_add(10_000, Ordering::Relaxed);
+        known(&database, &insert, 1).await;
+        // Each look shows that the thread has worked for long.
+        clock.worked.store(1, Ordering::Relaxed);
+        for _ in 0..40 {
+            clock.past.fetch_add(10_000, Ordering::Relaxed);
+            database.write(up_to(&insert, 1), &QueryLimits::default()).await.unwrap();
+        }
+        clock.worked.store(0, Ordering::Relaxed);
+        done += 42;
+        assert_eq!(integer(&database, "SELECT count(*) FROM t").await, 10_000 + done, "{insert}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_runs_statements_at_once_lets_others_run() {
+    let database = table().await;
+    known(&database, BY_ID, 2).await;
+    let is_done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (asked, said) = (database.clone(), Arc::clone(&is_done));
+    let requests = crate::tasks::spawn_owned(async move {
+        for _ in 0..10_000 {
+            if said.load(Ordering::Relaxed) {
+                return true;
+            }
+            assert_eq!(rows_of(&asked, 2).await, 2);
+        }
+        false
+    });
+    tokio::task::yield_now().await;
+    is_done.store(true, Ordering::Relaxed);
+    assert!(requests.await.unwrap());
+
+    let (mut stream, limits) = (database.stream(true), limits());
+    stream.run(Each::of(["SELECT 1"; 3]), &limits, || Ok(())).await;
+    let mut many = Box::pin(stream.run(Each::of(vec!["SELECT 1"; 1000]), &limits, || Ok(())));
+    assert!(futures::poll!(&mut many).is_pending());
+}

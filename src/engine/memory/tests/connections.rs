@@ -26,3 +26,25 @@ async fn a_database_that_is_dropped_leaves_no_connection() {
     drop(database);
     assert_eq!(pool.connections.of(file), 0);
 }
+
+#[test]
+fn a_thread_reads_on_the_connection_that_it_used_before_and_writes_on_the_last_one() {
+    let numbered = |number| {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", number).unwrap();
+        Open::Plain(connection)
+    };
+    let number = |open| match open {
+        Some(Open::Plain(connection)) => connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap(),
+        Some(Open::Session(_)) | None => 0,
+    };
+    let connections = Connections::new(9);
+    let taken = |purpose| {
+        connections.put(7, purpose, numbered(1));
+        std::thread::scope(|scope| drop(scope.spawn(|| connections.put(7, purpose, numbered(2)))));
+        [number(connections.take(7, purpose)), number(connections.take(7, purpose)), number(connections.take(7, purpose))]
+    };
+    assert_eq!(taken(Use::Read), [1, 2, 0]);
+    assert_eq!(taken(Use::Stream { read_only: false }), [1, 2, 0]);
+    assert_eq!(taken(Use::Write), [2, 1, 0]);
+}

@@ -41,6 +41,24 @@ async fn a_statement_that_runs_too_long_is_stopped_and_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_statement_whose_time_ended_with_it_is_told_to_have_run() {
+    let database = MemoryDatabase::new(MemoryOptions { clock: hasty(), ..options() }).unwrap();
+    write(&database, "CREATE TABLE t(a)").await.unwrap();
+    // When it is looked at first it is over.
+    let limits = QueryLimits { statement_timeout: Duration::from_millis(1), ..QueryLimits::default() };
+    let (mut done, mut asked) = (0, 0);
+    for length in 0..10 {
+        let insert = each(&format!("INSERT INTO t VALUES(1{})", " + random()".repeat(length)));
+        for _ in 0..200 {
+            done += i64::from(database.write(insert.clone(), &limits).await.is_ok());
+            asked += 1;
+        }
+    }
+    assert_eq!(integer(&database, "SELECT count(*) FROM t").await, done);
+    assert!(done > asked / 2, "{done} of {asked}");
+}
+
+#[tokio::test]
 async fn dropping_the_future_stops_the_statement_and_gives_the_turn_on() {
     let database = database();
     write(&database, "CREATE TABLE t(a)").await.unwrap();

@@ -68,7 +68,7 @@ async fn what_a_request_took_is_told_however_it_ends() {
     let shown: Vec<_> = spent.slow.iter().map(|slow| (slow.sql.as_str(), slow.rows)).collect();
     assert_eq!(shown, [("CREATE TABLE t (a)", 0), ("INSERT INTO t VALUES (?)", 0), ("SELECT a FROM t WHERE a = ? OR a = ?", 2)]);
     let mut spent = Spent::default();
-    let failed = database.read_counting(request("SELECT a, json(a) FROM t"), &limits, &mut spent).await;
+    let failed = database.read_counting(&request("SELECT a, json(a) FROM t"), &limits, &mut spent).await;
     assert!(failed.is_err());
     assert_eq!((spent.slow.len(), spent.slow[0].sql.as_str()), (1, "SELECT a, json (a) FROM t"));
     let mut spent = Spent::default();
