@@ -134,5 +134,5 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    memchr::memmem::find(bytes, wanted)
 }

@@ -24,9 +24,12 @@ pub(crate) const BODY_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const BASE64: GeneralPurpose =
     GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
-/// The same body, which fails once nothing of it has come for too long.
-pub(crate) fn patient(body: Body) -> Body {
-    if body.is_end_stream() { body } else { Body::new(Patient { body, waits: None }) }
+/// The body, which fails once nothing of it has come for too long.
+pub(crate) fn patient<B>(body: B) -> Body
+where
+    B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
+{
+    if body.is_end_stream() { Body::empty() } else { Body::new(Patient { body, waits: None }) }
 }
 
 /// Nothing of the body came for too long.
@@ -35,19 +38,19 @@ pub(crate) fn patient(body: Body) -> Body {
 struct NothingCame;
 
 /// Sets a timer only if there is something to wait for: most bodies are there with their head.
-struct Patient {
-    body: Body,
+struct Patient<B> {
+    body: B,
     waits: Option<Pin<Box<Sleep>>>,
 }
 
-impl HttpBody for Patient {
+impl<B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Unpin> HttpBody for Patient<B> {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waits = None;
-            return Poll::Ready(frame);
+            return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
         let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_WAIT)));
         ready!(waits.as_mut().poll(cx));

@@ -6,7 +6,6 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{Access, Grant, Permission, TokenDigest};
 
@@ -141,21 +140,23 @@ pub(crate) fn unauthorized() -> Problem {
     Problem::new(Kind::Unauthorized, "send `Authorization: Bearer <token>` with a token of this database")
 }
 
+/// What becomes of a request before all routes.
+pub(crate) enum Entry {
+    /// It goes on; the page of this origin may read the answer.
+    In(Request, Option<HeaderValue>),
+    /// It is answered.
+    Refused(Response),
+}
+
 /// Before all routes.
-pub(crate) async fn enforce(app: &Shared, mut request: Request, next: Next) -> Response {
+pub(crate) fn enter(app: &Shared, mut request: Request) -> Entry {
     if let Some(problem) = request.extensions_mut().remove::<Problem>() {
-        return problem.into_response();
+        return Entry::Refused(problem.into_response());
     }
     let authority = request.uri().authority().map(axum::http::uri::Authority::as_str);
     match app.guard.judge(request.method(), authority, request.headers()) {
-        Verdict::Pass => next.run(request).await,
-        Verdict::PassTo(origin) => {
-            let mut response = next.run(request).await;
-            let headers = response.headers_mut();
-            permit(headers, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-            response
-        }
+        Verdict::Pass => Entry::In(request, None),
+        Verdict::PassTo(origin) => Entry::In(request, Some(origin)),
         Verdict::Preflight(origin) => {
             let mut response = StatusCode::NO_CONTENT.into_response();
             let headers = response.headers_mut();
@@ -169,10 +170,18 @@ pub(crate) async fn enforce(app: &Shared, mut request: Request, next: Next) -> R
                 ),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-            response
+            Entry::Refused(response)
         }
-        Verdict::Refuse(problem) => problem.into_response(),
+        Verdict::Refuse(problem) => Entry::Refused(problem.into_response()),
     }
+}
+
+/// Lets the page of this origin read the answer, if there is one.
+pub(crate) fn let_read(response: &mut Response, page: Option<HeaderValue>) {
+    let Some(origin) = page else { return };
+    let headers = response.headers_mut();
+    permit(headers, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 
 /// What a page may read of an answer besides what every page may.

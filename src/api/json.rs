@@ -1,11 +1,19 @@
 //! JSON that is written piece by piece, without a document in memory.
 
+use std::time::Duration;
+
 use base64::Engine;
 use serde::Serialize;
 
 /// What JSON has a form of its own for.
 pub(crate) fn plain(out: &mut Vec<u8>, item: &(impl Serialize + ?Sized)) {
     serde_json::to_writer(out, item).expect("a vector takes every byte, and our documents have names for keys");
+}
+
+/// A time in milliseconds, down to whole microseconds: what lies below is noise.
+pub(crate) fn millis(out: &mut Vec<u8>, time: Duration) {
+    // Divided, not multiplied: the nearest number to so many thousandths is written with three digits.
+    plain(out, &(f64::from(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)) / 1e3));
 }
 
 /// An array.

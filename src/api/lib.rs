@@ -33,25 +33,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::handler::Handler as _;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
-use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use axum::routing::{any, delete, get, post};
 use engine::{Authority, Clock, Host};
+use futures::future::{BoxFuture, Either};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tower::{Service, ServiceBuilder};
-use tower_http::compression::predicate::{Predicate as _, SizeAbove};
+use tower::layer::layer_fn;
+use tower::{Layer as _, Service};
+use tower_http::compression::predicate::{And, Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use access::{Admitted, Failures, Reading, Reviews};
 use metrics::Requests;
+use observe::Observed;
 
 pub use guard::Guard;
-pub use serve::serve;
+pub use serve::{Serves, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What the API works with.
@@ -100,7 +103,7 @@ pub struct Api {
 impl Service<Request> for Api {
     type Response = Response;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = Either<RouteFuture<Infallible>, BoxFuture<'static, Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -109,7 +112,11 @@ impl Service<Request> for Api {
     /// Around the routes, not by one of their layers: those run once the path has chosen the route.
     fn call(&mut self, mut request: Request) -> Self::Future {
         address::enter(&self.app, &mut request);
-        self.routes.call(request.map(body::patient))
+        if request.headers().contains_key(header::ACCEPT_ENCODING) {
+            let answering = compression().layer(self.routes.clone()).call(request);
+            return Either::Right(Box::pin(async move { Ok(answering.await?.map(Body::new)) }));
+        }
+        Either::Left(self.routes.call(request))
     }
 }
 
@@ -165,19 +172,32 @@ pub fn api(config: Config) -> Api {
         .route("/{namespace}/{name}/files/{bh_key}", get(files::get).head(files::head).delete(files::delete))
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::method_not_allowed)
-        // As one: a router wraps each layer that it is given for itself, and copies what is within at each request.
-        .layer(
-            ServiceBuilder::new()
-                .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(1024).and(is_document)))
-                .layer(from_fn_with_state(Arc::clone(&app), observe::observe)),
-        )
+        .layer(layer_fn({
+            let app = Arc::clone(&app);
+            move |route| Observed::new(Arc::clone(&app), route)
+        }))
         .with_state(Arc::clone(&app));
     Api { routes, app }
 }
 
-/// Whether a reply is compressed for whoever accepts that: one that is made before it is sent, and whose ETag is none of its bytes.
+/// Replies that are smaller, in bytes, are not worth compressing.
+const SMALL: u64 = 1024;
+
+/// For whoever accepts that their replies are compressed.
+fn compression() -> CompressionLayer<And<SizeAbove, IsDocument>> {
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(SMALL).and(is_document as IsDocument))
+}
+
+type IsDocument = fn(StatusCode, Version, &HeaderMap, &Extensions) -> bool;
+
+/// Whether a reply is one that is made before it is sent, and whose ETag is none of its bytes.
 fn is_document(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type == "application/json")
+}
+
+/// Whether whoever accepts it would get the reply compressed.
+fn is_compressible(response: &Response) -> bool {
+    SizeAbove::new(SMALL).and(is_document as IsDocument).should_compress(response)
 }
 
 /// What a database is, or a socket to it.

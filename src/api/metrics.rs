@@ -8,10 +8,9 @@ mod routes;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads, Usage};
 use prometheus_client::collector::Collector;
@@ -21,28 +20,21 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use asked::{Asked, OfDatabase};
+pub(crate) use routes::Routes;
 
 use crate::access::Peer;
 use crate::error::Problem;
 use crate::hrana::Streams;
 use crate::{App, access, guard, reply};
-use routes::Routes;
 
 /// In seconds: from a point read to the statement timeout.
 const LATENCIES: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// Requests, by what they asked and how they ended.
 pub(crate) struct Requests {
-    routes: Routes,
+    pub(crate) routes: Routes,
     /// By database.
     pub(crate) asked: Arc<Asked>,
-}
-
-impl Requests {
-    /// `route` is a template of the router, never the path itself.
-    pub(crate) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
-        self.routes.observe(route, method, status, took);
-    }
 }
 
 /// Adds everything of the API to `registry`.

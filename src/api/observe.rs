@@ -2,25 +2,30 @@
 //!
 //! Invariant: SQL, values and tokens reach neither log nor metrics; so the path is logged as its template, and never its query.
 
-use std::fmt::Write as _;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use engine::{DatabaseName, Seen, Spent, Witness};
+use futures::future::Either;
 use http_body_util::BodyExt as _;
 use rand::Rng as _;
+use tokio::time::Instant;
+use tower::Service;
 use tracing::Instrument as _;
 
 use crate::error::Problem;
+use crate::guard::Entry;
 use crate::metrics::OfDatabase;
 use crate::trace::TraceParent;
-use crate::{App, guard, hrana};
+use crate::{App, guard, hrana, is_compressible, json};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -36,55 +41,121 @@ pub(crate) fn number(number: impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(number.to_string()).expect("digits and dots")
 }
 
-/// An error where no route matched.
-type Params = Result<RawPathParams, RawPathParamsRejection>;
-
 /// The database that the caller of a request was admitted to, once it is known.
 #[derive(Debug, Default)]
 pub(crate) struct AdmittedTo(pub(crate) OnceLock<DatabaseName>);
 
-pub(crate) async fn observe(State(app): State<App>, params: Params, mut request: Request, next: Next) -> Response {
-    let started = app.clock.now();
-    let id = sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw()));
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let (witness, admitted) = (Arc::new(Witness::default()), Arc::new(AdmittedTo::default()));
-    request.extensions_mut().insert(Arc::clone(&witness));
-    request.extensions_mut().insert(Arc::clone(&admitted));
-    let span = span(&id, request.headers());
+/// A route with all of that around it.
+#[derive(Clone)]
+pub(crate) struct Observed<S> {
+    app: App,
+    route: S,
+}
 
-    let mut response = guard::enforce(&app, request, next).instrument(span.clone()).await;
-    let _in_span = span.enter();
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let is_hrana = route.as_ref().is_some_and(|route| hrana::is_route(route.as_str()));
-        let document = if is_hrana { hrana::failed(&problem) } else { problem.render(&id) };
-        response = with_headers(document, response.headers());
-    }
-    let took = app.clock.now() - started;
-    let spent = witness.spent();
-    let headers = response.headers_mut();
-    headers.reserve(5);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(Seen { state, durable }) = witness.seen() {
-        headers.insert(DURABLE_TXID, number(durable));
-        headers.extend(state.map(|state| (TXID, number(state))));
-        headers.insert(SERVER_TIMING, timing(&spent, took));
-    }
-    headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id has letters, digits and marks of ASCII"));
+/// What is known of a request before it is answered.
+struct Asked {
+    app: App,
+    started: Instant,
+    id: String,
+    method: Method,
+    path: Option<PathAndQuery>,
+    route: Option<MatchedPath>,
+    witness: Arc<Witness>,
+    admitted: Arc<AdmittedTo>,
+}
 
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    app.requests.observe(route, &method, response.status(), took);
-    let status = response.status().as_u16();
-    if is_probe(route) {
-        tracing::debug!(%method, route, status, ?took, "request");
-    } else {
-        let named = || admitted.0.get().map(ToString::to_string).or_else(|| params.as_ref().ok().and_then(database));
-        tracing::info!(%method, route, database = named(), status, ?took, queued = ?spent.queued, "request");
+impl<S> Observed<S> {
+    pub(crate) fn new(app: App, route: S) -> Self {
+        Self { app, route }
     }
-    let Some(database) = admitted.0.get() else { return response };
-    let of = app.requests.asked.of(database);
-    of.observe(response.status(), took, spent.queued);
-    counted(response, of)
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.route.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let asked = Asked::by(Arc::clone(&self.app), &mut request);
+        let span = span(&asked.id, request.headers());
+        let answer = match guard::enter(&self.app, request) {
+            Entry::Refused(answer) => Either::Left(std::future::ready(answer)),
+            Entry::In(request, page) => {
+                let answering = self.route.call(request);
+                Either::Right(async move {
+                    let Ok(mut answer) = answering.await;
+                    guard::let_read(&mut answer, page);
+                    answer
+                })
+            }
+        };
+        Box::pin(async move { Ok(asked.answered(answer.await)) }.instrument(span))
+    }
+}
+
+impl Asked {
+    fn by(app: App, request: &mut Request) -> Self {
+        let asked = Self {
+            started: app.clock.now(),
+            app,
+            id: sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw())),
+            method: request.method().clone(),
+            path: request.uri().path_and_query().cloned(),
+            route: request.extensions().get().cloned(),
+            witness: Arc::default(),
+            admitted: Arc::default(),
+        };
+        request.extensions_mut().insert(Arc::clone(&asked.witness));
+        request.extensions_mut().insert(Arc::clone(&asked.admitted));
+        asked
+    }
+
+    /// The answer as it is sent; it is counted and logged.
+    fn answered(self, mut response: Response) -> Response {
+        let Self { app, started, id, method, path, route, witness, admitted } = self;
+        let route = route.as_ref().map_or("none", MatchedPath::as_str);
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let document = if hrana::is_route(route) { hrana::failed(&problem) } else { problem.render(&id) };
+            response = with_headers(document, response.headers());
+        }
+        let took = app.clock.now() - started;
+        let spent = witness.spent();
+        let compressible = is_compressible(&response);
+        let headers = response.headers_mut();
+        if compressible {
+            headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(Seen { state, durable }) = witness.seen() {
+            headers.insert(DURABLE_TXID, number(durable));
+            headers.extend(state.map(|state| (TXID, number(state))));
+            headers.insert(SERVER_TIMING, timing(&spent, took));
+        }
+        headers.insert(REQUEST_ID, HeaderValue::try_from(id).expect("an id has letters, digits and marks of ASCII"));
+
+        app.requests.routes.observe(route, &method, response.status(), took);
+        let status = response.status().as_u16();
+        if is_probe(route) {
+            tracing::debug!(%method, route, status, ?took, "request");
+        } else {
+            let named = || match admitted.0.get() {
+                Some(name) => Some(name.to_string()),
+                None => path.as_ref().and_then(|path| database(route, path.path())),
+            };
+            tracing::info!(%method, route, database = named(), status, ?took, queued = ?spent.queued, "request");
+        }
+        let Some(database) = admitted.0.get() else { return response };
+        let of = app.requests.asked.of(database);
+        of.observe(response.status(), took, spent.queued);
+        counted(response, of)
+    }
 }
 
 /// What everything that is logged about a request has in common. Of the gravest level: a filter that lets a line through lets this through.
@@ -98,10 +169,10 @@ fn span(id: &str, headers: &HeaderMap) -> tracing::Span {
 
 /// Where the time went, in milliseconds: waiting, with SQLite, and in all.
 fn timing(spent: &Spent, took: Duration) -> HeaderValue {
-    let mut text = String::with_capacity(64);
+    let mut text = Vec::with_capacity(64);
     for (name, time) in [("queue;dur=", spent.queued), (", sql;dur=", spent.ran), (", total;dur=", took)] {
-        let micros = time.as_micros();
-        let _ = write!(text, "{name}{}.{:03}", micros / 1000, micros % 1000);
+        text.extend_from_slice(name.as_bytes());
+        json::millis(&mut text, time);
     }
     HeaderValue::try_from(text).expect("words, digits and marks of ASCII")
 }
@@ -148,10 +219,10 @@ fn fresh_id(random: u64) -> String {
 }
 
 /// The database in the path, if it could be the name of one: anything else is the caller's text, which has no place in a log.
-fn database(params: &RawPathParams) -> Option<String> {
-    let value = |wanted| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-    let (namespace, name) = (value("namespace")?, value("name")?);
-    (is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
+fn database(route: &str, path: &str) -> Option<String> {
+    let mut parts = path.strip_prefix('/')?.split('/');
+    let (namespace, name) = (parts.next()?, parts.next()?);
+    (route.starts_with("/{namespace}/{name}") && is_name(namespace) && is_name(name)).then(|| format!("{namespace}/{name}"))
 }
 
 /// As Kubernetes names objects.
@@ -186,6 +257,9 @@ mod tests {
 
     #[test]
     fn text_that_names_no_database_is_not_logged() {
+        assert_eq!(database("/{namespace}/{name}/sql", "/apps/orders/sql").as_deref(), Some("apps/orders"));
+        assert_eq!(database("none", "/apps/orders/nothing"), None);
+        assert_eq!(database("/{namespace}/{name}/sql", "/apps/or%64ers/sql"), None);
         assert!(is_name("orders") && is_name("orders-2.eu"));
         for text in ["", "a b", "Robert'); DROP TABLE", "a/b", "\u{1b}[31m", &"a".repeat(254)] {
             assert!(!is_name(text), "{text:?}");

@@ -1,7 +1,8 @@
 //! Replies and checks that several routes share.
 
+use axum::body::Body;
 use axum::http::{HeaderValue, Method, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use engine::Holding;
 use serde::Serialize;
@@ -10,11 +11,13 @@ use crate::error::{Kind, Problem};
 
 /// A reply of JSON that is written already. It shows data of the moment, so nobody keeps it.
 pub(crate) fn json(body: impl Into<Bytes>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (headers, body.into()).into_response()
+    let mut response = Response::new(Body::from(body.into()));
+    let headers = response.headers_mut();
+    // With those that each reply gets.
+    headers.reserve(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Bytes that hold their share of the memory for results until nobody needs them.

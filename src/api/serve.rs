@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -22,6 +21,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::{Service, ServiceExt as _};
 
 use crate::access::Peer;
+use crate::body;
 use crate::tls::Tls;
 
 /// How long a client may take to send the head of a request.
@@ -34,7 +34,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(500);
 
 /// For what outlives the request that began it: tells when we stop, and makes us wait.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Stopping {
     shutdown: CancellationToken,
     running: TaskTracker,
@@ -53,23 +53,24 @@ impl Stopping {
     }
 }
 
+/// What answers requests. Clones are the same.
+pub trait Serves: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {}
+
+impl<S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static> Serves for S {}
+
 /// Answers HTTP/1.1 and HTTP/2 (by ALPN, and without `tls` by prior knowledge) until `shutdown`. Then requests that run have `drain` to
 /// finish. When it returns, no request runs any more.
-pub async fn serve<S>(listener: TcpListener, tls: Option<Tls>, service: S, shutdown: CancellationToken, drain: Duration)
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, service: impl Serves, shutdown: CancellationToken, drain: Duration) {
     let tls = tls.map(Arc::new);
     let mut connections = JoinSet::new();
-    let stopping = Stopping { shutdown: shutdown.clone(), running: TaskTracker::new() };
+    let stopping = Arc::new(Stopping { shutdown: shutdown.clone(), running: TaskTracker::new() });
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, Peer(peer), tls.clone(), service.clone(), stopping.clone()));
+                    connections.spawn(connection(stream, Peer(peer), tls.clone(), service.clone(), Arc::clone(&stopping)));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -94,11 +95,7 @@ where
 }
 
 /// One client, until it goes or we stop.
-async fn connection<S>(stream: TcpStream, peer: Peer, tls: Option<Arc<Tls>>, service: S, stopping: Stopping)
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+async fn connection(stream: TcpStream, peer: Peer, tls: Option<Arc<Tls>>, service: impl Serves, stopping: Arc<Stopping>) {
     // Replies are written whole: waiting for more to send would only delay them. A socket that refuses is served all the same.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return converse(stream, peer, service, stopping).await };
@@ -113,15 +110,11 @@ where
 }
 
 /// Requests and their answers, once they can be read.
-async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, service: S, stopping: Stopping)
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    let told = stopping.clone();
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, service: impl Serves, stopping: Arc<Stopping>) {
+    let told = Arc::clone(&stopping);
     let service = TowerToHyperService::new(service.map_request(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(told.clone());
+        let mut request = request.map(body::patient);
+        request.extensions_mut().insert(Arc::clone(&told));
         request.extensions_mut().insert(peer);
         request
     }));

@@ -36,7 +36,7 @@ pub(crate) async fn cursor(State(app): State<App>, Reading(admitted): Reading, r
     let (sender, receiver) = mpsc::channel(WAITING);
     let mut entries = Entries::to(sender.clone());
     entries.chunk.extend_from_slice(b"{\"baton\":");
-    json::plain(&mut entries.chunk, &lease.baton);
+    json::plain(&mut entries.chunk, &app.streams.baton(&lease, name, caller));
     entries.chunk.extend_from_slice(b",\"base_url\":null}\n");
     let program = Program::of_batch(batch, &lease.session().stored, entries)?;
     // Whoever drops the body, which is what a client does that leaves, ends the work.

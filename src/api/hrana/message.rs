@@ -81,8 +81,8 @@ impl Text {
 /// One statement with what is bound to it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stmt {
-    #[serde(flatten)]
-    text: Text,
+    sql: Option<String>,
+    sql_id: Option<i32>,
     args: Option<Vec<Bound>>,
     named_args: Option<Vec<NamedArg>>,
     want_rows: Option<bool>,
@@ -99,7 +99,7 @@ pub(super) struct Asked {
 
 impl Stmt {
     pub(super) fn asked(self, stored: &StoredSql) -> Result<Asked, Violation> {
-        let sql = self.text.sql(stored)?;
+        let sql = Text { sql: self.sql, sql_id: self.sql_id }.sql(stored)?;
         let (args, named) = (self.args.unwrap_or_default(), self.named_args.unwrap_or_default());
         let params = match (args.is_empty(), named.is_empty()) {
             (true, true) => Some(Params::None),

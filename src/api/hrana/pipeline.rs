@@ -8,7 +8,7 @@ use engine::{StreamLimits, Witness};
 use serde::Deserialize;
 
 use super::message::{Failure, Pipeline, Request, Violation};
-use super::streams::Session;
+use super::streams::{Held, Session};
 use super::work::{Budget, Work};
 use crate::error::Problem;
 use crate::{Admitted, App, Reading, body, json, reply};
@@ -19,26 +19,30 @@ pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading,
     let Pipeline { baton, requests } = parse(&content)?;
     let witness = head.extensions.get::<Arc<Witness>>().cloned();
     let Admitted { name, handle, caller, .. } = &admitted;
-    let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller, witness).await?;
+    let (baton, ends) = (baton.as_deref(), matches!(requests.last(), Some(Request::Close)));
+    let mut open = if baton.is_none() && ends {
+        app.streams.once(name, &handle.database, caller, witness)?
+    } else {
+        Held::Leased(app.streams.lease(baton, name, &handle.database, caller, witness).await?)
+    };
     check(&requests)?;
 
-    let Session { stream, .. } = lease.session();
+    let Session { stream, .. } = open.session();
     let limits = stream.limits();
     let budget = Budget::of(&limits, stream.hold_results());
     let mut answers = Answers { out: b"{\"results\":[".to_vec(), budget, limits };
-    let mut closed = false;
     for (index, request) in requests.into_iter().enumerate() {
         if index > 0 {
             answers.out.push(b',');
         }
-        closed |= matches!(request, Request::Close);
-        answers.answer(lease.session(), request).await?;
+        answers.answer(open.session(), request).await?;
     }
     let Answers { mut out, budget, .. } = answers;
     out.extend_from_slice(b"],\"baton\":");
-    json::plain(&mut out, &(!closed).then_some(&lease.baton));
+    let kept = if let Held::Leased(lease) = open { Some(lease).filter(|_| !ends) } else { None };
+    json::plain(&mut out, &kept.as_ref().map(|lease| app.streams.baton(lease, name, caller)));
     out.extend_from_slice(b",\"base_url\":null}");
-    if !closed {
+    if let Some(lease) = kept {
         lease.give_back();
     }
     Ok(reply::json(reply::held(out, Some(budget.holding))))

@@ -72,7 +72,7 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 pub(crate) async fn upgrade(
     State(app): State<App>,
     Path((namespace, name)): Path<(String, String)>,
-    stopping: Extension<Stopping>,
+    stopping: Extension<Arc<Stopping>>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
@@ -113,7 +113,7 @@ impl From<Violation> for End {
     }
 }
 
-async fn serve(app: App, (name, peer): (DatabaseName, Option<Peer>), version: Version, socket: WebSocket, stopping: Stopping) {
+async fn serve(app: App, (name, peer): (DatabaseName, Option<Peer>), version: Version, socket: WebSocket, stopping: Arc<Stopping>) {
     let (mut sink, mut stream) = socket.split();
     let (replies, mut to_send) = mpsc::channel::<Message>(REPLIES);
     let unread = Unread::default();

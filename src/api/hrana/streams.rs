@@ -67,15 +67,32 @@ enum State {
     Expired,
 }
 
-/// A stream in the hands of a request. Dropping it ends the stream.
+/// A stream in the hands of a request.
+pub(super) enum Held {
+    /// The client may go on with it.
+    Leased(Lease),
+    /// It ends with the request.
+    Once { session: Session, _counted: Counted },
+}
+
+impl Held {
+    /// The stream, and the texts that were stored on it.
+    pub(super) fn session(&mut self) -> &mut Session {
+        match self {
+            Self::Leased(lease) => lease.session(),
+            Self::Once { session, .. } => session,
+        }
+    }
+}
+
+/// A stream that its client may go on with. Dropping it ends the stream.
 pub(super) struct Lease {
     table: Arc<Mutex<Table>>,
-    id: u64,
     session: Option<Box<Session>>,
     _busy: watch::Sender<()>,
     clock: Arc<dyn Clock>,
     /// What the client will show next.
-    pub(super) baton: String,
+    next: Place,
 }
 
 impl Streams {
@@ -104,7 +121,7 @@ impl Streams {
                         Problem::new(Kind::BadBaton, "the baton is not valid here: each is good for one request to one database")
                     }
                 })?;
-                self.resume(place, name, caller).await?
+                self.resume(place).await?
             }
         };
         if let (Some(witness), Some(session)) = (witness, &mut lease.session) {
@@ -113,11 +130,26 @@ impl Streams {
         Ok(lease)
     }
 
+    /// A stream for one request.
+    pub(super) fn once(
+        &self,
+        name: &DatabaseName,
+        database: &Database,
+        caller: &Caller,
+        witness: Option<Arc<Witness>>,
+    ) -> Result<Held, Problem> {
+        let Opened { mut stream, counted } = self.open_outside(name, database, caller)?;
+        if let Some(witness) = witness {
+            stream.watched_by(witness);
+        }
+        Ok(Held::Once { session: Session { stream, stored: StoredSql::default() }, _counted: counted })
+    }
+
     /// A stream that whoever asked keeps.
     pub(super) fn open_outside(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Opened, Problem> {
         self.table.lock().count(name)?;
         let stream = database.stream(caller.read_only);
-        Ok(Opened { stream, _counted: Counted { table: Arc::clone(&self.table), database: name.clone() } })
+        Ok(Opened { stream, counted: Counted { table: Arc::clone(&self.table), database: name.clone() } })
     }
 
     fn open(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Lease, Problem> {
@@ -129,10 +161,10 @@ impl Streams {
         table.slots.insert(next.stream, Slot { database: name.clone(), turn: next.turn, state: State::Busy(is_busy) });
         drop(table);
         let session = Box::new(Session { stream: database.stream(caller.read_only), stored: StoredSql::default() });
-        Ok(self.leased(next, session, busy, name, caller))
+        Ok(self.leased(next, session, busy))
     }
 
-    async fn resume(&self, place: Place, name: &DatabaseName, caller: &Caller) -> Result<Lease, Problem> {
+    async fn resume(&self, place: Place) -> Result<Lease, Problem> {
         let used = || Problem::new(Kind::BadBaton, "the baton was used before; each is good for one request");
         let deadline = self.clock.now() + PATIENCE;
         loop {
@@ -155,7 +187,7 @@ impl Streams {
                         let next = Place { turn: place.turn.wrapping_add(1), ..place };
                         slot.turn = next.turn;
                         drop(table);
-                        return Ok(self.leased(next, session, busy, name, caller));
+                        return Ok(self.leased(next, session, busy));
                     }
                 }
             };
@@ -166,16 +198,14 @@ impl Streams {
         }
     }
 
+    /// What the stream's client will show next.
+    pub(super) fn baton(&self, lease: &Lease, name: &DatabaseName, caller: &Caller) -> String {
+        self.signer.baton(lease.next, name, &caller.identity)
+    }
+
     /// `next` is what its client will show.
-    fn leased(&self, next: Place, session: Box<Session>, busy: watch::Sender<()>, name: &DatabaseName, caller: &Caller) -> Lease {
-        Lease {
-            table: Arc::clone(&self.table),
-            id: next.stream,
-            session: Some(session),
-            _busy: busy,
-            clock: Arc::clone(&self.clock),
-            baton: self.signer.baton(next, name, &caller.identity),
-        }
+    fn leased(&self, next: Place, session: Box<Session>, busy: watch::Sender<()>) -> Lease {
+        Lease { table: Arc::clone(&self.table), session: Some(session), _busy: busy, clock: Arc::clone(&self.clock), next }
     }
 
     /// How many streams the database has.
@@ -187,10 +217,12 @@ impl Streams {
 /// A stream outside of the table, which counts as one of its database's all the same.
 pub(super) struct Opened {
     pub(super) stream: Stream,
-    _counted: Counted,
+    /// For as long as the stream lives.
+    pub(super) counted: Counted,
 }
 
-struct Counted {
+/// Counts a stream of a database while it lives.
+pub(super) struct Counted {
     table: Arc<Mutex<Table>>,
     database: DatabaseName,
 }
@@ -229,9 +261,9 @@ impl Lease {
     pub(super) fn give_back(mut self) {
         let Some(session) = self.session.take() else { return };
         let mut table = self.table.lock();
-        let Some(slot) = table.slots.get_mut(&self.id) else { return };
+        let Some(slot) = table.slots.get_mut(&self.next.stream) else { return };
         slot.state = State::Idle(session);
-        let place = Place { stream: self.id, turn: slot.turn };
+        let place = Place { stream: self.next.stream, turn: slot.turn };
         table.ends.push_back((self.clock.now() + TTL, place));
         if table.sweeper.is_none() {
             let sweep = sweep(Arc::downgrade(&self.table), Arc::clone(&self.clock));
@@ -243,7 +275,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.table.lock().forget(self.id);
+            self.table.lock().forget(self.next.stream);
             // Outside the lock.
             drop(session);
         }

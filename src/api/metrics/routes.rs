@@ -21,7 +21,7 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 /// By the route's template. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Routes(Arc<RwLock<BTreeMap<Box<str>, Arc<OfRoute>>>>);
+pub(crate) struct Routes(Arc<RwLock<BTreeMap<Box<str>, Arc<OfRoute>>>>);
 
 /// By method and by class of status, from 1xx on. Most do not come.
 #[derive(Debug, Default)]
@@ -35,13 +35,20 @@ struct Answered {
 
 impl Routes {
     /// `route` is a template of the router, never the path itself.
-    pub(super) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
-        let known = self.0.read().get(route).cloned();
-        let of = known.unwrap_or_else(|| Arc::clone(self.0.write().entry(route.into()).or_default()));
+    pub(crate) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
+        if let Some(of) = self.0.read().get(route) {
+            return of.observe(method, status, took);
+        }
+        self.0.write().entry(route.into()).or_default().observe(method, status, took);
+    }
+}
+
+impl OfRoute {
+    fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
         let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         let Answered { requests, duration } =
-            of.0[method][class].get_or_init(|| Answered { requests: Counter::default(), duration: Histogram::new(LATENCIES) });
+            self.0[method][class].get_or_init(|| Answered { requests: Counter::default(), duration: Histogram::new(LATENCIES) });
         requests.inc();
         duration.observe(took.as_secs_f64());
     }

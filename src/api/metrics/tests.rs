@@ -1,5 +1,9 @@
-use super::*;
+use std::time::Duration;
+
+use axum::http::Method;
 use engine::{MemoryUse, Origin, WallTime};
+
+use super::*;
 
 #[derive(Debug)]
 struct Fixed(Vec<(DatabaseName, DatabaseState)>);

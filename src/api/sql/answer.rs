@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::{Response, ResultSet, ValueRef};
 
 use super::style::{Style, columns};
-use crate::json::{list, plain};
+use crate::json::{list, millis, plain};
 
 /// The reply to a request that succeeded after `took`.
 pub(super) fn json(response: &Response, took: Duration, style: Style) -> Vec<u8> {
@@ -14,9 +14,7 @@ pub(super) fn json(response: &Response, took: Duration, style: Style) -> Vec<u8>
     out.extend_from_slice(b"{\"results\":");
     list(&mut out, &response.results, |out, one| result(out, one, style));
     out.extend_from_slice(b",\"time_ms\":");
-    // Whole microseconds: what lies below is noise.
-    // Divided, not multiplied: the nearest number to so many thousandths is written with three digits.
-    plain(&mut out, &(f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1e3));
+    millis(&mut out, took);
     out.push(b'}');
     out
 }
