@@ -96,7 +96,7 @@ impl Certificate {
     }
 
     fn renew(&self) {
-        make_certificate(self.folder.path(), "IP:127.0.0.1");
+        make_certificate(self.folder.path(), &["subjectAltName=IP:127.0.0.1"]);
     }
 
     fn file(&self, name: &str) -> String {

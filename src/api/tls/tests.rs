@@ -29,7 +29,8 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        certificate::make_certificate(folder.path(), "DNS:localhost");
+        // A client of rustls takes no authority for a server.
+        certificate::make_certificate(folder.path(), &["subjectAltName=DNS:localhost", "basicConstraints=critical,CA:FALSE"]);
         Self { folder }
     }
 
