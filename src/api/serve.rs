@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::http::header;
 use axum::response::Response;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
@@ -112,12 +113,22 @@ async fn connection(stream: TcpStream, peer: Peer, tls: Option<Arc<Tls>>, servic
 /// Requests and their answers, once they can be read.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, service: impl Serves, stopping: Arc<Stopping>) {
     let told = Arc::clone(&stopping);
-    let service = TowerToHyperService::new(service.map_request(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(body::patient);
-        request.extensions_mut().insert(Arc::clone(&told));
-        request.extensions_mut().insert(peer);
-        request
-    }));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (mut head, body) = request.into_parts();
+        // Whoever asks first whether to send the body gets an answer and sends none.
+        let asks_first = head.headers.contains_key(header::EXPECT);
+        head.extensions.insert(Arc::clone(&told));
+        head.extensions.insert(peer);
+        let (body, unread) = body::patient(body);
+        let answering = service.clone().oneshot(Request::from_parts(head, body));
+        async move {
+            let answer = answering.await;
+            if !asks_first {
+                unread.take_in().await;
+            }
+            answer
+        }
+    });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new());

@@ -8,22 +8,24 @@ use tokio::sync::Notify;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// A server whose one route says that it was entered, and answers when it is let go.
+/// A server whose one route says that it was entered, and answers when it is let go, which it says, too.
 struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
     entered: Arc<Notify>,
     go: Arc<Notify>,
+    answered: Arc<Notify>,
     set: JoinSet<()>,
 }
 
 async fn server(drain: Duration) -> Server {
-    let (entered, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let [entered, go, answered] = std::array::from_fn(|_| Arc::new(Notify::new()));
     let handler = {
-        let (entered, go) = (Arc::clone(&entered), Arc::clone(&go));
+        let (entered, go, answered) = (Arc::clone(&entered), Arc::clone(&go), Arc::clone(&answered));
         move || async move {
             entered.notify_one();
             go.notified().await;
+            answered.notify_one();
             "done"
         }
     };
@@ -33,7 +35,7 @@ async fn server(drain: Duration) -> Server {
     let shutdown = CancellationToken::new();
     let mut set = JoinSet::new();
     set.spawn(serve(listener, None, router, shutdown.clone(), drain));
-    Server { address, shutdown, entered, go, set }
+    Server { address, shutdown, entered, go, answered, set }
 }
 
 async fn ask(address: SocketAddr, request: &[u8]) -> String {
@@ -101,6 +103,31 @@ async fn a_handler_that_panics_ends_its_connection_alone() {
     assert_eq!(ask(server.address, b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").await, "");
     server.go.notify_one();
     assert!(ask(server.address, REQUEST).await.ends_with("done"));
+}
+
+#[tokio::test]
+async fn whoever_is_answered_while_they_send_a_small_body_may_send_it_to_the_end() {
+    let server = server(Duration::from_secs(30)).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n").await.unwrap();
+    server.entered.notified().await;
+    server.go.notify_one();
+    server.answered.notified().await;
+    stream.write_all(b"select 1").await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    server.go.notify_one();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("done").count(), 2, "{answers}");
+}
+
+#[tokio::test]
+async fn whoever_asks_whether_to_send_a_body_is_answered_without_it() {
+    let server = server(Duration::from_secs(30)).await;
+    server.go.notify_one();
+    let asked = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+    let answer = ask(server.address, asked).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
 }
 
 #[tokio::test]
