@@ -1,13 +1,11 @@
 //! `POST v3/cursor`: a batch whose rows are sent as they come.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use engine::{Column, Effects, Flow, Row, SqlError, SqlErrorKind, StreamLimits, Witness};
+use engine::{Column, Effects, Flow, Row, SqlError, SqlErrorKind, StreamLimits};
 use futures::stream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -29,9 +27,9 @@ pub(crate) async fn cursor(State(app): State<App>, Reading(admitted): Reading, r
     let (head, content) = request.into_parts();
     let content = body::read(&head.headers, content).await?;
     let message::Cursor { baton, batch } = parse(&content)?;
-    let witness = head.extensions.get::<Arc<Witness>>().cloned();
     let Admitted { name, handle, caller, .. } = &admitted;
-    let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller, witness).await?;
+    let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller).await?;
+    lease.session().serves(&head);
     let limits = lease.session().stream.limits();
     let (sender, receiver) = mpsc::channel(WAITING);
     let mut entries = Entries::to(sender.clone());

@@ -1,10 +1,8 @@
 //! `POST v2/pipeline` and `POST v3/pipeline`: requests to one stream, one after the other.
 
-use std::sync::Arc;
-
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
-use engine::{StreamLimits, Witness};
+use engine::StreamLimits;
 use serde::Deserialize;
 
 use super::message::{Failure, Pipeline, Request, Violation};
@@ -17,16 +15,16 @@ pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading,
     let (head, content) = request.into_parts();
     let content = body::read(&head.headers, content).await?;
     let Pipeline { baton, requests } = parse(&content)?;
-    let witness = head.extensions.get::<Arc<Witness>>().cloned();
     let Admitted { name, handle, caller, .. } = &admitted;
     let (baton, ends) = (baton.as_deref(), matches!(requests.last(), Some(Request::Close)));
     let mut open = if baton.is_none() && ends {
-        app.streams.once(name, &handle.database, caller, witness)?
+        app.streams.once(name, &handle.database, caller)?
     } else {
-        Held::Leased(app.streams.lease(baton, name, &handle.database, caller, witness).await?)
+        Held::Leased(app.streams.lease(baton, name, &handle.database, caller).await?)
     };
     check(&requests)?;
 
+    open.session().serves(&head);
     let Session { stream, .. } = open.session();
     let limits = stream.limits();
     let budget = Budget::of(&limits, stream.hold_results());

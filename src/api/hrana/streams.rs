@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::request::Parts;
 use engine::{Clock, Database, DatabaseName, Permission, Stream, Witness, spawn_owned};
 use parking_lot::Mutex;
 use rand::RngCore as _;
@@ -32,6 +33,15 @@ const MOST: usize = 1000;
 pub(super) struct Session {
     pub(super) stream: Stream,
     pub(super) stored: StoredSql,
+}
+
+impl Session {
+    /// Tells of which states the answers are to whoever watches the request of this head.
+    pub(super) fn serves(&mut self, head: &Parts) {
+        if let Some(witness) = head.extensions.get::<Arc<Witness>>() {
+            self.stream.watched_by(Arc::clone(witness));
+        }
+    }
 }
 
 /// All streams of HTTP clients.
@@ -110,10 +120,9 @@ impl Streams {
         name: &DatabaseName,
         database: &Database,
         caller: &Caller,
-        witness: Option<Arc<Witness>>,
     ) -> Result<Lease, Problem> {
-        let mut lease = match baton {
-            None => self.open(name, database, caller)?,
+        match baton {
+            None => self.open(name, database, caller),
             Some(baton) => {
                 let place = self.signer.read(baton, name, &caller.identity).map_err(|refused| match refused {
                     Refused::OtherProcess => Problem::new(Kind::StreamLost, "the stream ended with the process that served it"),
@@ -121,27 +130,14 @@ impl Streams {
                         Problem::new(Kind::BadBaton, "the baton is not valid here: each is good for one request to one database")
                     }
                 })?;
-                self.resume(place).await?
+                self.resume(place).await
             }
-        };
-        if let (Some(witness), Some(session)) = (witness, &mut lease.session) {
-            session.stream.watched_by(witness);
         }
-        Ok(lease)
     }
 
     /// A stream for one request.
-    pub(super) fn once(
-        &self,
-        name: &DatabaseName,
-        database: &Database,
-        caller: &Caller,
-        witness: Option<Arc<Witness>>,
-    ) -> Result<Held, Problem> {
-        let Opened { mut stream, counted } = self.open_outside(name, database, caller)?;
-        if let Some(witness) = witness {
-            stream.watched_by(witness);
-        }
+    pub(super) fn once(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Held, Problem> {
+        let Opened { stream, counted } = self.open_outside(name, database, caller)?;
         Ok(Held::Once { session: Session { stream, stored: StoredSql::default() }, _counted: counted })
     }
 
@@ -263,8 +259,7 @@ impl Lease {
         let mut table = self.table.lock();
         let Some(slot) = table.slots.get_mut(&self.next.stream) else { return };
         slot.state = State::Idle(session);
-        let place = Place { stream: self.next.stream, turn: slot.turn };
-        table.ends.push_back((self.clock.now() + TTL, place));
+        table.ends.push_back((self.clock.now() + TTL, self.next));
         if table.sweeper.is_none() {
             let sweep = sweep(Arc::downgrade(&self.table), Arc::clone(&self.clock));
             table.sweeper = Some(spawn_owned(sweep));

@@ -24,10 +24,11 @@ const OFFERED: [(&str, Format); 4] = [
 impl Format {
     /// By `Accept`: the format of the greatest weight, and of those the first here. For each the most specific range decides, as HTTP says.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        if headers.get(header::ACCEPT).is_none_or(|accept| accept == "application/json")
-            && headers.get_all(header::ACCEPT).iter().count() <= 1
-        {
-            return Ok(Self::Json);
+        let mut accepted = headers.get_all(header::ACCEPT).iter();
+        match (accepted.next(), accepted.next()) {
+            (None, _) => return Ok(Self::Json),
+            (Some(only), None) if only == "application/json" => return Ok(Self::Json),
+            _ => {}
         }
         let ranges = headers.get_all(header::ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
         let ranges: Vec<Range> = ranges.map(str::trim).filter(|range| !range.is_empty()).map(Range::parse).collect();

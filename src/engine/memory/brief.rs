@@ -233,11 +233,10 @@ impl Inner {
         only: Option<&str>,
         run: impl FnOnce() -> Result<T, SqlError>,
     ) -> Result<T, SqlError> {
+        let Some(sql) = only else { return run() };
         let begun = session.now();
         let done = run()?;
-        if let Some(sql) = only {
-            self.judge(session, sql, session.now().saturating_duration_since(begun));
-        }
+        self.judge(session, sql, session.now().saturating_duration_since(begun));
         Ok(done)
     }
 }

@@ -57,20 +57,26 @@ impl WritersQueue {
     /// woken. And while somebody is woken the place is theirs already: whoever comes meanwhile must queue as well, and so does everybody
     /// from then on. So a writer looks again when others had their turn to run, and queues only then.
     async fn soon(&self) -> Option<Turn> {
-        for others_ran in 0..=PATIENCE {
-            for _ in 0..LOOKS {
-                if let Ok(turn) = Arc::clone(&self.place).try_lock_owned() {
-                    return Some(turn);
-                }
-                if *self.waiting.borrow() > 0 {
-                    break;
-                }
-                for _ in 0..PAUSES {
-                    std::hint::spin_loop();
-                }
+        for _ in 0..PATIENCE {
+            if let Some(turn) = self.look() {
+                return Some(turn);
             }
-            if others_ran < PATIENCE {
-                tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        }
+        self.look()
+    }
+
+    /// The turn, if it is free within some microseconds. Whoever finds others in the queue looks no longer.
+    fn look(&self) -> Option<Turn> {
+        for _ in 0..LOOKS {
+            if let Ok(turn) = Arc::clone(&self.place).try_lock_owned() {
+                return Some(turn);
+            }
+            if *self.waiting.borrow() > 0 {
+                return None;
+            }
+            for _ in 0..PAUSES {
+                std::hint::spin_loop();
             }
         }
         None

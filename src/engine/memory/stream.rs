@@ -168,6 +168,8 @@ impl MemoryStream {
         let mut waiting = None;
         let mut writes = false;
         loop {
+            // Before anything is taken for which others may wait.
+            brief::others_first().await;
             let mut lasting = match self.take() {
                 Ok(lasting) => lasting,
                 Err(error) => {
@@ -198,7 +200,6 @@ impl MemoryStream {
                     }
                 }
             }
-            brief::others_first().await;
             if script.may_begin_again()
                 && let Some(outcome) = self.at_once(&mut lasting, &mut script, &statement, limits)
             {
