@@ -14,7 +14,8 @@ const P4: usize = 5;
 /// More are not looked at.
 const LONGEST: usize = 500;
 
-/// Steps that touch a few pages, or a value, which has at most 16 MiB.
+/// Steps that touch a few pages, or a value, which has at most 16 MiB. `Abortable` and `ReleaseReg` do nothing, and stand only in what SQLite's
+/// debug builds prepare.
 const BRIEF: &str = "
     Init Goto Gosub InitCoroutine Yield MustBeInt Jump Once If IfNot IsType Not IfNullRow SeekLT SeekLE SeekGE SeekGT IfNoHope
     NoConflict NotFound Found SeekRowid NotExists Last IfSizeBetween SorterSort Sort Rewind IfEmpty SorterNext Prev Next IdxLE IdxGT
@@ -24,8 +25,8 @@ const BRIEF: &str = "
     Column TypeCheck Affinity MakeRecord BitAnd BitOr BitNot ShiftLeft ShiftRight Add Subtract Multiply Divide Remainder Concat
     Transaction OpenRead OpenWrite ReopenIdx OpenDup OpenAutoindex OpenEphemeral SorterOpen SequenceTest OpenPseudo Close ColumnsUsed
     SeekScan SeekHit SeekEnd Sequence NewRowid Insert RowCell Delete ResetCount SorterCompare SorterData RowData Rowid NullRow
-    IdxInsert SorterInsert IdxDelete DeferredSeek IdxRowid FinishSeek MemMax OffsetLimit CursorHint ReleaseReg Noop Explain Trace
-    TableLock
+    IdxInsert SorterInsert IdxDelete DeferredSeek IdxRowid FinishSeek MemMax OffsetLimit CursorHint Abortable ReleaseReg Noop Explain
+    Trace TableLock
 ";
 
 /// Steps that call a function.
