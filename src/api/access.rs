@@ -20,6 +20,7 @@ use crate::error::{Kind, Problem};
 use crate::guard::Opinion;
 use crate::hrana::Caller;
 use crate::observe::AdmittedTo;
+use crate::promise::Promise;
 use crate::{App, Shared, address, guard};
 use failures::{Address, Reason};
 use reviews::Answer;
@@ -89,6 +90,14 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
     if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
         database = database.before(Arc::clone(witness));
     }
+    let promise = Promise::take(&mut parts.uri)?;
+    if promise.durable {
+        database = database.confirming();
+    }
+    if promise.strong {
+        database.check_tenure().await.map_err(|error| Problem::from(&*error))?;
+    }
+    parts.extensions.insert(promise);
     let is_own = parts.extensions.get::<address::OwnService>().is_some();
     Ok(Admitted { name, handle: Handle { database, access }, is_own, caller })
 }

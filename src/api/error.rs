@@ -66,6 +66,7 @@ pub(crate) enum Kind {
     SqlLimit,
     SqlBusy,
     ResultsCrowded,
+    DurabilityUnknown,
     SqlTimeout,
     SqlFull,
     SqlCancelled,
@@ -134,6 +135,7 @@ impl Kind {
             Self::SqlLimit => (S::UNPROCESSABLE_ENTITY, "sql-limit", "The statement exceeds a limit"),
             Self::SqlBusy => (S::SERVICE_UNAVAILABLE, "sql-busy", "The writer is busy"),
             Self::ResultsCrowded => (S::SERVICE_UNAVAILABLE, "results-crowded", "Results take too much memory just now"),
+            Self::DurabilityUnknown => (S::GATEWAY_TIMEOUT, "durability-unknown", "Nobody knows whether the bucket has it"),
             Self::SqlTimeout => (S::GATEWAY_TIMEOUT, "sql-timeout", "The statement ran for too long"),
             Self::SqlFull => (S::INSUFFICIENT_STORAGE, "sql-full", "The database is full"),
             // Nobody is left to read it, but the log and the metrics should count it among the client's own doings.
@@ -368,6 +370,7 @@ fn sql_kind(kind: SqlErrorKind) -> Kind {
         SqlErrorKind::Full => Kind::SqlFull,
         SqlErrorKind::Cancelled => Kind::SqlCancelled,
         SqlErrorKind::Crowded => Kind::ResultsCrowded,
+        SqlErrorKind::Unconfirmed => Kind::DurabilityUnknown,
         SqlErrorKind::WritesRefused => Kind::WritesRefused,
         SqlErrorKind::TransactionEnded => Kind::SqlTransactionEnded,
         SqlErrorKind::Internal => Kind::SqlInternal,

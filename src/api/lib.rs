@@ -19,6 +19,7 @@ mod kv;
 mod metrics;
 mod observe;
 mod point;
+mod promise;
 mod query;
 mod reply;
 mod serve;

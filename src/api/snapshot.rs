@@ -26,7 +26,7 @@ pub(crate) async fn download(State(app): State<App>, admitted: Admitted, uri: Ur
         return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `txid` and `at`")));
     }
     let pin = match point {
-        Point::Newest => admitted.handle.database.pin(),
+        Point::Newest => admitted.handle.database.pinned().await?,
         point => app.host.past(&admitted.name, point).await.map_err(|error| Problem::from(&*error))?.memory.pin(),
     };
     let filename = format!("attachment; filename=\"{}.db\"", admitted.name.name());

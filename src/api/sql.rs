@@ -220,7 +220,7 @@ async fn read(
         } else {
             let (export, parts) = Export::of(asked, *format, *style, "BEGIN")?;
             let limits = StreamLimits::of(database.limits());
-            let work = spawn_owned(async move { past.memory.stream(true).run(export, &limits, || Ok(())).await.finish().await });
+            let work = spawn_owned(async move { past.memory.stream(true).run(export, &limits, &|| Ok(())).await.finish().await });
             parts.reply(*format, work).await?
         };
         reply.headers_mut().insert(DURABLE_TXID, number(txid));

@@ -31,6 +31,7 @@ mod exports;
 mod files;
 mod hrana;
 mod kv;
+mod promises;
 mod slow_readers;
 mod terms;
 

@@ -202,7 +202,8 @@ impl BucketDatabaseSpec {
     pub fn saved_within(&self) -> std::time::Duration {
         match self.durability.mode {
             DurabilityMode::Snapshot => self.interval.as_duration(),
-            DurabilityMode::Stream | DurabilityMode::Sync => self.durability.stream_interval.as_duration(),
+            DurabilityMode::Stream => self.durability.stream_interval.as_duration(),
+            DurabilityMode::Sync => std::time::Duration::ZERO,
         }
     }
 }

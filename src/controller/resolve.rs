@@ -157,12 +157,12 @@ fn credentials_missing(secret: &str, key: &str, gap: Gap) -> String {
     )
 }
 
-/// What is refused as not supported never comes so far.
 fn durability(asked: &crd::Durability, snapshot_interval: Duration) -> Durability {
     Durability {
         mode: match asked.mode {
             DurabilityMode::Snapshot => Mode::Snapshot,
-            DurabilityMode::Stream | DurabilityMode::Sync => Mode::Stream,
+            DurabilityMode::Stream => Mode::Stream,
+            DurabilityMode::Sync => Mode::Sync,
         },
         stream_interval: asked.stream_interval.as_duration(),
         snapshot_interval,

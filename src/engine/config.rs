@@ -37,6 +37,8 @@ pub enum Mode {
     Snapshot,
     /// A moment later, as a delta of its own or together with others.
     Stream,
+    /// Before anybody is told of it, as a delta together with what others commit meanwhile.
+    Sync,
 }
 
 /// What becomes of writes once the bucket has not taken any for too long.
@@ -55,7 +57,7 @@ pub struct Durability {
     pub mode: Mode,
     /// In `Stream`: a commit is in the bucket at most this long after it was made, plus the PUT.
     pub stream_interval: Duration,
-    /// In `Stream`: how old `<key>` may become while the database changes.
+    /// In `Stream` and `Sync`: how old `<key>` may become while the database changes.
     pub snapshot_interval: Duration,
     /// How long each state can be had.
     pub retention: Duration,
@@ -84,6 +86,7 @@ impl Durability {
         match self.mode {
             Mode::Snapshot => snapshots.interval,
             Mode::Stream => self.stream_interval,
+            Mode::Sync => Duration::ZERO,
         }
     }
 

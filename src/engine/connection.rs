@@ -22,6 +22,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::pages::Sees;
 use crate::sql::{SqlError, SqlErrorKind};
 use crate::vfs::{self, Registered};
 use sandbox::Denial;
@@ -99,6 +100,7 @@ pub(crate) struct Session {
     hooks: Arc<Hooks>,
     /// The cookie of the schema that it has read at least.
     schema: Cell<Option<u32>>,
+    sees: Cell<Sees>,
 }
 
 impl Session {
@@ -133,7 +135,20 @@ impl Session {
                 seen.inserted.store(true, Ordering::Relaxed);
             }
         }))?;
-        Ok(Self { connection, hooks, schema: Cell::new(None) })
+        let session = Self { connection, hooks, schema: Cell::new(None), sees: Cell::default() };
+        if role == Role::Reader {
+            session.see(Sees::Shown)?;
+        }
+        Ok(session)
+    }
+
+    /// Which version its next transaction begins with; one that is open goes on with its own.
+    pub(crate) fn see(&self, sees: Sees) -> Result<(), rusqlite::Error> {
+        if self.sees.get() != sees {
+            vfs::see(&self.connection, sees).map_err(|code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))?;
+            self.sees.set(sees);
+        }
+        Ok(())
     }
 
     /// For statements of the caller.

@@ -6,7 +6,7 @@
 mod stream;
 mod usage;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::branches::Source;
 use crate::clock::WallTime;
 use crate::config::Limits;
+use crate::durable::Durable;
 use crate::error::{Error, NotServed};
 use crate::facts::{Facts, Origin, SnapshotFacts};
 use crate::files::{FileStore, Files};
@@ -115,6 +116,8 @@ impl Terms {
 pub struct Database {
     inner: Arc<Inner>,
     witness: Option<Arc<Witness>>,
+    /// Answers wait for the bucket, even if the mode does not ask for it.
+    confirms: bool,
 }
 
 struct Inner {
@@ -122,6 +125,7 @@ struct Inner {
     memory: MemoryDatabase,
     origin: Origin,
     ledger: Arc<Mutex<Ledger>>,
+    durable: Arc<Durable>,
     files: FileStore,
     commands: mpsc::Sender<Command>,
     limits: RwLock<QueryLimits>,
@@ -131,6 +135,26 @@ struct Inner {
     /// Why nothing is served any more, for good.
     lost: OnceLock<Arc<Error>>,
     usage: Mutex<Usage>,
+    checks: Checks,
+}
+
+/// Looks whether the tenure lasts, one at a time.
+#[derive(Default)]
+struct Checks {
+    /// How many have begun.
+    begun: AtomicU64,
+    last: tokio::sync::Mutex<Check>,
+}
+
+struct Check {
+    number: u64,
+    found: Result<(), Arc<Error>>,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { number: 0, found: Ok(()) }
+    }
 }
 
 impl Database {
@@ -138,7 +162,7 @@ impl Database {
         name: DatabaseName,
         memory: MemoryDatabase,
         origin: Origin,
-        ledger: Arc<Mutex<Ledger>>,
+        (ledger, durable): (Arc<Mutex<Ledger>>, Arc<Durable>),
         files: FileStore,
         commands: mpsc::Sender<Command>,
         limits: Limits,
@@ -149,6 +173,7 @@ impl Database {
                 memory,
                 origin,
                 ledger,
+                durable,
                 files,
                 commands,
                 limits: RwLock::new(limits.query),
@@ -156,8 +181,10 @@ impl Database {
                 closing: AtomicBool::new(false),
                 lost: OnceLock::new(),
                 usage: Mutex::default(),
+                checks: Checks::default(),
             }),
             witness: None,
+            confirms: false,
         }
     }
 
@@ -167,7 +194,13 @@ impl Database {
         Self { witness: Some(witness), ..self }
     }
 
-    /// Runs statements that may not write, on the newest version.
+    /// The same database for one request, whose answers wait until everything that they tell of is in the bucket, whatever its mode is.
+    #[must_use]
+    pub fn confirming(self) -> Self {
+        Self { confirms: true, ..self }
+    }
+
+    /// Runs statements that may not write, on the newest version that readers see.
     pub async fn read(&self, request: Request) -> Result<Response, Error> {
         self.read_on(&request, &Terms::default()).await
     }
@@ -178,8 +211,7 @@ impl Database {
         let limits = terms.limits(self.limits());
         let mut spent = Spent::default();
         let outcome = self.inner.memory.read_counting(request, &limits, &mut spent).await;
-        let response = self.settle(outcome, spent)?;
-        self.tell(response.seen);
+        let response = self.concluded(outcome, spent, |response| response.seen).await?;
         if let Some(only_at) = &terms.only_at {
             // What looks at nothing is true of the newest state as well.
             let now = response.seen.map_or_else(|| self.newest(), |seen| self.inner.ledger.lock().naming.of(seen));
@@ -187,7 +219,7 @@ impl Database {
                 return Err(self.changed(now));
             }
         }
-        self.still_served(response)
+        Ok(response)
     }
 
     /// Runs statements of which nobody said whether they write. Those that only read do not wait for writers.
@@ -219,9 +251,8 @@ impl Database {
         let mut spent = Spent::default();
         let mut now = None;
         let outcome = self.inner.memory.write_if(|before| self.is_at(terms, before, &mut now), request, &limits, &mut spent).await;
-        let response = self.settle(outcome, spent)?.ok_or_else(|| self.changed(now))?;
-        self.tell(response.seen);
-        self.still_served(response)
+        let response = self.concluded(outcome, spent, |response| response.as_ref().and_then(|response| response.seen)).await?;
+        response.ok_or_else(|| self.changed(now))
     }
 
     /// The same for a request that is run once, however often it is sent: what it was answered is kept in its own transaction.
@@ -232,14 +263,13 @@ impl Database {
         let mut now = None;
         let asked = self.inner.memory.write_once_if(|before| self.is_at(terms, before, &mut now), request, once, &limits, &mut spent);
         let outcome = asked.await;
-        let (answered, seen) = self.settle(outcome, spent)?.ok_or_else(|| self.changed(now))?;
-        self.tell(seen);
-        self.still_served(answered)
+        let answered = self.concluded(outcome, spent, |answered| answered.as_ref().and_then(|(_, seen)| *seen)).await?;
+        answered.map(|(answered, _)| answered).ok_or_else(|| self.changed(now))
     }
 
-    /// The name of the newest state, if it is known.
+    /// The name of the newest state that readers see, if it is known.
     pub fn newest(&self) -> Option<StateId> {
-        let newest = self.inner.memory.pin().commits();
+        let newest = self.inner.memory.pin_shown().commits();
         self.inner.ledger.lock().naming.of(newest)
     }
 
@@ -267,11 +297,32 @@ impl Database {
         outcome
     }
 
-    /// The same for an answer that comes with the state of which it tells.
-    fn answered<T>(&self, outcome: Result<(T, Option<Commits>), SqlError>, spent: Spent) -> Result<T, Error> {
-        let (answer, seen) = self.settle(outcome, spent)?;
+    /// The same, and tells it when it may be told: `seen` finds the state of which it tells.
+    async fn concluded<T>(&self, outcome: Result<T, SqlError>, spent: Spent, seen: impl FnOnce(&T) -> Option<Commits>) -> Result<T, Error> {
+        let outcome = self.settle(outcome, spent);
+        let seen = outcome.as_ref().map_or(None, seen);
+        if self.confirms() {
+            // What failed, or ran on no state that is known, tells of the newest at most.
+            self.confirm(seen.unwrap_or_else(|| *self.inner.memory.commits().borrow())).await?;
+        }
+        let answer = outcome?;
         self.tell(seen);
         self.still_served(answer)
+    }
+
+    /// The same for an answer that comes with the state of which it tells.
+    async fn answered<T>(&self, outcome: Result<(T, Option<Commits>), SqlError>, spent: Spent) -> Result<T, Error> {
+        Ok(self.concluded(outcome, spent, |(_, seen)| *seen).await?.0)
+    }
+
+    /// Whether answers wait until everything that they tell of is in the bucket.
+    fn confirms(&self) -> bool {
+        self.confirms || self.inner.ledger.lock().confirms
+    }
+
+    /// Waits until everything up to here is in the bucket. An error means that nobody knows whether it is.
+    async fn confirm(&self, seen: Commits) -> Result<(), SqlError> {
+        self.inner.durable.reached(seen).await.map_err(|unknown| SqlError::ours(SqlErrorKind::Unconfirmed, unknown.to_string()))
     }
 
     /// Whoever watches this request learns of which state the answer tells.
@@ -284,9 +335,18 @@ impl Database {
         witness.0.lock().seen = Some(seen);
     }
 
+    /// Whoever watches this request learns how far the bucket is by now.
+    fn tell_durable(&self) {
+        let Some(witness) = &self.witness else { return };
+        let durable = self.inner.ledger.lock().txid;
+        if let Some(seen) = &mut witness.0.lock().seen {
+            seen.durable = durable;
+        }
+    }
+
     /// A connection of the caller's own. It costs nothing until it is used; one that is `read_only` never writes.
     pub fn stream(&self, read_only: bool) -> Stream {
-        Stream { database: self.clone(), memory: self.inner.memory.stream(read_only) }
+        Stream { database: self.clone(), memory: self.inner.memory.stream(read_only), gathers: false }
     }
 
     /// For results that are collected before they are sent.
@@ -322,7 +382,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.ask(&limits, &mut spent, ask).await;
-        self.answered(outcome, spent)
+        self.answered(outcome, spent).await
     }
 
     /// For the typed views: this statement of the engine's own and no other, which reads.
@@ -335,7 +395,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.ask_one(sql, &limits, &mut spent, ask).await;
-        self.answered(outcome, spent)
+        self.answered(outcome, spent).await
     }
 
     /// For the typed views: this statement of the engine's own and no other, which writes.
@@ -348,7 +408,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.change_one(sql, &limits, &mut spent, change).await;
-        self.answered(outcome, spent)
+        self.answered(outcome, spent).await
     }
 
     /// For the typed views: statements of the engine's own in one transaction.
@@ -361,7 +421,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.change(&limits, &mut spent, change).await;
-        self.answered(outcome, spent)
+        self.answered(outcome, spent).await
     }
 
     /// For the typed views: the time that rows are given.
@@ -376,9 +436,18 @@ impl Database {
         answer.await.map_err(|_| self.gone())?
     }
 
-    /// Freezes the newest version.
+    /// Freezes what readers see.
     pub fn pin(&self) -> Pin {
-        self.inner.memory.pin()
+        self.inner.memory.pin_shown()
+    }
+
+    /// The same for a caller, who gets it when it may be told.
+    pub async fn pinned(&self) -> Result<Pin, Error> {
+        let pin = self.pin();
+        if self.confirms() {
+            self.confirm(pin.commits()).await?;
+        }
+        self.still_served(pin)
     }
 
     /// The limits in force.
@@ -509,6 +578,25 @@ impl Database {
     /// An answer that was on its way when the database was lost tells of what nobody else can see.
     fn still_served<T>(&self, answer: T) -> Result<T, Error> {
         self.inner.lost.get().map_or(Ok(answer), |error| Err(Error::clone(error)))
+    }
+
+    /// Reads the head record, and learns whether somebody else has the branch by now. Those who ask at the same time are answered together, by a
+    /// look that began after each of them asked.
+    pub async fn check_tenure(&self) -> Result<(), Arc<Error>> {
+        let _under_way = self.enter().map_err(Arc::new)?;
+        let checks = &self.inner.checks;
+        let before = checks.begun.load(Ordering::SeqCst);
+        let mut last = checks.last.lock().await;
+        if last.number <= before {
+            let number = checks.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let (reply, answer) = oneshot::channel();
+            let found = match self.send(Command::Check(reply)).await {
+                Ok(()) => answer.await.unwrap_or_else(|_| Err(self.gone())),
+                Err(error) => Err(error),
+            };
+            *last = Check { number, found };
+        }
+        last.found.clone()
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {

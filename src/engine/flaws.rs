@@ -19,6 +19,10 @@ pub enum Flaw {
     EpochNotRaised,
     /// A delta is called durable before the store has it.
     ConfirmedBeforePut,
+    /// An answer that should wait for the store does not.
+    AnsweredBeforePut,
+    /// Readers see what the store does not have yet, though what they see should be there.
+    ShownBeforePut,
     /// Fences go with the files around them.
     FencesDeleted,
     /// Pages that were never written are left out of compactions.

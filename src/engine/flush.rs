@@ -142,8 +142,8 @@ impl Copies {
         let Some(behind) = self.behind else { return Next::Idle };
         match durability.mode {
             Mode::Snapshot => Next::At(behind.since),
-            Mode::Stream if behind.bytes > size / 2 => Next::At(behind.since),
-            Mode::Stream => Next::At(behind.since + durability.snapshot_interval),
+            Mode::Stream | Mode::Sync if behind.bytes > size / 2 => Next::At(behind.since),
+            Mode::Stream | Mode::Sync => Next::At(behind.since + durability.snapshot_interval),
         }
     }
 

@@ -24,9 +24,10 @@ use crate::branches::Source;
 use crate::bucket::{self, Bucket};
 use crate::chains::{Chain, Landing, SlotMark, Upload, millis, wall};
 use crate::clock::{Clock, WallTime};
-use crate::config::{DatabaseConfig, Durability, OnMaxLag, SnapshotPolicy};
+use crate::config::{DatabaseConfig, Durability, Mode, OnMaxLag, SnapshotPolicy};
 use crate::database::{Flush, Flushed};
 use crate::delta::{By, Delta, Tip};
+use crate::durable::Durable;
 use crate::error::Error;
 use crate::facts::{Outside, SnapshotFacts, Uploads};
 #[cfg(test)]
@@ -60,6 +61,11 @@ impl Settings {
         Self { policy: config.snapshots, durability: config.durability, bucket }
     }
 
+    /// Whether a reply means that what it tells of is in the bucket.
+    fn confirms(&self) -> bool {
+        self.durability.mode == Mode::Sync
+    }
+
     /// How long a commit may wait until it is on its way.
     fn interval(&self) -> Duration {
         self.durability.interval(&self.policy)
@@ -87,6 +93,8 @@ pub(crate) struct Ledger {
     pub(crate) dirty_since: Option<Instant>,
     /// Writes are refused once it has waited longer.
     pub(crate) longest_lag: Option<Duration>,
+    /// Answers wait until what they tell of is in the bucket.
+    pub(crate) confirms: bool,
     /// What states in memory are called.
     pub(crate) naming: Naming,
 }
@@ -97,6 +105,8 @@ pub(crate) enum Command {
     Flush(Flush, oneshot::Sender<Result<Flushed, Arc<Error>>>),
     /// Say what is in the bucket, after a flush: a version, its number, and its branch.
     Pin(oneshot::Sender<Result<Source, Arc<Error>>>),
+    /// Say whether the tenure lasts.
+    Check(oneshot::Sender<Result<(), Arc<Error>>>),
     /// Go on with another branch.
     Switch(Box<Switch>),
     /// Put other content into the branch that is served.
@@ -118,6 +128,7 @@ pub(crate) struct Flusher {
     pub(crate) memory: MemoryDatabase,
     settings: watch::Receiver<Settings>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
+    pub(crate) durable: Arc<Durable>,
     put_ids: Arc<PutIds>,
     clock: Arc<dyn Clock>,
     notify: Box<dyn Fn() + Send + Sync>,
@@ -204,10 +215,18 @@ impl Flusher {
             outside,
             dirty_since: None,
             longest_lag: settings.borrow().longest_lag(),
+            confirms: settings.borrow().confirms(),
             naming: Naming::new(line.tenure.epoch(), line.tip.txid, line.tip.commits),
         };
         let progress = Progress { durable: line.durable(), ..Progress::default() };
-        Self { name, memory, settings, ledger: Arc::new(Mutex::new(ledger)), put_ids, clock, notify, lost, line, progress }
+        let (confirms, durable) = (ledger.confirms, Arc::new(Durable::at(line.tip.commits)));
+        let ledger = Arc::new(Mutex::new(ledger));
+        let flusher = Self { name, memory, settings, ledger, durable, put_ids, clock, notify, lost, line, progress };
+        if confirms {
+            // What was opened is in the bucket, but for tables without rows that opening may have made.
+            flusher.show_readers(&flusher.memory.pin());
+        }
+        flusher
     }
 
     /// Ends a tenure of which nothing was served.
@@ -242,6 +261,7 @@ impl Flusher {
 
     async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> End {
         let mut commits = self.memory.commits();
+        let mut wanted = self.durable.wanted();
         loop {
             let newest = *commits.borrow_and_update();
             self.progress.observe(newest, self.clock.now());
@@ -250,10 +270,15 @@ impl Flusher {
                 let mut ledger = self.ledger.lock();
                 ledger.dirty_since = self.progress.dirty_since;
                 ledger.longest_lag = settings.longest_lag();
+                ledger.confirms = settings.confirms();
             }
+            self.hold_back(newest, settings.confirms());
             self.line.tenure.reach_by(Arc::clone(&settings.bucket));
             self.line.chain.reach_by(Arc::clone(&settings.bucket));
-            let delta_due: OptionFuture<_> = wait(self.progress.next(settings.interval())).into();
+            // What somebody waits for is due at once.
+            wanted.mark_unchanged();
+            let interval = if self.durable.is_awaited() { Duration::ZERO } else { settings.interval() };
+            let delta_due: OptionFuture<_> = wait(self.progress.next(interval)).into();
             let copy_due: OptionFuture<_> = wait(self.line.copy.next(&settings.durability, self.memory.size())).into();
             let upkeep_due: OptionFuture<_> = wait(self.line.upkeep.next(self.memory.size())).into();
             let copied: OptionFuture<_> = self.line.copy.under_way().into();
@@ -275,6 +300,7 @@ impl Flusher {
                 Some(()) = upkeep_due => self.begin_upkeep().await,
                 Some(()) = delta_due => self.save().await.map(drop),
                 changed = commits.changed(), if clean => if changed.is_err() { return End::Told } else { Ok(()) },
+                changed = wanted.changed() => if changed.is_err() { return End::Told } else { Ok(()) },
             };
             match result {
                 Ok(()) => {}
@@ -282,6 +308,34 @@ impl Flusher {
                 Err(error) => tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "an upload failed"),
             }
         }
+    }
+
+    /// Where replies mean that what they tell of is in the bucket, readers see nothing else. In a database for which that has just begun they
+    /// see what they saw, until all of it is there.
+    fn hold_back(&self, newest: Commits, confirms: bool) {
+        #[cfg(test)]
+        if self.bucket().flaw() == Flaw::AnsweredBeforePut {
+            self.durable.reach(newest);
+        }
+        match (confirms, self.memory.holds_back()) {
+            (true, false) if self.progress.durable == Some(newest) => {
+                let pin = self.memory.pin();
+                if pin.commits() == newest {
+                    self.show_readers(&pin);
+                }
+            }
+            (false, true) => self.memory.show(None),
+            _ => {}
+        }
+    }
+
+    /// Readers see this version, which is in the bucket, and nothing newer.
+    fn show_readers(&self, pin: &Pin) {
+        #[cfg(test)]
+        if self.bucket().flaw() == Flaw::ShownBeforePut {
+            return;
+        }
+        self.memory.show(Some(pin));
     }
 
     /// Does what it is told, and tells whether that was the last.
@@ -296,6 +350,12 @@ impl Flusher {
             }
             Command::Pin(reply) => {
                 let result = self.source().await;
+                let end = result.as_ref().err().filter(|error| is_end(error)).cloned();
+                reply.send(result).ok();
+                end.map(End::Lost)
+            }
+            Command::Check(reply) => {
+                let result = self.line.tenure.check().await.map_err(|failure| self.error_of(failure));
                 let end = result.as_ref().err().filter(|error| is_end(error)).cloned();
                 reply.send(result).ok();
                 end.map(End::Lost)
@@ -426,15 +486,22 @@ impl Flusher {
     fn arrived(&mut self) {
         let Some(OnItsWay { delta, upload, pinned_at: (begun, time) }) = self.line.on_its_way.take() else { return };
         self.line.arrived(&delta, upload.file.len, self.clock.now());
+        if self.settings.borrow().confirms() {
+            self.show_readers(&delta.draft.pin);
+        }
         self.memory.forget_changes(self.line.tip.commits);
         self.progress.succeeded(self.line.tip.commits, *self.memory.commits().borrow(), begun);
-        let mut ledger = self.ledger.lock();
-        ledger.durable = self.progress.durable;
-        ledger.durable_time = Some(time);
-        ledger.txid = self.line.tip.txid.get();
-        if !self.line.copy.is_failing() {
-            ledger.uploads = Uploads::Fine;
+        {
+            let mut ledger = self.ledger.lock();
+            ledger.durable = self.progress.durable;
+            ledger.durable_time = Some(time);
+            ledger.txid = self.line.tip.txid.get();
+            if !self.line.copy.is_failing() {
+                ledger.uploads = Uploads::Fine;
+            }
         }
+        // Last: whoever is told reads the rest at once.
+        self.durable.reach(self.line.tip.commits);
     }
 
     /// Somebody else has our slot: whoever that is, what we have in memory is not the branch any more.
@@ -489,6 +556,12 @@ impl Flusher {
 
     fn bucket(&self) -> Arc<dyn Bucket> {
         Arc::clone(&self.settings.borrow().bucket)
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.durable.end();
     }
 }
 

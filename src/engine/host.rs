@@ -300,9 +300,12 @@ impl Host {
         });
         let origin = opened.state.origin.clone();
         let flusher = self.flusher(config, settings_seen, opened, notify, lost);
-        let (memory, ledger) = (flusher.memory.clone(), Arc::clone(&flusher.ledger));
+        let (memory, ledger, durable) = (flusher.memory.clone(), Arc::clone(&flusher.ledger), Arc::clone(&flusher.durable));
         self.tasks.spawn(flusher.run(commands_seen));
-        Serving { database: Database::new(config.name.clone(), memory, origin, ledger, files, commands, config.limits), settings }
+        Serving {
+            database: Database::new(config.name.clone(), memory, origin, (ledger, durable), files, commands, config.limits),
+            settings,
+        }
     }
 
     fn flusher(

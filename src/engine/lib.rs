@@ -9,6 +9,7 @@ mod connection;
 mod database;
 mod delta;
 mod document;
+mod durable;
 mod error;
 mod facts;
 mod fence;
@@ -62,7 +63,7 @@ pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerK
 pub use head::{Epoch, Fate, Holder, OnLeave};
 pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest};
 pub use memory::{
-    Changes, Commits, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,
+    Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,
     StreamLimits, SwitchError,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};

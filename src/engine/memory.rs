@@ -32,7 +32,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::connection::threads::Threads;
 use crate::connection::{self, Cancel, Role, Session};
 use crate::image;
-use crate::pages::PageStore;
+use crate::pages::{PageStore, Sees};
 use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Share, Spent, SqlError, SqlErrorKind};
 use crate::statement::{self, Answered, Begin, Bounds, Once};
 use crate::vfs::{self, Registered};
@@ -46,7 +46,7 @@ pub(crate) use assembly::Assembly;
 pub(crate) use branch::PausedWriters;
 pub use branch::SwitchError;
 pub use pin::Pin;
-pub use stream::{MemoryStream, StreamLimits};
+pub use stream::{Gate, MemoryStream, StreamLimits};
 
 /// What databases share: the threads on which statements run, and the connections that are kept meanwhile.
 #[derive(Clone)]
@@ -371,6 +371,21 @@ impl MemoryDatabase {
         Pin(self.0.file.store().pin())
     }
 
+    /// Freezes what readers see.
+    pub fn pin_shown(&self) -> Pin {
+        Pin(self.0.file.store().pin_for(Sees::Shown))
+    }
+
+    /// Whether readers may see another version than the newest.
+    pub fn holds_back(&self) -> bool {
+        self.0.file.store().holds_back()
+    }
+
+    /// From now on readers see this version, and newer ones only when they are shown in turn. `None` shows them each commit at once.
+    pub fn show(&self, pin: Option<&Pin>) {
+        self.0.file.store().show(pin.map(|pin| Arc::clone(&pin.0)));
+    }
+
     /// The newest version, and what has changed in it after `commits`; `None` if that is not known any more, as after
     /// [`MemoryDatabase::forget_changes`], or for a commit of before it was opened.
     pub fn pin_with_changes(&self, commits: Commits) -> (Pin, Option<Changes>) {
@@ -468,7 +483,7 @@ impl Inner {
     /// A sandboxed connection: one that was kept, or a new one.
     fn session(&self, purpose: Use) -> Result<Session, SqlError> {
         // What it has read when its next statement has run, or more.
-        let schema = self.schema();
+        let schema = self.schema(purpose);
         let session = match self.pool.connections.take(self.file.id(), purpose) {
             Some(Open::Session(session)) => session,
             Some(Open::Plain(_)) | None => Session::open(&self.file, purpose.role(), purpose.rules(), Arc::clone(&self.clock))?,

@@ -121,17 +121,34 @@ pub(crate) enum NotTheWriter {
     Stale,
 }
 
+/// Which version a connection begins to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sees {
+    /// The newest.
+    #[default]
+    Newest,
+    /// The newest that readers are shown.
+    Shown,
+}
+
 /// The versions of one database. Its page size never changes.
 pub(crate) struct PageStore {
     page_size: PageSize,
-    newest: Mutex<Arc<Version>>,
+    heads: Mutex<Heads>,
     /// The one writer's place; empty while somebody is between [`PageStore::begin_write`] and [`PageStore::end_write`].
     writer: Mutex<Option<Stage>>,
-    /// Locked before `newest`.
+    /// Locked before `heads`.
     past: Mutex<Past>,
     max_size: AtomicU64,
     account: Account,
     clock: Arc<dyn Clock>,
+}
+
+/// The versions with which connections begin.
+struct Heads {
+    newest: Arc<Version>,
+    /// What readers see while newer versions are held back from them.
+    shown: Option<Arc<Version>>,
 }
 
 /// What is known of earlier versions.
@@ -165,7 +182,7 @@ impl PageStore {
         Self {
             page_size: first.page_size,
             past: Mutex::new(Past { log: ChangeLog::new(first.commits), replaced: Vec::new(), look_at: 0 }),
-            newest: Mutex::new(Arc::new(first)),
+            heads: Mutex::new(Heads { newest: Arc::new(first), shown: None }),
             writer: Mutex::new(Some(Stage::new(account.clone()))),
             max_size: AtomicU64::new(max_size),
             account,
@@ -188,23 +205,40 @@ impl PageStore {
 
     /// Freezes this moment. Costs one reference count, however large the database is.
     pub(crate) fn pin(&self) -> Arc<Version> {
-        Arc::clone(&self.newest.lock())
+        Arc::clone(&self.heads.lock().newest)
     }
 
-    /// Looks at the newest version without pinning it, while nobody can replace it.
-    pub(crate) fn peek<T>(&self, look: impl FnOnce(&Version) -> T) -> T {
-        look(&self.newest.lock())
+    /// The same of what is to be seen.
+    pub(crate) fn pin_for(&self, sees: Sees) -> Arc<Version> {
+        Arc::clone(self.heads.lock().of(sees))
+    }
+
+    /// Looks at a version without pinning it, while nobody can replace it.
+    pub(crate) fn peek<T>(&self, sees: Sees, look: impl FnOnce(&Version) -> T) -> T {
+        look(self.heads.lock().of(sees))
     }
 
     pub(crate) fn commits(&self) -> Commits {
-        self.newest.lock().commits
+        self.heads.lock().newest.commits
+    }
+
+    /// From now on readers see this version, and newer ones only when they are shown in turn. `None` shows them each as soon as it is made.
+    pub(crate) fn show(&self, version: Option<Arc<Version>>) {
+        let last = std::mem::replace(&mut self.heads.lock().shown, version);
+        // Outside the lock: nobody else may have it any more, and then all its pages go.
+        drop(last);
+    }
+
+    /// Whether readers may see another version than the newest.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.heads.lock().shown.is_some()
     }
 
     pub(crate) fn memory_use(&self) -> MemoryUse {
         let mut past = self.past.lock();
         past.forget_dead();
         let (filled, foreign) = {
-            let newest = self.newest.lock();
+            let newest = &self.heads.lock().newest;
             (u64::from(newest.table.filled()), u64::from(newest.foreign))
         };
         let page = (self.page_size.len() + OVERRUN) as u64;
@@ -237,7 +271,7 @@ impl PageStore {
     pub(crate) fn begin_write(&self, base: &Arc<Version>) -> Result<Stage, NotTheWriter> {
         let mut place = self.writer.lock();
         let Some(mut stage) = place.take() else { return Err(NotTheWriter::Taken) };
-        if !Arc::ptr_eq(&self.newest.lock(), base) {
+        if !Arc::ptr_eq(&self.heads.lock().newest, base) {
             *place = Some(stage);
             return Err(NotTheWriter::Stale);
         }
@@ -269,12 +303,12 @@ impl PageStore {
     /// Does nothing if somebody has pinned the newest version.
     fn publish_in_place(&self, pages: &mut Vec<(PageNo, Page)>, stage: &mut Stage) -> Option<Arc<Version>> {
         let mut past = self.past.lock();
-        let mut newest = self.newest.lock();
-        let version = Arc::get_mut(&mut newest)?;
+        let mut heads = self.heads.lock();
+        let version = Arc::get_mut(&mut heads.newest)?;
         let numbers = pages.iter().map(|(number, _)| *number);
         past.log.append(Commits(version.commits.0 + 1), stage.floor(), version.table.filled(), numbers);
         version.apply(pages, stage, &self.account);
-        Some(Arc::clone(&newest))
+        Some(Arc::clone(&heads.newest))
     }
 
     /// No lock is held while the next version is put together: only the writer makes one.
@@ -285,8 +319,8 @@ impl PageStore {
         self.succeed(next, smallest, numbers)
     }
 
-    /// Makes `with` the newest version, but for its first page: another branch, another image. Open statements go on reading theirs.
-    /// The caller holds the writer's place and has staged nothing.
+    /// Makes `with` the newest version, but for its first page: another branch, another image. Open statements go on reading theirs; readers
+    /// are shown it at once. The caller holds the writer's place and has staged nothing.
     pub(crate) fn replace(&self, stage: &mut Stage, with: &Version, first: Page) -> Arc<Version> {
         let last = self.pin();
         let mut next = with.copy();
@@ -297,6 +331,9 @@ impl PageStore {
         let (differences, smallest) = (last.differences(&next), last.count.min(next.count));
         drop(last);
         let newest = self.succeed(next, smallest, differences);
+        if self.holds_back() {
+            self.show(Some(Arc::clone(&newest)));
+        }
         stage.begin(&newest);
         newest
     }
@@ -306,13 +343,22 @@ impl PageStore {
         let last = {
             let mut past = self.past.lock();
             past.log.append(next.commits, smallest, next.table.filled(), changed.into_iter());
-            let last = std::mem::replace(&mut *self.newest.lock(), Arc::clone(&next));
+            let last = std::mem::replace(&mut self.heads.lock().newest, Arc::clone(&next));
             past.remember(&last, &*self.clock);
             last
         };
         // Here, outside the locks: dropping the last reference to many pages takes a while.
         drop(last);
         next
+    }
+}
+
+impl Heads {
+    fn of(&self, sees: Sees) -> &Arc<Version> {
+        match (sees, &self.shown) {
+            (Sees::Shown, Some(shown)) => shown,
+            (Sees::Shown, None) | (Sees::Newest, _) => &self.newest,
+        }
     }
 }
 

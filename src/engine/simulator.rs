@@ -7,6 +7,7 @@
 //! (`simulator/world.rs`).
 //!
 //! What must hold, whatever happens:
+//! - where replies mean that the bucket has it, what was written and what anybody may read is there;
 //! - a flush that was acknowledged, and a row whose delta was called durable, is in whatever is opened later, and at each moment in what
 //!   the files in the bucket make, unless the branch was overwritten or deleted since;
 //! - no two tenures call the same slot theirs, and no number of a state stands for two contents;
@@ -111,13 +112,15 @@ fn a_seed_does_the_same_each_time() {
 }
 
 /// What is done wrong, and a seed from which on it is found soon. A change of the order of requests moves those that find it.
-const CAUGHT: [(Flaw, u64); 8] = [
+const CAUGHT: [(Flaw, u64); 10] = [
     (Flaw::SlotsIgnored, 6),
     (Flaw::HeadConditionsIgnored, 2),
     (Flaw::PutIdsHidden, 2),
     (Flaw::NoFence, 6),
     (Flaw::EpochNotRaised, 2),
     (Flaw::ConfirmedBeforePut, 0),
+    (Flaw::AnsweredBeforePut, 4),
+    (Flaw::ShownBeforePut, 4),
     (Flaw::FencesDeleted, 166),
     (Flaw::HolesLeftOut, 64),
 ];

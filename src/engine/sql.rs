@@ -177,6 +177,8 @@ pub enum SqlErrorKind {
     Crowded,
     /// The bucket is too far behind: nothing more is taken that could be lost.
     WritesRefused,
+    /// It is committed in memory, and nobody knows whether it is in the bucket: this is no failure, and no success either.
+    Unconfirmed,
     /// The open transaction had been rolled back before: by its time limit, by a failure, by a switch of the database.
     TransactionEnded,
     /// The database is damaged, or SQLite failed in a way that is not the caller's doing.

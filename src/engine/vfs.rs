@@ -1,7 +1,7 @@
 //! SQLite's file calls and lock steps over a [`PageStore`], in safe Rust.
 //!
-//! SQLite runs in rollback mode with its journal in memory. Taking SHARED pins the newest version, and all reads of that connection come
-//! from it. RESERVED makes it the one writer, whose pages are staged. `COMMIT_PHASETWO` publishes the stage; an unlock that comes without
+//! SQLite runs in rollback mode with its journal in memory. Taking SHARED pins a version, the newest or the newest that readers are shown, and
+//! all reads of that connection come from it. RESERVED makes it the one writer, whose pages are staged. `COMMIT_PHASETWO` publishes the stage; an unlock that comes without
 //! it drops the stage.
 //! Owns: what each file call means for versions, and which database a file name stands for. Does not own: C's types and pointers
 //! (`vfs/ffi.rs`), nor which statement runs when.
@@ -20,7 +20,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
 
-use crate::pages::{Commits, NotTheWriter, OutOfMemory, Page, PageCount, PageNo, PageStore, Stage, Version};
+use crate::pages::{Commits, NotTheWriter, OutOfMemory, Page, PageCount, PageNo, PageStore, Sees, Stage, Version};
 
 /// How SQLite's lock levels stand to one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,9 +83,15 @@ pub(crate) fn set_last_insert_rowid(connection: &rusqlite::Connection, rowid: i6
     ffi::set_last_insert_rowid(connection, rowid);
 }
 
+/// Which version this connection pins from now on; one that it has pinned it keeps until it lets it go.
+pub(crate) fn see(connection: &rusqlite::Connection, sees: Sees) -> Result<(), i32> {
+    ffi::see(connection, sees)
+}
+
 /// One connection's view of a database.
 struct File {
     store: Arc<PageStore>,
+    sees: Sees,
     /// The version that is read; present from SHARED on.
     base: Option<Arc<Version>>,
     /// What is written over it; present from RESERVED on.
@@ -123,19 +129,19 @@ impl Lent {
 
 impl File {
     fn new(store: Arc<PageStore>) -> Self {
-        Self { store, base: None, stage: None, lent: Lent::default() }
+        Self { store, sees: Sees::default(), base: None, stage: None, lent: Lent::default() }
     }
 
-    /// Before its first SHARED lock SQLite reads the header, and gets the newest.
+    /// Before its first SHARED lock SQLite reads the header, and gets what it would pin.
     fn version(&self) -> Arc<Version> {
-        self.base.as_ref().map_or_else(|| self.store.pin(), Arc::clone)
+        self.base.as_ref().map_or_else(|| self.store.pin_for(self.sees), Arc::clone)
     }
 
     fn count(&self) -> PageCount {
         match (&self.stage, &self.base) {
             (Some(stage), _) => stage.count(),
             (None, Some(base)) => base.count(),
-            (None, None) => self.store.pin().count(),
+            (None, None) => self.store.peek(self.sees, Version::count),
         }
     }
 
@@ -224,7 +230,7 @@ impl File {
     }
 
     fn lock(&mut self, wanted: Lock) -> Result<(), Refusal> {
-        let base = self.base.get_or_insert_with(|| self.store.pin());
+        let base = self.base.get_or_insert_with(|| self.store.pin_for(self.sees));
         if wanted >= Lock::Reserved && self.stage.is_none() {
             self.stage = Some(self.store.begin_write(base)?);
         }

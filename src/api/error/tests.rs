@@ -2,7 +2,7 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 44] = [
+const KINDS: [Kind; 62] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ReadOnlyToken,
@@ -47,6 +47,24 @@ const KINDS: [Kind; 44] = [
     Kind::SqlCancelled,
     Kind::SqlTransactionEnded,
     Kind::SqlInternal,
+    Kind::IdempotencyKeyReused,
+    Kind::IdempotencyKeyInUse,
+    Kind::BodyTimeout,
+    Kind::WritesRefused,
+    Kind::DatabaseBusy,
+    Kind::NoSuchFile,
+    Kind::FileLost,
+    Kind::FileBusy,
+    Kind::RangeNotSatisfiable,
+    Kind::SpoolFull,
+    Kind::ResultsCrowded,
+    Kind::DurabilityUnknown,
+    Kind::BadBaton,
+    Kind::StreamExpired,
+    Kind::StreamLost,
+    Kind::StreamNotFound,
+    Kind::StreamBusy,
+    Kind::TooManyStreams,
 ];
 
 fn sql(kind: SqlErrorKind, extended_code: i32) -> Problem {
@@ -154,7 +172,8 @@ fn every_kind_stands_in_the_documentation_with_its_status() {
 #[test]
 fn only_what_time_may_heal_is_retryable() {
     for kind in KINDS {
-        let heals = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&kind.status());
+        let heals =
+            [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&kind.status()) || kind == Kind::IdempotencyKeyInUse;
         assert_eq!(kind.is_retryable(), heals, "{kind:?}");
         assert!(kind.retry_after().is_none() || kind.is_retryable(), "{kind:?}");
     }

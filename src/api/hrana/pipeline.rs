@@ -26,6 +26,8 @@ pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading,
 
     open.session().serves(&head);
     let Session { stream, .. } = open.session();
+    // One wait for all.
+    stream.gather();
     let limits = stream.limits();
     let budget = Budget::of(&limits, stream.hold_results());
     let mut answers = Answers { out: b"{\"results\":[".to_vec(), budget, limits };
@@ -35,6 +37,7 @@ pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading,
         }
         answers.answer(open.session(), request).await?;
     }
+    open.session().stream.confirm().await?;
     let Answers { mut out, budget, .. } = answers;
     out.extend_from_slice(b"],\"baton\":");
     let kept = if let Held::Leased(lease) = open { Some(lease).filter(|_| !ends) } else { None };

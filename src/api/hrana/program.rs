@@ -144,6 +144,7 @@ impl From<SqlError> for Failure {
             SqlErrorKind::TransactionEnded => "TRANSACTION_TIMEOUT",
             SqlErrorKind::WritesRefused => "WRITES_REFUSED",
             SqlErrorKind::Crowded => "RESULTS_CROWDED",
+            SqlErrorKind::Unconfirmed => "DURABILITY_UNKNOWN",
             SqlErrorKind::Busy => of_sqlite.unwrap_or("TRANSACTION_BUSY"),
             SqlErrorKind::Forbidden => "SQLITE_AUTH",
             SqlErrorKind::Timeout | SqlErrorKind::Cancelled => "SQLITE_INTERRUPT",

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Database, DatabaseName};
 use futures::{SinkExt as _, StreamExt as _};
@@ -30,6 +30,7 @@ use super::told;
 use super::work::{Budget, Work};
 use crate::access::Peer;
 use crate::error::Problem;
+use crate::promise::Promise;
 use crate::serve::Stopping;
 use crate::{App, access, json};
 use message::{FromClient, Request};
@@ -74,9 +75,14 @@ pub(crate) async fn upgrade(
     Path((namespace, name)): Path<(String, String)>,
     stopping: Extension<Arc<Stopping>>,
     peer: Option<Extension<Peer>>,
+    mut uri: Uri,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
+    let promise = Promise::take(&mut uri)?;
+    if promise.strong {
+        return Err(Problem::bad_request("`consistency`: a socket has many requests; ask for it over HTTP, each time"));
+    }
     let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST).protocols(Version::NAMES.map(|(name, _)| name));
     let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
     let version = match Version::NAMES.iter().find(|(name, _)| Some(*name) == chosen) {
@@ -90,7 +96,7 @@ pub(crate) async fn upgrade(
     let (Extension(stopping), peer) = (stopping, peer.map(|Extension(peer)| peer));
     let response = upgrade.on_upgrade(move |socket| async move {
         let Some(_running) = stopping.enter() else { return };
-        serve(app, (name, peer), version, socket, stopping).await;
+        serve(app, (name, peer, promise), version, socket, stopping).await;
     });
     Ok(response.into_response())
 }
@@ -113,7 +119,13 @@ impl From<Violation> for End {
     }
 }
 
-async fn serve(app: App, (name, peer): (DatabaseName, Option<Peer>), version: Version, socket: WebSocket, stopping: Arc<Stopping>) {
+async fn serve(
+    app: App,
+    (name, peer, promise): (DatabaseName, Option<Peer>, Promise),
+    version: Version,
+    socket: WebSocket,
+    stopping: Arc<Stopping>,
+) {
     let (mut sink, mut stream) = socket.split();
     let (replies, mut to_send) = mpsc::channel::<Message>(REPLIES);
     let unread = Unread::default();
@@ -122,6 +134,7 @@ async fn serve(app: App, (name, peer): (DatabaseName, Option<Peer>), version: Ve
         app,
         name,
         peer,
+        promise,
         version,
         replies,
         admitted: None,
@@ -195,6 +208,7 @@ struct Talk {
     app: App,
     name: DatabaseName,
     peer: Option<Peer>,
+    promise: Promise,
     version: Version,
     replies: mpsc::Sender<Message>,
     /// Who asks whom, since a `hello`.
@@ -251,7 +265,8 @@ impl Talk {
     async fn admit(&self, token: Option<&str>) -> Result<(Database, Caller), Problem> {
         let access = self.app.host.access(&self.name);
         let caller = access::caller(&self.app, &self.name, access.as_deref(), token, self.peer).await?;
-        Ok((self.app.host.get(&self.name)?.database, caller))
+        let database = self.app.host.get(&self.name)?.database;
+        Ok((if self.promise.durable { database.confirming() } else { database }, caller))
     }
 
     async fn request(&mut self, reply: Reply, request: Request) -> Result<(), End> {

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::baton::{Place, Refused, Signer};
 use super::message::StoredSql;
 use crate::error::{Kind, Problem};
+use crate::promise::Promise;
 
 /// How long a stream waits for its next request.
 const TTL: Duration = Duration::from_secs(10);
@@ -36,8 +37,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Tells of which states the answers are to whoever watches the request of this head.
+    /// Tells of which states the answers are to whoever watches the request of this head, and keeps what it was promised.
     pub(super) fn serves(&mut self, head: &Parts) {
+        self.stream.confirm_always(head.extensions.get::<Promise>().is_some_and(|promise| promise.durable));
         if let Some(witness) = head.extensions.get::<Arc<Witness>>() {
             self.stream.watched_by(Arc::clone(witness));
         }

@@ -3,7 +3,7 @@
 //! Owns: the list of such parts. Whoever builds one removes its lines here.
 //! Invariant: a field is never ignored: it works, or it is in this list when it differs from its default.
 
-use super::{BucketDatabaseSpec, Durability, DurabilityMode};
+use super::{BucketDatabaseSpec, Durability};
 
 /// A field that is set to what this build cannot do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,6 @@ impl std::fmt::Display for Unsupported {
 }
 
 const VERIFY: &str = "this version does not verify by itself: remove the field";
-const SYNC: &str = "this version knows snapshot and stream: choose one of them";
 
 /// What the spec asks for and this build cannot do, in the order of the schema; empty if nothing.
 pub fn unsupported(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
@@ -41,7 +40,6 @@ impl Found {
 
     fn durability(&mut self, asked: &Durability) {
         let known = Durability::default();
-        self.check(asked.mode == DurabilityMode::Sync, "spec.durability.mode", SYNC);
         self.check(asked.verify_interval != known.verify_interval, "spec.durability.verifyInterval", VERIFY);
         self.check(
             asked.unsafe_single_writer,
@@ -76,13 +74,13 @@ mod tests {
             "suspend": true, "deletionPolicy": "Delete",
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
+        assert_eq!(fields(json!({"bucket": "b-1", "durability": {"mode": "sync"}})), Vec::<&str>::new());
         assert_eq!(fields(json!({"bucket": "b-1", "api": {"auth": "Kubernetes"}})), Vec::<&str>::new());
     }
 
     #[test]
     fn each_field_of_an_unbuilt_part_is_refused_when_it_differs_from_its_default() {
         let each = [
-            (json!({"durability": {"mode": "sync"}}), "spec.durability.mode"),
             (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
             (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
         ];

@@ -1,28 +1,55 @@
 //! A caller's own connection to an open database.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Database, Witness};
 use crate::error::Error;
-use crate::memory::{MemoryStream, StreamLimits};
+use crate::memory::{Commits, Gate, MemoryStream, StreamLimits};
 use crate::sql::{Column, Effects, Flow, Holding, Row, Rows, Script, SqlError, SqlErrorKind, Statement, StatementShape};
 
 /// A caller's own connection, from one call to the next: it may open transactions and change settings. Dropping it rolls back what is open.
 pub struct Stream {
     pub(super) database: Database,
     pub(super) memory: MemoryStream,
+    /// Answers are confirmed together.
+    pub(super) gathers: bool,
 }
 
 impl Stream {
-    /// Runs statements that are chosen as it goes; how each ended is told to `script`. Fails only if the database is not served. Dropping the
-    /// future stops the statement that runs.
+    /// Runs statements that are chosen as it goes; how each ended is told to `script`. Fails only if the database is not served, or if answers
+    /// wait for the bucket and nobody knows whether it has what they tell of. Dropping the future stops the statement that runs.
     pub async fn run<S: Script>(&mut self, script: S, limits: &StreamLimits) -> Result<S, Error> {
         let database = &self.database;
         let _under_way = database.enter()?;
-        let may_write = || database.check_lag().map_err(|error| SqlError::ours(SqlErrorKind::WritesRefused, error.to_string()));
-        let Watched { script, .. } = self.memory.run(Watched { script, database: database.clone() }, limits, may_write).await;
+        let gate = Confirming { database, failed: OnceLock::new() };
+        let Watched { script, .. } = self.memory.run(Watched { script, database: database.clone() }, limits, &gate).await;
         let script = database.settle(Ok::<_, Error>(script), self.memory.take_spent())?;
+        if !self.gathers || gate.failed.get().is_some() {
+            gate.confirmed(self.memory.saw()).await?;
+            database.tell_durable();
+        }
         database.still_served(script)
+    }
+
+    /// From now on answers do not wait for the bucket one by one: whoever runs several scripts must [`Stream::confirm`] before they tell what came
+    /// of any.
+    pub fn gather(&mut self) {
+        self.gathers = true;
+    }
+
+    /// Waits until the bucket has what the answers so far tell of, if they are to wait for it; from now on each waits for itself again.
+    pub async fn confirm(&mut self) -> Result<(), Error> {
+        self.gathers = false;
+        if self.database.confirms() {
+            self.database.confirm(self.memory.saw()).await?;
+            self.database.tell_durable();
+        }
+        Ok(())
+    }
+
+    /// Whether answers wait for the bucket even if the mode of its database does not ask for it.
+    pub fn confirm_always(&mut self, always: bool) {
+        self.database.confirms = always;
     }
 
     /// What a statement would take and give, as this stream sees the schema.
@@ -50,6 +77,33 @@ impl Stream {
     /// Whoever watches its next request learns of which states the answers tell.
     pub fn watched_by(&mut self, witness: Arc<Witness>) {
         self.database = self.database.clone().before(witness);
+    }
+}
+
+/// What the database lets a stream do, and what its answers wait for.
+struct Confirming<'a> {
+    database: &'a Database,
+    /// What was not confirmed once is not waited for again.
+    failed: OnceLock<SqlError>,
+}
+
+impl Gate for Confirming<'_> {
+    fn may_write(&self) -> Result<(), SqlError> {
+        self.database.check_lag().map_err(|error| SqlError::ours(SqlErrorKind::WritesRefused, error.to_string()))
+    }
+
+    fn confirms(&self) -> bool {
+        self.database.confirms()
+    }
+
+    async fn confirmed(&self, commits: Commits) -> Result<(), SqlError> {
+        if !self.confirms() {
+            return Ok(());
+        }
+        if let Some(failed) = self.failed.get() {
+            return Err(failed.clone());
+        }
+        self.database.confirm(commits).await.inspect_err(|failed| drop(self.failed.set(failed.clone())))
     }
 }
 

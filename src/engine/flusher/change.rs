@@ -345,6 +345,7 @@ impl Flusher {
             ledger.txid = txid;
             ledger.uploads = Uploads::Fine;
         }
+        self.durable.reach(commits);
         match self.line.tenure.change(|record| record.with_promotion(done.clone()).at(txid)).await {
             Ok(()) => Ok(()),
             Err(Failure::Ended(ended)) => Err(Failed::Refused(self.ended(ended))),

@@ -10,6 +10,7 @@ mod opening;
 mod promotions;
 mod removal;
 mod suspension;
+mod sync;
 mod tenure;
 mod upkeep;
 mod uploads;

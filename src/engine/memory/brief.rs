@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::connections::Use;
 use super::{Inner, MemoryDatabase, PageNo};
-use crate::connection::{Cancel, Session};
+use crate::connection::{Cancel, Role, Session};
 use crate::image;
+use crate::pages::Sees;
 use crate::sql::{Piece, QueryLimits, Request, Response, Spent, SqlError, SqlErrorKind, Statement, pieces};
 use crate::statement::{self, Bounds};
 use crate::vfs;
@@ -157,7 +158,7 @@ impl MemoryDatabase {
         if sql.len() > LONGEST {
             return None;
         }
-        let schema = inner.schema();
+        let schema = inner.schema(purpose);
         let begun = inner.clock.now();
         let at = inner.brief.brief(sql, schema, begun)?;
         // Another would have to read the schema first.
@@ -203,14 +204,15 @@ impl MemoryDatabase {
     /// Whether the text runs at once from now on.
     #[cfg(test)]
     pub(super) fn runs_at_once(&self, sql: &str) -> bool {
-        self.0.brief.brief(sql, self.0.schema(), self.0.clock.now()).is_some()
+        self.0.brief.brief(sql, self.0.schema(Use::Write), self.0.clock.now()).is_some()
     }
 }
 
 impl Inner {
-    /// The cookie of the newest schema.
-    pub(super) fn schema(&self) -> u32 {
-        self.file.store().peek(|newest| newest.page(PageNo::FIRST).map_or(0, |page| image::schema_cookie(page.bytes())))
+    /// The cookie of the newest schema that connections for this purpose see.
+    pub(super) fn schema(&self, purpose: Use) -> u32 {
+        let sees = if purpose.role() == Role::Reader { Sees::Shown } else { Sees::Newest };
+        self.file.store().peek(sees, |version| version.page(PageNo::FIRST).map_or(0, |page| image::schema_cookie(page.bytes())))
     }
 
     /// Looks at a statement that has run on this connection without fault, in so much time.

@@ -22,6 +22,7 @@ use super::connections::Use;
 use super::queue::Turn;
 use super::{Inner, MemoryDatabase, brief};
 use crate::connection::{Cancel, Session, threads};
+use crate::pages::{Commits, Sees};
 use crate::sql::{
     Column, Effects, Ending, Flow, Holding, Params, QueryLimits, Row, Rows, Script, Spent, SqlError, SqlErrorKind, Statement,
     StatementShape, ending, likely_writes,
@@ -67,6 +68,34 @@ pub struct MemoryStream {
     last_insert_rowid: i64,
     read_only: bool,
     spent: Spent,
+    /// The newest version that its statements read or made.
+    saw: Commits,
+}
+
+/// What the statements of a stream must ask for.
+pub trait Gate: Sync {
+    /// Whether anything may be written now. Asked before the writer's place is taken.
+    fn may_write(&self) -> Result<(), SqlError>;
+    /// Whether answers wait until what they tell of is in the bucket. Then so do statements whose rows are sent as they come: the rows of
+    /// one that follows may be sent with its answer.
+    fn confirms(&self) -> bool;
+    /// Waits until everything up to here is in the bucket. An error means that nobody knows whether it is.
+    fn confirmed(&self, commits: Commits) -> impl Future<Output = Result<(), SqlError>> + Send;
+}
+
+/// Nothing waits for a bucket.
+impl<F: Fn() -> Result<(), SqlError> + Sync> Gate for F {
+    fn may_write(&self) -> Result<(), SqlError> {
+        self()
+    }
+
+    fn confirms(&self) -> bool {
+        false
+    }
+
+    async fn confirmed(&self, _: Commits) -> Result<(), SqlError> {
+        Ok(())
+    }
 }
 
 /// What waits for the next call.
@@ -137,7 +166,8 @@ impl MemoryDatabase {
     /// A stream, which costs nothing before it is used. One that is `read_only` never writes.
     pub fn stream(&self, read_only: bool) -> MemoryStream {
         let parked = Arc::new(Mutex::new(Parked::Nothing));
-        MemoryStream { database: self.clone(), parked, guard: None, last_insert_rowid: 0, read_only, spent: Spent::default() }
+        let saw = Commits::default();
+        MemoryStream { database: self.clone(), parked, guard: None, last_insert_rowid: 0, read_only, spent: Spent::default(), saw }
     }
 
     /// Rolls back every open transaction, tells its caller why, and waits until all have ended.
@@ -156,15 +186,19 @@ struct Played<S> {
     lasting: Lasting,
     script: S,
     last_insert_rowid: i64,
-    /// It needs the writer's place, and has not run.
+    /// It has not run.
     waiting: Option<Statement>,
+    /// It needs the writer's place.
+    writes: bool,
     spent: Spent,
+    saw: Commits,
 }
 
 impl MemoryStream {
-    /// Runs the statements of `script`; their outcomes are told to it. `may_write` is asked before the writer's place is taken. Dropping
-    /// the future stops the statement that runs, and rolls back.
-    pub async fn run<S: Script>(&mut self, mut script: S, limits: &StreamLimits, may_write: impl Fn() -> Result<(), SqlError>) -> S {
+    /// Runs the statements of `script`; their outcomes are told to it. It ends before the script does where `gate` confirms nothing: whoever
+    /// asks it afterwards hears so. Dropping the future stops the statement that runs, and rolls back.
+    pub async fn run<S: Script>(&mut self, mut script: S, limits: &StreamLimits, gate: &impl Gate) -> S {
+        let confirms_each = gate.confirms() && !script.may_begin_again();
         let mut waiting = None;
         let mut writes = false;
         loop {
@@ -185,13 +219,17 @@ impl MemoryStream {
             };
             if lasting.writer.is_none() && (writes || (!lasting.in_transaction && likely_writes(&statement.sql))) {
                 let asked = self.database.now();
-                let turn = match may_write() {
+                let turn = match gate.may_write() {
                     Ok(()) => self.database.0.writers.turn_within(limits.query.writer_wait).await,
                     Err(refused) => Err(refused),
                 };
                 self.spent.queued += self.database.now().saturating_duration_since(asked);
                 match turn {
-                    Ok(turn) => lasting.begin_writing(turn),
+                    Ok(turn) => {
+                        lasting.begin_writing(turn);
+                        // Nobody else makes another version now, and it writes over this one.
+                        self.saw = self.saw.max(self.database.0.file.store().commits());
+                    }
                     Err(error) => {
                         writes = false;
                         script.ended(Err(error));
@@ -200,6 +238,10 @@ impl MemoryStream {
                     }
                 }
             }
+            if confirms_each && gate.confirmed(self.saw).await.is_err() {
+                self.park(lasting, limits);
+                return script;
+            }
             if script.may_begin_again()
                 && let Some(outcome) = self.at_once(&mut lasting, &mut script, &statement, limits)
             {
@@ -207,11 +249,12 @@ impl MemoryStream {
                 script.ended(outcome);
                 continue;
             }
-            match self.play(lasting, script, statement, limits).await {
-                Ok(Played { lasting, script: same, last_insert_rowid, waiting: left, spent }) => {
+            match self.play(lasting, script, statement, limits, confirms_each).await {
+                Ok(Played { lasting, script: same, last_insert_rowid, waiting: left, writes: needs_place, spent, saw }) => {
                     self.spent.add(spent);
+                    self.saw = self.saw.max(saw);
                     self.last_insert_rowid = last_insert_rowid;
-                    writes = left.is_some();
+                    writes = needs_place;
                     waiting = left;
                     script = same;
                     let is_done = waiting.is_none();
@@ -261,6 +304,11 @@ impl MemoryStream {
     /// For results that are collected before they are sent.
     pub fn hold_results(&self) -> Holding {
         self.database.hold_results()
+    }
+
+    /// The newest version that its statements read or made so far.
+    pub(crate) fn saw(&self) -> Commits {
+        self.saw
     }
 
     /// What its calls took since this was asked last.
@@ -338,6 +386,9 @@ impl MemoryStream {
             Ok(outcome.map(|effects| Effects { seen: vfs::seen(), ..effects }))
         })?;
         let outcome = done.transpose()?;
+        // What failed tells of what it read, too.
+        let seen = outcome.as_ref().map_or_else(|_| vfs::seen(), |effects| effects.seen);
+        self.saw = self.saw.max(seen.unwrap_or_default());
         lasting.settle(&outcome);
         if let Ok(Effects { last_insert_rowid: Some(rowid), .. }) = outcome {
             self.last_insert_rowid = rowid;
@@ -345,13 +396,14 @@ impl MemoryStream {
         Some(outcome)
     }
 
-    /// Runs statements on a thread until one needs the writer's place.
+    /// Runs statements on a thread until one needs the writer's place, or just the first.
     async fn play<S: Script>(
         &mut self,
         lasting: Lasting,
         script: S,
         first: Statement,
         limits: &StreamLimits,
+        only_first: bool,
     ) -> Result<Played<S>, Box<dyn std::any::Any + Send>> {
         let asked = self.database.now();
         let reader = if lasting.writer.is_none() { Some(self.database.0.reader().await) } else { None };
@@ -369,7 +421,9 @@ impl MemoryStream {
             cancel,
             in_transaction: Arc::clone(&in_transaction),
             last_insert_rowid: self.last_insert_rowid,
+            only_first,
             spent: Spent::default(),
+            saw: Commits::default(),
         };
         let now = self.database.now();
         let work = tokio::task::spawn_blocking(move || threads.run(place, now, runtime, || work.play(script, first)));
@@ -428,6 +482,16 @@ impl Lasting {
         }
     }
 
+    /// What the last statement read or made, at most.
+    fn seen(&self) -> Option<Commits> {
+        if !self.in_transaction {
+            return vfs::seen();
+        }
+        // Its version is none that was made later. The writer's is known, and what readers are shown needs no more.
+        let store = self.inner.file.store();
+        (self.writer.is_none() && !store.holds_back()).then(|| store.commits())
+    }
+
     /// After a statement: outside of a transaction nothing is kept from others, and nothing either for one that could not write because
     /// its version is old.
     fn settle(&mut self, outcome: &Result<Effects, SqlError>) {
@@ -453,7 +517,9 @@ struct Player {
     cancel: Cancel,
     in_transaction: Arc<AtomicBool>,
     last_insert_rowid: i64,
+    only_first: bool,
     spent: Spent,
+    saw: Commits,
 }
 
 impl Player {
@@ -461,13 +527,16 @@ impl Player {
     fn play<S: Script>(mut self, mut script: S, first: Statement) -> Played<S> {
         let mut next = Some(first);
         while let Some(statement) = next {
+            vfs::forget_seen();
             let Some(mut outcome) = self.one(&mut script, &statement).transpose() else {
-                return self.played(script, Some(statement));
+                return self.played(script, Some(statement), true);
             };
             self.lasting.settle(&outcome);
             self.in_transaction.store(self.lasting.in_transaction, Ordering::Relaxed);
+            let seen = self.lasting.seen();
+            self.saw = self.saw.max(seen.unwrap_or_default());
             if let Ok(effects) = &mut outcome {
-                effects.seen = if self.lasting.in_transaction { None } else { vfs::seen() };
+                effects.seen = if self.lasting.in_transaction { None } else { seen };
                 self.last_insert_rowid = effects.last_insert_rowid.unwrap_or(self.last_insert_rowid);
             }
             script.ended(outcome);
@@ -475,13 +544,17 @@ impl Player {
                 break;
             }
             next = script.next(!self.lasting.in_transaction);
+            if self.only_first {
+                return self.played(script, next, false);
+            }
         }
-        self.played(script, None)
+        self.played(script, None, false)
     }
 
-    fn played<S>(mut self, script: S, waiting: Option<Statement>) -> Played<S> {
+    fn played<S>(mut self, script: S, waiting: Option<Statement>, writes: bool) -> Played<S> {
         self.lasting.give_back();
-        Played { lasting: self.lasting, script, last_insert_rowid: self.last_insert_rowid, waiting, spent: self.spent }
+        let Self { lasting, last_insert_rowid, spent, saw, .. } = self;
+        Played { lasting, script, last_insert_rowid, waiting, writes, spent, saw }
     }
 
     /// Runs one statement; `None` if it would write and has not the writer's place.
@@ -535,7 +608,11 @@ impl One<'_> {
     ) -> (Result<Option<Effects>, SqlError>, Duration) {
         let begun = session.now();
         let (mut counted, mut idle) = (Counted { rows: 0, script }, Duration::ZERO);
-        let outcome = Prepared::new(session, self.sql, self.params, self.limits, cancel).and_then(|prepared| {
+        // What it writes must follow the newest version.
+        let sees = if self.may_write { Sees::Newest } else { Sees::Shown };
+        let seeing = session.see(sees).map_err(|error| session.explain(&error));
+        let prepared = seeing.and_then(|()| Prepared::new(session, self.sql, self.params, self.limits, cancel));
+        let outcome = prepared.and_then(|prepared| {
             if prepared.writes() && !self.may_write {
                 return Ok(None);
             }

@@ -128,7 +128,7 @@ fn what_was_cut_off_reads_as_nothing_after_the_database_has_grown_again() {
     let version = store.publish(&mut stage);
     assert_eq!([1, 2, 3, 4, 300].map(|number| first_byte(&version, number)), [Some(1), Some(2), None, Some(4), None]);
     assert_eq!(version.count(), PageCount(4));
-    assert_eq!(store.newest.lock().table.filled(), 3);
+    assert_eq!(store.heads.lock().newest.table.filled(), 3);
 }
 
 #[test]

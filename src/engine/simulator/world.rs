@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::store::{Fate, Parked, Store, View, sort};
 use super::time::{HOUR, Time};
-use crate::config::Durability;
+use crate::config::{Durability, Mode};
 use crate::flaws::Flaw;
 use model::Model;
 use process::{Done, Op, Process, perform};
@@ -75,9 +75,12 @@ impl World {
     pub(super) fn new(seed: u64, flaw: Flaw) -> Self {
         let (time, of_files) = (Time::new(), seed % 2 == 1);
         let mut random = StdRng::seed_from_u64(seed);
+        let usual = if of_files { by_snapshots() } else { choice::durability(&mut random) };
+        // One world of eight, and the others are as they would be without it.
+        let durability = if seed % 8 == 4 { Durability { mode: Mode::Sync, ..usual } } else { usual };
         let mut world = Self {
             of_files,
-            durability: if of_files { by_snapshots() } else { choice::durability(&mut random) },
+            durability,
             random,
             store: Store::new(flaw, time.elsewhere()),
             time,
@@ -174,6 +177,9 @@ impl World {
             let waits = |process: &Process| self.parked.iter().any(|parked| parked.process == process.number);
             if self.processes.iter().all(|process| process.busy.is_none() || waits(process)) {
                 sort(&mut self.parked);
+                if self.durability.mode == Mode::Sync {
+                    self.look_at_readers().await?;
+                }
                 return self.look_at_bucket();
             }
             // It waits before it tries again.

@@ -19,6 +19,7 @@ use super::tests::probe::{File, open as open_file};
 #[cfg(not(test))]
 use super::{File, open as open_file};
 use super::{Lock, Refusal, allows_pragma};
+use crate::pages::Sees;
 
 /// As SQLite knows this file system.
 pub(super) const NAME: &CStr = c"buckethead";
@@ -28,6 +29,18 @@ pub(super) fn set_last_insert_rowid(connection: &rusqlite::Connection, rowid: i6
     // SAFETY: the handle is that of an open connection, which its owner keeps open and out of other threads while we borrow it; and the
     // call changes one number of the connection.
     unsafe { sqlite::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
+}
+
+/// A control operation of our own: [`Sees`] as an integer. SQLite keeps those up to 100 for itself.
+const SEE: c_int = 0x0062_6801;
+
+/// Which version this connection pins from now on. An error is SQLite's result code.
+pub(super) fn see(connection: &rusqlite::Connection, sees: Sees) -> Result<(), c_int> {
+    let mut shown = c_int::from(sees == Sees::Shown);
+    // SAFETY: the handle is that of an open connection, which its owner keeps open and out of other threads while we borrow it; SQLite passes
+    // the operation to our `file_control` as it is, which reads the integer and keeps no pointer.
+    let code = unsafe { sqlite::sqlite3_file_control(connection.handle(), c"main".as_ptr(), SEE, (&raw mut shown).cast()) };
+    if code == sqlite::SQLITE_OK { Ok(()) } else { Err(code) }
 }
 
 /// What SQLite allocates for an open file; `base` comes first because SQLite sees only that.
@@ -265,6 +278,12 @@ unsafe extern "C" fn file_control(file: *mut sqlite::sqlite3_file, operation: c_
         sqlite::SQLITE_FCNTL_SYNC => code(file.sync(), sqlite::SQLITE_IOERR),
         sqlite::SQLITE_FCNTL_COMMIT_PHASETWO => {
             file.commit();
+            sqlite::SQLITE_OK
+        }
+        SEE => {
+            // SAFETY: `see` alone asks for this operation, with the address of an integer.
+            let shown = unsafe { *argument.cast::<c_int>() };
+            file.sees = if shown == 0 { Sees::Newest } else { Sees::Shown };
             sqlite::SQLITE_OK
         }
         sqlite::SQLITE_FCNTL_PRAGMA => {

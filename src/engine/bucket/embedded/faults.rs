@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// What a request asks for, as S3 names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,12 +151,19 @@ impl fmt::Debug for Fault {
 #[derive(Debug, Default)]
 pub struct Faults {
     chosen: Mutex<Vec<Fault>>,
+    happened: watch::Sender<u64>,
 }
 
 impl Faults {
     /// From now on such requests fail.
     pub fn add(&self, fault: Fault) {
         self.chosen.lock().push(fault);
+    }
+
+    /// Returns when this many requests have failed since the start.
+    pub async fn happened(&self, times: u64) {
+        // The sender is ours.
+        self.happened.subscribe().wait_for(|happened| *happened >= times).await.ok();
     }
 
     /// From now on nothing fails.
@@ -172,6 +180,7 @@ impl Faults {
             return None;
         }
         fault.times -= 1;
+        self.happened.send_modify(|happened| *happened += 1);
         Some(fault.effect)
     }
 }

@@ -18,6 +18,7 @@ use super::super::put::Broken;
 use super::*;
 use crate::bucket::{Condition, Content, Error as BucketError, Form, Listed, ObjectMeta, Put, Staged};
 use crate::config::Limits;
+use crate::durable::Durable;
 use crate::facts::{Origin, Uploads};
 use crate::flusher::Ledger;
 use crate::head::Epoch;
@@ -379,6 +380,7 @@ impl Bench {
             outside: None,
             dirty_since: None,
             longest_lag: None,
+            confirms: false,
             naming: Naming::new(Epoch(1), ltx::Txid::FIRST, memory.pin().commits()),
         };
         let policy = FilesPolicy { prefix: self.prefix(), grace: GRACE };
@@ -388,7 +390,7 @@ impl Bench {
         let limits = Limits { max_size: 64 << 20, query: QueryLimits::default() };
         // Nothing is flushed by itself: tests do that.
         let (commands, _) = mpsc::channel(1);
-        let ledger = Arc::new(Mutex::new(ledger));
+        let ledger = (Arc::new(Mutex::new(ledger)), Arc::new(Durable::at(memory.pin().commits())));
         Database::new(DatabaseName::new("apps", at), memory, Origin::Empty, ledger, files.broken(broken), commands, limits)
     }
 

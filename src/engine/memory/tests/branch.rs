@@ -128,10 +128,10 @@ async fn an_image_takes_the_place_of_a_live_database() {
     // A setting keeps its connection open over the switch.
     let mut stream = main.stream(false);
     let limits = StreamLimits::of(QueryLimits::default());
-    stream.run(stream::Each::of(["SELECT b FROM t", "PRAGMA foreign_keys = ON"]), &limits, || Ok(())).await;
+    stream.run(stream::Each::of(["SELECT b FROM t", "PRAGMA foreign_keys = ON"]), &limits, &|| Ok(())).await;
     assert!(stream.has_connection());
     main.switch(&restored.pin()).await.unwrap();
-    let read = stream.run(stream::Each::of(["SELECT b FROM t"]), &limits, || Ok(())).await;
+    let read = stream.run(stream::Each::of(["SELECT b FROM t"]), &limits, &|| Ok(())).await;
     assert_eq!(read.outcomes[0].as_ref().unwrap().0, [text("wide")]);
     assert_eq!(texts(&main).await, [text("wide")]);
     assert_eq!(main.check(), Ok(()));

@@ -135,13 +135,13 @@ async fn a_stream_forgets_what_a_statement_gave_that_begins_again() {
     let few = "SELECT a FROM t WHERE id <= (SELECT a FROM t WHERE id = 20000)";
     let mut stream = database.stream(false);
     for _ in 0..2 {
-        stream.run(Each::of([few]), &limits(), || Ok(())).await;
+        stream.run(Each::of([few]), &limits(), &|| Ok(())).await;
     }
     assert!(database.runs_at_once(few));
-    let script = stream.run(Each::of([few]), &limits(), || Ok(())).await;
+    let script = stream.run(Each::of([few]), &limits(), &|| Ok(())).await;
     assert_eq!(script.outcomes[0].as_ref().unwrap().0.len(), 0);
     write(&database, "INSERT INTO t(id, a) VALUES(20000, 9000)").await.unwrap();
-    let script = stream.run(Each::of([few, "INSERT INTO t(id) VALUES(30000)", few]), &limits(), || Ok(())).await;
+    let script = stream.run(Each::of([few, "INSERT INTO t(id) VALUES(30000)", few]), &limits(), &|| Ok(())).await;
     let counts: Vec<_> = script.outcomes.iter().map(|outcome| outcome.as_ref().unwrap().0.len()).collect();
     assert_eq!(counts, [9000, 0, 9000]);
     assert!(!database.runs_at_once(few));
@@ -153,13 +153,13 @@ async fn a_stream_that_only_reads_does_not_write_at_once_either() {
     let insert = "INSERT INTO t(a) VALUES(1)";
     let mut stream = database.stream(false);
     for _ in 0..3 {
-        let done = stream.run(Each::of([insert]), &limits(), || Ok(())).await;
+        let done = stream.run(Each::of([insert]), &limits(), &|| Ok(())).await;
         assert!(done.outcomes[0].is_ok());
     }
     assert!(database.runs_at_once(insert));
     let mut reader = database.stream(true);
-    reader.run(Each::of([BY_ID]), &limits(), || Ok(())).await;
-    let done = reader.run(Each::of([insert]), &limits(), || Ok(())).await;
+    reader.run(Each::of([BY_ID]), &limits(), &|| Ok(())).await;
+    let done = reader.run(Each::of([insert]), &limits(), &|| Ok(())).await;
     assert_eq!(done.outcomes[0].as_ref().unwrap_err().kind, SqlErrorKind::Forbidden);
     assert_eq!(database.read(request(insert), &QueryLimits::default()).await.unwrap_err().kind, SqlErrorKind::Forbidden);
     assert_eq!(integer(&database, "SELECT count(*) FROM t").await, 10_003);
@@ -271,7 +271,7 @@ async fn whoever_runs_statements_at_once_lets_others_run() {
     assert!(requests.await.unwrap());
 
     let (mut stream, limits) = (database.stream(true), limits());
-    stream.run(Each::of(["SELECT 1"; 3]), &limits, || Ok(())).await;
-    let mut many = Box::pin(stream.run(Each::of(vec!["SELECT 1"; 1000]), &limits, || Ok(())));
+    stream.run(Each::of(["SELECT 1"; 3]), &limits, &|| Ok(())).await;
+    let mut many = Box::pin(stream.run(Each::of(vec!["SELECT 1"; 1000]), &limits, &|| Ok(())));
     assert!(futures::poll!(&mut many).is_pending());
 }

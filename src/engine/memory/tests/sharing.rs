@@ -73,7 +73,7 @@ async fn what_a_request_took_is_told_however_it_ends() {
     assert_eq!((spent.slow.len(), spent.slow[0].sql.as_str()), (1, "SELECT a, json (a) FROM t"));
     let mut spent = Spent::default();
     let mut turn = database.stream(false);
-    turn.run(stream::Each::of(["BEGIN IMMEDIATE"]), &StreamLimits::of(limits), || Ok(())).await;
+    turn.run(stream::Each::of(["BEGIN IMMEDIATE"]), &StreamLimits::of(limits), &|| Ok(())).await;
     let hurried = QueryLimits { writer_wait: Duration::from_millis(20), ..limits };
     let busy = database.write_if(|_| true, request("DELETE FROM t"), &hurried, &mut spent).await;
     assert_eq!(busy.unwrap_err().kind, SqlErrorKind::Busy);
@@ -87,7 +87,7 @@ async fn a_stream_counts_what_it_took_without_values() {
     let mut stream = database.stream(false);
     let limits = StreamLimits::of(QueryLimits::default());
     let statements = ["CREATE TABLE t(a)", "INSERT INTO t VALUES('secret'), (2)", "SELECT * FROM t", "SELECT nowhere"];
-    stream.run(stream::Each::of(statements), &limits, || Ok(())).await;
+    stream.run(stream::Each::of(statements), &limits, &|| Ok(())).await;
     let spent = stream.take_spent();
     assert_eq!((spent.rows, spent.changed, spent.slow.len()), (2, 2, 4));
     assert_eq!(spent.slow[1].sql, "INSERT INTO t VALUES (?)");

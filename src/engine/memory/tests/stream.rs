@@ -61,7 +61,7 @@ impl Script for Each {
 }
 
 async fn run<'a>(stream: &mut MemoryStream, statements: impl IntoIterator<Item = &'a str>) -> Each {
-    stream.run(Each::of(statements), &limits(), || Ok(())).await
+    stream.run(Each::of(statements), &limits(), &|| Ok(())).await
 }
 
 /// The rows of the one statement.
@@ -365,7 +365,7 @@ async fn a_stream_that_only_reads_writes_nothing() {
 async fn a_refusal_to_write_is_told_at_the_statement_and_reads_go_on() {
     let database = table().await;
     let mut stream = database.stream(false);
-    let refuse = || Err(SqlError::ours(SqlErrorKind::WritesRefused, "too far behind"));
+    let refuse = &|| Err(SqlError::ours(SqlErrorKind::WritesRefused, "too far behind"));
     let script = Each::of(["INSERT INTO t VALUES(1)", "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x", "SELECT count(*) FROM t"]);
     let outcomes = stream.run(script, &limits(), refuse).await.outcomes;
     for refused in &outcomes[..2] {
@@ -438,7 +438,7 @@ async fn readers_that_are_slow_leave_threads_and_places_to_others() {
     let room = Arc::new(Semaphore::new(0));
     let reading = (0..5).map(|_| {
         let (database, script) = (database.clone(), slow(&room));
-        async move { database.stream(false).run(script, &limits(), || Ok(())).await.outcome }
+        async move { database.stream(false).run(script, &limits(), &|| Ok(())).await.outcome }
     });
     let others = async {
         write(&database, "CREATE TABLE t(a)").await.unwrap();
@@ -456,7 +456,7 @@ async fn only_so_many_results_may_wait_for_their_readers() {
     let mut reading: futures::stream::FuturesUnordered<_> = (0..=SLOW_READERS_OF_ONE)
         .map(|_| {
             let (database, script) = (database.clone(), slow(&room));
-            async move { database.stream(false).run(script, &limits(), || Ok(())).await.outcome.unwrap() }
+            async move { database.stream(false).run(script, &limits(), &|| Ok(())).await.outcome.unwrap() }
         })
         .collect();
     let refused = reading.next().await.unwrap().unwrap_err();
@@ -466,7 +466,7 @@ async fn only_so_many_results_may_wait_for_their_readers() {
         outcome.unwrap();
     }
     // All places are free again.
-    database.stream(false).run(slow(&room), &limits(), || Ok(())).await.outcome.unwrap().unwrap();
+    database.stream(false).run(slow(&room), &limits(), &|| Ok(())).await.outcome.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -476,7 +476,7 @@ async fn a_statement_whose_rows_nobody_takes_ends() {
     let script = slow(&room);
     let taken = Arc::clone(&script.taken);
     let impatient = StreamLimits { slow_reader: Duration::from_millis(50), ..limits() };
-    let outcome = database.stream(false).run(script, &impatient, || Ok(())).await.outcome;
+    let outcome = database.stream(false).run(script, &impatient, &|| Ok(())).await.outcome;
     let error = outcome.unwrap().unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (SqlErrorKind::Timeout, "nobody took the rows for 50 ms"));
     assert_eq!(taken.load(Ordering::Relaxed), 4);
@@ -490,7 +490,7 @@ async fn a_writer_whose_rows_nobody_takes_ends_when_another_waits() {
     script.statement = Some(Statement { sql: "INSERT INTO t VALUES(1) RETURNING a".to_owned(), params: Params::None });
     let impatient = StreamLimits { idle_writer: Duration::from_millis(50), ..limits() };
     let mut stream = database.stream(false);
-    let (script, other) = tokio::join!(stream.run(script, &impatient, || Ok(())), write(&database, "INSERT INTO t VALUES(1)"));
+    let (script, other) = tokio::join!(stream.run(script, &impatient, &|| Ok(())), write(&database, "INSERT INTO t VALUES(1)"));
     let error = script.outcome.unwrap().unwrap_err();
     assert_eq!(error.message, "nobody took the rows for 50 ms while others waited to write");
     other.unwrap();

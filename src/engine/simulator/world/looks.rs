@@ -7,8 +7,9 @@ use rand::seq::IndexedRandom as _;
 use super::super::store::{Fate, Parked, sort};
 use super::super::time::HOUR;
 use super::contents::{self, Record};
-use super::process::{self, Done, Op, Outcome, Process, perform};
+use super::process::{self, Claim, Done, Op, Outcome, Process, perform};
 use super::{RIPE, TICK, World};
+use crate::config::Mode;
 use crate::snapshot::metadata;
 
 /// How many runs of gc it takes until nothing is left: one that ends what a dead one began and marks, one that deletes, and one to spare.
@@ -40,12 +41,47 @@ impl World {
             }
             (_, Ok(_)) => {}
         }
+        let claim = process.claim();
         // Nobody can tell any more in which state of which content they are.
         if let Op::Overwrite { to, .. } = &op {
             process.written.retain(|written| written.branch != *to);
         }
         self.history.push(format!("p{} ended {op:?}: {:?}, serves {:?}", process.number, outcome.result, outcome.serves));
-        self.model.learn(process.number, &op, &outcome).map_err(|why| format!("p{}, {op:?}: {why}", process.number))
+        let (number, written) = (process.number, process.written.last().cloned());
+        self.model.learn(number, &op, &outcome).map_err(|why| format!("p{number}, {op:?}: {why}"))?;
+        if self.durability.mode == Mode::Sync {
+            let written = written.filter(|_| matches!(op, Op::Write { .. }) && outcome.result.is_ok());
+            let rows = written.into_iter().map(|written| written.row);
+            self.look_at_told(claim.as_ref(), rows).map_err(|why| format!("p{number}, {op:?}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// What was told of a branch is in the bucket, if whoever told it has the branch still.
+    fn look_at_told(&mut self, claim: Option<&Claim>, rows: impl IntoIterator<Item = i64>) -> Result<(), String> {
+        let Some(claim) = claim else { return Ok(()) };
+        if Record::of(&self.store, &claim.branch)?.is_none_or(|record| record.epoch != claim.epoch) {
+            return Ok(());
+        }
+        for row in rows {
+            self.model.durable(&claim.branch, row)?;
+        }
+        // What is promised from here on is there now.
+        contents::newest(&self.store, &claim.branch)?.map_or(Ok(()), |rows| self.model.in_bucket(&claim.branch, &rows))
+    }
+
+    /// What anybody reads who asks a process now is in the bucket.
+    pub(super) async fn look_at_readers(&mut self) -> Result<(), String> {
+        for slot in 0..self.processes.len() {
+            let process = &self.processes[slot];
+            // Until it is over, both contents may be the branch's.
+            if matches!(process.busy, Some(Op::Overwrite { .. } | Op::Switch { .. })) {
+                continue;
+            }
+            let (number, claim, rows) = (process.number, process.claim(), process.shown().await.unwrap_or_default());
+            self.look_at_told(claim.as_ref(), rows).map_err(|why| format!("whoever asks p{number} reads what may be lost: {why}"))?;
+        }
+        Ok(())
     }
 
     /// What processes say is in the bucket.
@@ -78,7 +114,7 @@ impl World {
                 process.written = rest;
                 // Whoever took over may have overwritten or deleted it meanwhile; then the slots alone tell.
                 if Record::of(&self.store, &claim.branch)?.is_some_and(|record| record.epoch == claim.epoch) {
-                    rows.iter().try_for_each(|row| self.model.durable(row)).map_err(told)?;
+                    rows.iter().try_for_each(|written| self.model.durable(&written.branch, written.row)).map_err(told)?;
                 }
                 process.claimed = Some(claim);
             }

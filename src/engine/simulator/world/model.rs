@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::process::{Claim, Op, Outcome, Served, Written};
+use super::process::{Claim, Op, Outcome, Served};
 
 type Rows = BTreeSet<i64>;
 
@@ -226,13 +226,13 @@ impl Model {
     }
 
     /// The tenure that has the branch says that a row is in the bucket.
-    pub(super) fn durable(&mut self, Written { branch, state, row }: &Written) -> Result<(), String> {
+    pub(super) fn durable(&mut self, branch: &str, row: i64) -> Result<(), String> {
         let Some(known) = self.branches.get_mut(branch) else { return Err(format!("branch {branch} was never made")) };
-        known.candidates.retain(|candidate| candidate.most.contains(row));
+        known.candidates.retain(|candidate| candidate.most.contains(&row));
         for candidate in &mut known.candidates {
-            candidate.least.insert(*row);
+            candidate.least.insert(row);
         }
-        if known.candidates.is_empty() { Err(format!("row {row} of {branch}, in {state}, can be in none of its contents")) } else { Ok(()) }
+        if known.candidates.is_empty() { Err(format!("row {row} of {branch} can be in none of its contents")) } else { Ok(()) }
     }
 
     /// What the files in the bucket make of a branch.

@@ -189,6 +189,12 @@ impl Process {
         Some(Claim { branch: facts.branch.as_str().to_owned(), epoch: facts.epoch.0, txid: facts.txid })
     }
 
+    /// The rows that somebody sees who reads now, without a wait for anything.
+    pub(super) async fn shown(&self) -> Option<BTreeSet<i64>> {
+        let database = database(&self.means.host).ok()?;
+        rows(database.memory().read(request("select n from t"), &QueryLimits::default()).await).ok()
+    }
+
     /// Somebody sets its clock.
     pub(super) fn jump(&self, seconds: i64) {
         self.means.time.jump(seconds);
