@@ -78,7 +78,12 @@ impl Hosted {
 
     /// The bucket of all of them.
     pub fn bucket(&self) -> Arc<dyn Bucket> {
-        self.stores.bucket(&self.config("any").store, &self.bucket).unwrap()
+        self.bucket_in(&self.config("any").store, &self.bucket)
+    }
+
+    /// A bucket in some store.
+    pub fn bucket_in(&self, store: &StoreConfig, bucket: &BucketName) -> Arc<dyn Bucket> {
+        self.stores.bucket(store, bucket).unwrap()
     }
 
     /// A folder on the disk where the store is, too.

@@ -19,5 +19,6 @@ mod secret;
 mod secure;
 mod service;
 mod support;
+mod sync;
 mod upgrade;
 mod views;

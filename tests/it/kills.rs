@@ -36,7 +36,17 @@ struct Tally {
     lost: u64,
 }
 
+/// What a reply promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// That the row will be in the bucket after an interval and a PUT.
+    Stream,
+    /// That it is there.
+    Sync,
+}
+
 struct Lives<'a> {
+    mode: Mode,
     rng: &'a mut StdRng,
     tally: &'a mut Tally,
     folders: Folders,
@@ -50,28 +60,43 @@ struct Lives<'a> {
 
 #[tokio::test]
 async fn after_each_of_many_kills_the_rows_are_there_that_were_promised() {
+    let tally = kill_often(Mode::Stream, "kills").await;
+    assert!(tally.due_by_clock > 0 && tally.due_by_txid > 0 && tally.lost > 0, "nothing was put to the test: {tally:?}");
+}
+
+#[tokio::test]
+async fn after_each_of_many_kills_no_row_is_missing_whose_write_was_answered_in_sync() {
+    let tally = kill_often(Mode::Sync, "kills-sync").await;
+    assert!(tally.due_by_txid > 0 && tally.lost == 0, "nothing was put to the test, or rows are missing: {tally:?}");
+}
+
+async fn kill_often(mode: Mode, bucket: &str) -> Tally {
     let seed = Seed::of("BUCKETHEAD_KILLS_SEED");
     let (mut rng, mut tally) = (seed.rng(), Tally::default());
     let mut left = setting("BUCKETHEAD_KILLS", 40);
     while left > 0 {
         let kills = left.min(KILLS_OF_ONE);
         left -= kills;
-        let mut lives = Lives::begin(&format!("kills-{left}"), &mut rng, &mut tally).await;
+        let mut lives = Lives::begin(mode, &format!("{bucket}-{left}"), &mut rng, &mut tally).await;
         for number in 0..kills {
             lives.live(number % LONG_LIFE == 0).await;
         }
         lives.end().await;
     }
-    assert!(tally.due_by_clock > 0 && tally.due_by_txid > 0 && tally.lost > 0, "nothing was put to the test: {tally:?}");
-    tell(&tally);
+    tell(mode, &tally);
+    tally
 }
 
 impl<'a> Lives<'a> {
-    async fn begin(bucket: &str, rng: &'a mut StdRng, tally: &'a mut Tally) -> Self {
+    async fn begin(mode: Mode, bucket: &str, rng: &'a mut StdRng, tally: &'a mut Tally) -> Self {
         let place = Place::create(ServedBy::Minio, bucket).await;
         let folders = Folders::with(&Resource::credentials(&place.account));
         for name in NAMES {
-            let resource = Resource::streaming(name, &place, &format!("{name}.db"), &format!("{}ms", INTERVAL.as_millis()));
+            let key = format!("{name}.db");
+            let resource = match mode {
+                Mode::Stream => Resource::streaming(name, &place, &key, &format!("{}ms", INTERVAL.as_millis())),
+                Mode::Sync => Resource::synced(name, &place, &key),
+            };
             folders.declare(&format!("database-{name}.yaml"), &resource);
         }
         let dev = folders.start("standard").await;
@@ -81,7 +106,7 @@ impl<'a> Lives<'a> {
             dev.database(name).flush().await;
         }
         dev.program.kill().await;
-        Self { rng, tally, folders, place, rows, due: Default::default(), opening: Duration::ZERO }
+        Self { mode, rng, tally, folders, place, rows, due: Default::default(), opening: Duration::ZERO }
     }
 
     /// Opens what is there after the last kill, and has plain SQLite look at it.
@@ -120,7 +145,10 @@ impl<'a> Lives<'a> {
         self.tally.kills += 1;
         let age = pulse.slowest() + GRACE;
         for (due, rows) in self.due.iter_mut().zip(&self.rows) {
-            *due = rows.older_than(age, killed);
+            *due = match self.mode {
+                Mode::Stream => rows.older_than(age, killed),
+                Mode::Sync => rows.told().len(),
+            };
             self.tally.due_by_clock += *due;
             self.tally.due_by_txid += rows.durable();
             self.tally.rows += rows.told().len() as u64;
@@ -174,6 +202,6 @@ impl Pulse {
 }
 
 #[allow(clippy::print_stderr, reason = "a passed test should say how much it tried; a failed one shows it, too")]
-fn tell(tally: &Tally) {
-    eprintln!("{tally:?}");
+fn tell(mode: Mode, tally: &Tally) {
+    eprintln!("{mode:?}: {tally:?}");
 }

@@ -54,9 +54,9 @@ async fn the_api_server_refuses_in_our_words_what_the_rules_forbid() {
 async fn a_field_whose_part_is_not_built_stalls_and_names_itself() {
     let (namespace, place) = Namespace::with_place("unsupported", ServedBy::Minio).await;
     let _operator = Operator::start(&namespace).await;
-    namespace.apply(&Resource::database(DATABASE, &place, KEY).with("/spec/durability", json!({"mode": "sync"}))).await;
+    namespace.apply(&Resource::database(DATABASE, &place, KEY).with("/spec/durability", json!({"unsafeSingleWriter": true}))).await;
     let stalled = namespace.wait_condition(DATABASE, "Stalled", "True", "FieldNotSupported").await;
-    assert!(stalled.message.contains("spec.durability.mode"), "{stalled:?}");
+    assert!(stalled.message.contains("spec.durability.unsafeSingleWriter"), "{stalled:?}");
 }
 
 #[tokio::test]

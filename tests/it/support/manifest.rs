@@ -35,6 +35,11 @@ impl Resource {
         Self::database(name, place, key).with("/spec/durability", json!({"streamInterval": interval}))
     }
 
+    /// The same where a reply means that the bucket has it.
+    pub(crate) fn synced(name: &str, place: &Place, key: &str) -> Self {
+        Self::database(name, place, key).with("/spec/durability", json!({"mode": "sync"}))
+    }
+
     /// A resource whose spec is still to be given.
     pub(crate) fn empty(name: &str) -> Self {
         Self(json!({"apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase", "metadata": {"name": name}, "spec": {}}))
