@@ -23,7 +23,7 @@ use crate::error::{Error, NotServed};
 use crate::facts::{Facts, Origin, SnapshotFacts};
 use crate::files::{FileStore, Files};
 use crate::flusher::{Command, Ledger, Overwrite, Overwritten, Switch};
-use crate::memory::{Commits, MemoryDatabase, Pin};
+use crate::memory::{Commits, MemoryDatabase, Pin, Sees};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
 use crate::opening::Opened;
@@ -211,7 +211,7 @@ impl Database {
         let limits = terms.limits(self.limits());
         let mut spent = Spent::default();
         let outcome = self.inner.memory.read_counting(request, &limits, &mut spent).await;
-        let response = self.concluded(outcome, spent, |response| response.seen).await?;
+        let response = self.concluded(Sees::Shown, outcome, spent, |response| response.seen).await?;
         if let Some(only_at) = &terms.only_at {
             // What looks at nothing is true of the newest state as well.
             let now = response.seen.map_or_else(|| self.newest(), |seen| self.inner.ledger.lock().naming.of(seen));
@@ -251,7 +251,8 @@ impl Database {
         let mut spent = Spent::default();
         let mut now = None;
         let outcome = self.inner.memory.write_if(|before| self.is_at(terms, before, &mut now), request, &limits, &mut spent).await;
-        let response = self.concluded(outcome, spent, |response| response.as_ref().and_then(|response| response.seen)).await?;
+        let response =
+            self.concluded(Sees::Newest, outcome, spent, |response| response.as_ref().and_then(|response| response.seen)).await?;
         response.ok_or_else(|| self.changed(now))
     }
 
@@ -263,7 +264,7 @@ impl Database {
         let mut now = None;
         let asked = self.inner.memory.write_once_if(|before| self.is_at(terms, before, &mut now), request, once, &limits, &mut spent);
         let outcome = asked.await;
-        let answered = self.concluded(outcome, spent, |answered| answered.as_ref().and_then(|(_, seen)| *seen)).await?;
+        let answered = self.concluded(Sees::Newest, outcome, spent, |answered| answered.as_ref().and_then(|(_, seen)| *seen)).await?;
         answered.map(|(answered, _)| answered).ok_or_else(|| self.changed(now))
     }
 
@@ -297,13 +298,23 @@ impl Database {
         outcome
     }
 
-    /// The same, and tells it when it may be told: `seen` finds the state of which it tells.
-    async fn concluded<T>(&self, outcome: Result<T, SqlError>, spent: Spent, seen: impl FnOnce(&T) -> Option<Commits>) -> Result<T, Error> {
+    /// The same, and tells it when it may be told: `seen` finds the state of which it tells, which is no newer than what it had in `view`.
+    async fn concluded<T>(
+        &self,
+        view: Sees,
+        outcome: Result<T, SqlError>,
+        spent: Spent,
+        seen: impl FnOnce(&T) -> Option<Commits>,
+    ) -> Result<T, Error> {
         let outcome = self.settle(outcome, spent);
         let seen = outcome.as_ref().map_or(None, seen);
-        if self.confirms() {
-            // What failed, or ran on no state that is known, tells of the newest at most.
-            self.confirm(seen.unwrap_or_else(|| *self.inner.memory.commits().borrow())).await?;
+        let tells = outcome.as_ref().map_or_else(SqlError::tells_of_data, |_| true);
+        if tells && self.confirms() {
+            let at_most = seen.unwrap_or_else(|| self.inner.memory.commits_for(view));
+            self.confirm(at_most).await.map_err(|unknown| match &outcome {
+                Ok(_) => unknown,
+                Err(_) => SqlError { message: format!("{}; nothing was changed, so send it again", unknown.message), ..unknown },
+            })?;
         }
         let answer = outcome?;
         self.tell(seen);
@@ -311,8 +322,8 @@ impl Database {
     }
 
     /// The same for an answer that comes with the state of which it tells.
-    async fn answered<T>(&self, outcome: Result<(T, Option<Commits>), SqlError>, spent: Spent) -> Result<T, Error> {
-        Ok(self.concluded(outcome, spent, |(_, seen)| *seen).await?.0)
+    async fn answered<T>(&self, view: Sees, outcome: Result<(T, Option<Commits>), SqlError>, spent: Spent) -> Result<T, Error> {
+        Ok(self.concluded(view, outcome, spent, |(_, seen)| *seen).await?.0)
     }
 
     /// Whether answers wait until everything that they tell of is in the bucket.
@@ -322,7 +333,12 @@ impl Database {
 
     /// Waits until everything up to here is in the bucket. An error means that nobody knows whether it is.
     async fn confirm(&self, seen: Commits) -> Result<(), SqlError> {
-        self.inner.durable.reached(seen).await.map_err(|unknown| SqlError::ours(SqlErrorKind::Unconfirmed, unknown.to_string()))
+        self.inner.durable.reached(seen).await.map_err(|unknown| {
+            let message = format!(
+                "{unknown}: what is told of is in memory, and may or may not be in the bucket later; read before you write it again"
+            );
+            SqlError::ours(SqlErrorKind::Unconfirmed, message)
+        })
     }
 
     /// Whoever watches this request learns of which state the answer tells.
@@ -382,7 +398,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.ask(&limits, &mut spent, ask).await;
-        self.answered(outcome, spent).await
+        self.answered(Sees::Shown, outcome, spent).await
     }
 
     /// For the typed views: this statement of the engine's own and no other, which reads.
@@ -395,7 +411,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.ask_one(sql, &limits, &mut spent, ask).await;
-        self.answered(outcome, spent).await
+        self.answered(Sees::Shown, outcome, spent).await
     }
 
     /// For the typed views: this statement of the engine's own and no other, which writes.
@@ -408,7 +424,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.change_one(sql, &limits, &mut spent, change).await;
-        self.answered(outcome, spent).await
+        self.answered(Sees::Newest, outcome, spent).await
     }
 
     /// For the typed views: statements of the engine's own in one transaction.
@@ -421,7 +437,7 @@ impl Database {
         let limits = self.limits();
         let mut spent = Spent::default();
         let outcome = self.inner.memory.change(&limits, &mut spent, change).await;
-        self.answered(outcome, spent).await
+        self.answered(Sees::Newest, outcome, spent).await
     }
 
     /// For the typed views: the time that rows are given.

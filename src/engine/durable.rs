@@ -15,47 +15,46 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// Why nobody knows whether a commit is in the bucket, or will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unknown {
-    #[error("the bucket did not confirm it within {} s; it is committed in memory, and may or may not be in the bucket later: read whether it is there before you do it again", LONGEST_WAIT.as_secs())]
+    #[error("the bucket did not confirm it within {} s", LONGEST_WAIT.as_secs())]
     Slow,
-    #[error(
-        "the database is not served here any more, and its bucket did not confirm it before; it may or may not be there: read whether it is before you do it again"
-    )]
+    #[error("the database is not served here any more, and the bucket had not confirmed it before")]
     Over,
 }
 
 /// The marks of one database.
 pub(crate) struct Durable {
-    /// Everything up to here is in the bucket. Gone when nobody brings anything there any more.
-    reached: watch::Sender<Option<Commits>>,
+    reached: watch::Sender<Reached>,
     /// Somebody waits for everything up to here.
     wanted: watch::Sender<Commits>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    /// Everything up to here is in the bucket.
+    commits: Commits,
+    /// Nothing more comes there from here.
+    is_over: bool,
 }
 
 impl Durable {
     /// Of a database that holds what is in the bucket.
     pub(crate) fn at(commits: Commits) -> Self {
-        Self { reached: watch::Sender::new(Some(commits)), wanted: watch::Sender::new(commits) }
+        Self { reached: watch::Sender::new(Reached { commits, is_over: false }), wanted: watch::Sender::new(commits) }
     }
 
     /// Everything up to here is in the bucket.
     pub(crate) fn reach(&self, commits: Commits) {
-        self.reached.send_if_modified(|reached| match reached {
-            Some(before) if *before < commits => {
-                *before = commits;
-                true
-            }
-            _ => false,
-        });
+        self.reached.send_if_modified(|reached| raise(&mut reached.commits, commits));
     }
 
     /// Nothing more will come there from here.
     pub(crate) fn end(&self) {
-        self.reached.send_replace(None);
+        self.reached.send_modify(|reached| reached.is_over = true);
     }
 
     /// Whether somebody waits for what is not there.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.reached.borrow().is_some_and(|reached| reached < *self.wanted.borrow())
+        self.reached.borrow().commits < *self.wanted.borrow()
     }
 
     /// What somebody waits for, for whoever brings it there.
@@ -65,18 +64,26 @@ impl Durable {
 
     /// Waits until everything up to `commits` is in the bucket.
     pub(crate) async fn reached(&self, commits: Commits) -> Result<(), Unknown> {
-        let is_there = |reached: &Option<Commits>| reached.is_none_or(|reached| reached >= commits);
-        if !is_there(&self.reached.borrow()) {
-            self.wanted.send_if_modified(|wanted| *wanted < commits && std::mem::replace(wanted, commits) < commits);
+        if self.reached.borrow().commits >= commits {
+            return Ok(());
         }
+        self.wanted.send_if_modified(|wanted| raise(wanted, commits));
         let mut seen = self.reached.subscribe();
-        match tokio::time::timeout(LONGEST_WAIT, seen.wait_for(is_there)).await {
-            Ok(Ok(reached)) => reached.map(drop).ok_or(Unknown::Over),
+        let known = seen.wait_for(|reached| reached.commits >= commits || reached.is_over);
+        match tokio::time::timeout(LONGEST_WAIT, known).await {
+            Ok(Ok(reached)) if reached.commits >= commits => Ok(()),
             // The sender is ours.
-            Ok(Err(_)) => Err(Unknown::Over),
+            Ok(_) => Err(Unknown::Over),
             Err(_) => Err(Unknown::Slow),
         }
     }
+}
+
+/// Whether that raised it.
+fn raise(mark: &mut Commits, to: Commits) -> bool {
+    let is_higher = *mark < to;
+    *mark = to.max(*mark);
+    is_higher
 }
 
 #[cfg(test)]
@@ -95,6 +102,6 @@ mod tests {
         assert_eq!(durable.reached(Commits(9)).await, Ok(()), "it does not go back");
         let (waited, ()) = tokio::join!(durable.reached(Commits(10)), async { durable.end() });
         assert_eq!(waited, Err(Unknown::Over));
-        assert_eq!(durable.reached(Commits(9)).await, Err(Unknown::Over));
+        assert_eq!(durable.reached(Commits(9)).await, Ok(()), "that was there before");
     }
 }

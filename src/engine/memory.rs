@@ -32,7 +32,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::connection::threads::Threads;
 use crate::connection::{self, Cancel, Role, Session};
 use crate::image;
-use crate::pages::{PageStore, Sees};
+pub(crate) use crate::pages::Sees;
+use crate::pages::{PageStore, Version};
 use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Share, Spent, SqlError, SqlErrorKind};
 use crate::statement::{self, Answered, Begin, Bounds, Once};
 use crate::vfs::{self, Registered};
@@ -369,6 +370,11 @@ impl MemoryDatabase {
     /// Freezes the newest version.
     pub fn pin(&self) -> Pin {
         Pin(self.0.file.store().pin())
+    }
+
+    /// The commits of what is to be seen.
+    pub(crate) fn commits_for(&self, sees: Sees) -> Commits {
+        self.0.file.store().peek(sees, Version::commits)
     }
 
     /// Freezes what readers see.

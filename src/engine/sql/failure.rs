@@ -15,6 +15,27 @@ impl SqlError {
         Self::ours(SqlErrorKind::ResultTooLarge, format!("the results are larger than {limit} bytes"))
     }
 
+    /// Whether it may be another one where the database has other rows, or another schema.
+    pub(crate) fn tells_of_data(&self) -> bool {
+        match self.kind {
+            SqlErrorKind::Statement
+            | SqlErrorKind::Constraint
+            | SqlErrorKind::Limit
+            | SqlErrorKind::ResultTooLarge
+            | SqlErrorKind::Full
+            | SqlErrorKind::Internal => true,
+            SqlErrorKind::Arguments
+            | SqlErrorKind::Forbidden
+            | SqlErrorKind::Busy
+            | SqlErrorKind::Timeout
+            | SqlErrorKind::Cancelled
+            | SqlErrorKind::Crowded
+            | SqlErrorKind::WritesRefused
+            | SqlErrorKind::Unconfirmed
+            | SqlErrorKind::TransactionEnded => false,
+        }
+    }
+
     /// SQLite's primary result code.
     pub(crate) fn primary_code(&self) -> i32 {
         self.extended_code & 0xff

@@ -50,6 +50,10 @@ async fn a_reply_means_that_the_bucket_has_it_and_readers_see_nothing_else() {
     let writing = committed(&database, async move { write(&writer, "insert into t values (1)").await }).await;
     assert_eq!(count(&database).await, 0, "it is not in the bucket");
     assert_eq!(database.pin().size(), database.memory().pin_shown().size());
+    // What looks at nothing, and what fails whatever there is, waits for nothing.
+    database.read(request("select 1")).await.unwrap();
+    assert!(database.read(request("select * from nothing")).await.is_err_and(|error| !unconfirmed(&error)));
+    assert!(database.write(request("pragma journal_mode = wal")).await.is_err_and(|error| !unconfirmed(&error)));
     assert!(!writing.is_finished());
     bench.store.faults().clear();
     writing.await.unwrap();
@@ -78,7 +82,8 @@ async fn whoever_writes_when_the_tenure_ends_hears_that_nobody_knows() {
     let error = database.write(request("insert into t values (1)")).await.unwrap_err();
     assert!(unconfirmed(&error), "{error}");
     assert!(error.to_string().contains("may or may not"), "{error}");
-    assert!(database.read(request("select * from t")).await.is_err(), "nothing is served any more");
+    let error = database.read(request("select * from t")).await.unwrap_err();
+    assert!(matches!(error, Error::Fenced { .. }), "what is read was in the bucket, but nothing is served any more: {error}");
 }
 
 #[tokio::test]
