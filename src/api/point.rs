@@ -3,6 +3,7 @@
 use engine::{Point, WallTime};
 
 use crate::error::Problem;
+use crate::query::{self, Taken};
 
 /// What is left of a query string besides these two.
 pub(crate) struct Rest<'a> {
@@ -12,21 +13,9 @@ pub(crate) struct Rest<'a> {
 
 /// Takes `txid` and `at` out of a query string.
 pub(crate) fn of_query(query: &str) -> Result<Rest<'_>, Problem> {
-    let (mut txid, mut at, mut others) = (None, None, Vec::new());
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        let place = match &*name {
-            "txid" => &mut txid,
-            "at" => &mut at,
-            _ => {
-                others.push((name, value));
-                continue;
-            }
-        };
-        if place.replace(value).is_some() {
-            return Err(Problem::bad_request(format!("query parameter `{name}` is given twice")));
-        }
-    }
+    let Taken { values: [txid, at], others } = query::take(query, ["txid", "at"])?;
     let txid = txid.map(|txid| number(&txid)).transpose()?;
+    let others = others.into_iter().flat_map(|part| url::form_urlencoded::parse(part.as_bytes())).collect();
     Ok(Rest { point: of(txid, at.as_deref())?, others })
 }
 

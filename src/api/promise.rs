@@ -1,9 +1,12 @@
 //! `durability` and `consistency`: what the answer to one request promises beyond what its database promises anyway.
 
+use std::borrow::Cow;
+
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 
 use crate::error::Problem;
+use crate::query::{self, Taken};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,22 +23,8 @@ impl Promise {
         let Some(query) = uri.query().filter(|query| query.contains("durability") || query.contains("consistency")) else {
             return Ok(Self::default());
         };
-        let (mut durability, mut consistency, mut others) = (None, None, Vec::new());
-        for part in query.split('&') {
-            let Some((name, value)) = url::form_urlencoded::parse(part.as_bytes()).next() else { continue };
-            let place = match &*name {
-                "durability" => &mut durability,
-                "consistency" => &mut consistency,
-                _ => {
-                    others.push(part);
-                    continue;
-                }
-            };
-            if place.replace(value.into_owned()).is_some() {
-                return Err(Problem::bad_request(format!("query parameter `{name}` is given twice")));
-            }
-        }
-        let only = |name: &str, value: Option<String>, known: &str| match value {
+        let Taken { values: [durability, consistency], others } = query::take(query, ["durability", "consistency"])?;
+        let only = |name: &str, value: Option<Cow<'_, str>>, known: &str| match value {
             None => Ok(false),
             Some(value) if value == known => Ok(true),
             Some(value) => Err(Problem::bad_request(format!("`{name}`: `{value}` cannot be asked for; there is `{known}`"))),

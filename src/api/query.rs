@@ -1,5 +1,7 @@
 //! The query string of a request.
 
+use std::borrow::Cow;
+
 use crate::error::Problem;
 
 /// Its parameters: those that the route knows, each at most once. A misspelt one must not be ignored.
@@ -38,6 +40,30 @@ impl Query {
             .filter(|limit| *limit > 0)
             .ok_or_else(|| Problem::bad_request("query parameter `limit` must be an integer from 1 on"))
     }
+}
+
+/// Parameters that are taken out of a query string, each given at most once.
+pub(crate) struct Taken<'a, const N: usize> {
+    /// Their values, in the order of their names.
+    pub(crate) values: [Option<Cow<'a, str>>; N],
+    /// What is left, as it was.
+    pub(crate) others: Vec<&'a str>,
+}
+
+/// Takes these parameters out.
+pub(crate) fn take<'a, const N: usize>(query: &'a str, names: [&str; N]) -> Result<Taken<'a, N>, Problem> {
+    let mut taken = Taken { values: [const { None }; N], others: Vec::new() };
+    for part in query.split('&') {
+        let Some((name, value)) = url::form_urlencoded::parse(part.as_bytes()).next() else { continue };
+        match names.iter().position(|known| *known == name) {
+            None => taken.others.push(part),
+            Some(place) if taken.values[place].replace(value).is_some() => {
+                return Err(Problem::bad_request(format!("query parameter `{name}` is given twice")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(taken)
 }
 
 /// Refuses a `%` without two hexadecimal digits behind it, and bytes that are no UTF-8: decoders would each make something else of them.
