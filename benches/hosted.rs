@@ -9,7 +9,7 @@ use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::bucket::{Bucket, BucketSource};
 use engine::{
     Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Host,
-    HostOptions, Limits, Location, QueryLimits, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
+    HostOptions, Limits, Location, QueryLimits, Remembered, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
 };
 use tempfile::TempDir;
 
@@ -44,6 +44,7 @@ impl Hosted {
             clock: Arc::new(SystemClock),
             pod: "bench".to_owned(),
             release_wait: Duration::ZERO,
+            verify_memory: 1 << 30,
         });
         Self { host, store, stores, bucket, credentials, folder }
     }
@@ -57,7 +58,7 @@ impl Hosted {
     pub async fn open_as(&self, config: DatabaseConfig) -> Database {
         let name = config.name.clone();
         let mut changes = self.host.changes();
-        self.host.open(config, None);
+        self.host.open(config, Remembered::default());
         while matches!(self.host.state(&name), State::Opening) {
             changes.recv().await.unwrap();
         }
@@ -110,5 +111,6 @@ pub fn config(name: &str, store: StoreConfig, bucket: &BucketName) -> DatabaseCo
         take_over: None,
         promotion: None,
         accept_snapshot: None,
+        accept_state: None,
     }
 }

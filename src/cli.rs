@@ -1,5 +1,6 @@
 //! What a person types: arguments in, a role or a command out.
 
+mod branch;
 mod crd;
 mod dev;
 mod dev_token;
@@ -14,6 +15,7 @@ mod spool;
 mod sql;
 mod store;
 mod tls;
+mod verify;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,6 +40,8 @@ enum Command {
     Gc(gc::Arguments),
     /// Writes a state of a database's branch into a file.
     Restore(restore::Arguments),
+    /// Restores a state of a database's branch from its bucket, and tells whether it is sound.
+    Verify(verify::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
 }
@@ -65,23 +69,23 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Operator(arguments) => on_runtime(operator::run(*arguments)),
         Command::Gc(arguments) => {
             let termination_log = arguments.termination_log.clone();
-            match arguments.settings(|name| std::env::var(name).ok()) {
+            match arguments.settings(environment) {
                 Ok(settings) => on_runtime(gc::run(settings)),
                 Err(problem) => {
                     if let Some(path) = termination_log {
                         gc::leave(&path, &engine::GcOutcome::stopped(problem.to_string()));
                     }
-                    logs::say_why(&anyhow::Error::new(problem));
-                    return ExitCode::from(BAD_SETTINGS);
+                    return refused(problem);
                 }
             }
         }
-        Command::Restore(arguments) => match arguments.settings(|name| std::env::var(name).ok()) {
+        Command::Restore(arguments) => match arguments.settings(environment) {
             Ok(settings) => on_runtime(restore::run(settings)),
-            Err(problem) => {
-                logs::say_why(&anyhow::Error::new(problem));
-                return ExitCode::from(BAD_SETTINGS);
-            }
+            Err(problem) => return refused(problem),
+        },
+        Command::Verify(arguments) => match arguments.settings(environment) {
+            Ok(settings) => on_runtime(verify::run(settings)),
+            Err(problem) => return refused(problem),
         },
     };
     match result {
@@ -91,6 +95,15 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn refused(problem: store::SettingsError) -> ExitCode {
+    logs::say_why(&anyhow::Error::new(problem));
+    ExitCode::from(BAD_SETTINGS)
 }
 
 /// Statements that let others go first, or wait for whoever takes their rows, keep their threads. A thread takes memory only once it is there.

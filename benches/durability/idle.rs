@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
-use engine::{BucketName, Clock, Database, Durability, Host, HostOptions, Params, Request, Spool, SqlPool, State, Statement, WallTime};
+use engine::{
+    BucketName, Clock, Database, Durability, Host, HostOptions, Params, Remembered, Request, Spool, SqlPool, State, Statement, WallTime,
+};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -55,6 +57,7 @@ pub fn requests(report: &mut Report) {
             clock,
             pod: "bench".to_owned(),
             release_wait: Duration::ZERO,
+            verify_memory: 1 << 30,
         });
         let mut databases = Vec::new();
         for number in 0..DATABASES {
@@ -90,7 +93,7 @@ async fn open(host: &Arc<Host>, name: &str) -> Database {
     let bucket = BucketName::parse("bench").unwrap();
     let config = engine::DatabaseConfig { durability: Durability::default(), ..hosted::config(name, store, &bucket) };
     let (name, mut changes) = (config.name.clone(), host.changes());
-    host.open(config, None);
+    host.open(config, Remembered::default());
     while matches!(host.state(&name), State::Opening) {
         changes.recv().await.ok();
     }

@@ -148,6 +148,9 @@ mod tests {
             last_snapshot: None,
             uploads: Uploads::Fine,
             outside: None,
+            damaged: None,
+            verified: None,
+            unverified: None,
             slow_readers: 0,
             usage: engine::Usage::default(),
         };

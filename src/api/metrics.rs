@@ -174,6 +174,21 @@ const GAUGES: &[Gauge] = &[
         value: |state| of_open(state, |facts| Some(failed_uploads(&facts.uploads))),
     },
     Gauge {
+        name: "verified_timestamp_seconds",
+        help: "When it was last tried to the end whether what is in the bucket can be restored.",
+        value: |state| of_open(state, |facts| facts.verified.as_ref().map(|verified| verified.time.as_duration().as_secs_f64())),
+    },
+    Gauge {
+        name: "restorable",
+        help: "Whether what was in the bucket could be restored then.",
+        value: |state| of_open(state, |facts| facts.verified.as_ref().map(|verified| flag(verified.failure.is_none()))),
+    },
+    Gauge {
+        name: "damaged_files",
+        help: "Damaged files in the bucket that the newest state still has to be led around.",
+        value: |state| of_open(state, |facts| Some(real(damaged_files(facts)))),
+    },
+    Gauge {
         name: "epoch",
         help: "The number of our tenure over the branch.",
         value: |state| of_open(state, |facts| Some(real(facts.epoch.0))),
@@ -237,6 +252,10 @@ const SUMS: &[Sum] = &[
 
 fn of_open(state: &DatabaseState, value: impl Fn(&Facts) -> Option<f64>) -> Option<f64> {
     if let DatabaseState::Open(facts) = state { value(facts) } else { None }
+}
+
+fn damaged_files(facts: &Facts) -> u64 {
+    facts.damaged.as_ref().filter(|damaged| damaged.renewed.is_none()).map_or(0, |damaged| damaged.files.len() as u64)
 }
 
 fn failed_uploads(uploads: &Uploads) -> f64 {

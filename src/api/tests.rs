@@ -10,7 +10,7 @@ use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
     Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Grant, Host,
-    HostOptions, Limits, Location, Permission, QueryLimits, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
+    HostOptions, Limits, Location, Permission, QueryLimits, Remembered, SnapshotPolicy, Spool, State, SystemClock, TokenDigest,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -192,6 +192,7 @@ fn config(name: &str, store: &EmbeddedStore) -> DatabaseConfig {
         take_over: None,
         promotion: None,
         accept_snapshot: None,
+        accept_state: None,
     }
 }
 
@@ -199,7 +200,7 @@ fn config(name: &str, store: &EmbeddedStore) -> DatabaseConfig {
 async fn open(host: &Arc<Host>, config: DatabaseConfig) {
     let mut changes = host.changes();
     let name = config.name.clone();
-    host.open(config, None);
+    host.open(config, Remembered::default());
     loop {
         match host.state(&name) {
             State::Open(_) => break,
@@ -221,6 +222,7 @@ fn empty_host() -> Arc<Host> {
         clock: Arc::new(SystemClock),
         pod: "pod".to_owned(),
         release_wait: Duration::ZERO,
+        verify_memory: 1 << 30,
     })
 }
 

@@ -90,6 +90,11 @@ impl fmt::Display for File {
     }
 }
 
+/// Of those that end at one state the higher one comes first: it is fewer files, and no slot that somebody may have emptied.
+fn by_end(file: &File) -> (Txid, std::cmp::Reverse<Level>) {
+    (file.txids.max(), std::cmp::Reverse(file.level))
+}
+
 /// The files of one chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
@@ -100,8 +105,7 @@ impl Files {
     /// Those that count: `first` is where the chain begins. What lies below it was there before.
     pub fn new(files: impl IntoIterator<Item = File>, first: Txid) -> Self {
         let mut all: Vec<File> = files.into_iter().filter(|file| file.txids.max() >= first).collect();
-        // Of those that end at one state the higher one comes first: it is fewer files, and no slot that somebody may have emptied.
-        all.sort_by_key(|file| (file.txids.max(), std::cmp::Reverse(file.level)));
+        all.sort_by_key(by_end);
         Self { all }
     }
 
@@ -109,6 +113,14 @@ impl Files {
     #[must_use]
     pub fn without(&self, damaged: &BTreeSet<String>) -> Self {
         Self { all: self.all.iter().filter(|file| !damaged.contains(&file.to_string())).copied().collect() }
+    }
+
+    /// The same and this one.
+    #[must_use]
+    pub fn and(mut self, file: File) -> Self {
+        self.all.push(file);
+        self.all.sort_by_key(by_end);
+        self
     }
 
     /// How far the files lead from the newest whole database without a gap.

@@ -43,7 +43,7 @@ pub enum Missing {
         earliest: Option<Txid>,
     },
     /// Files behind it are there, but what leads to them is not.
-    #[error("something is missing behind txid {after}: the next file begins with txid {next}")]
+    #[error("something is missing behind txid {}: the next file begins with txid {}", after.get(), next.get())]
     Gap {
         /// The last state that can be had before it.
         after: Txid,
@@ -51,7 +51,7 @@ pub enum Missing {
         next: Txid,
     },
     /// The state lies within a file of a compaction, and its own deltas are gone.
-    #[error("txid {asked} cannot be had by itself any more; {before} and {after} can")]
+    #[error("txid {} cannot be had by itself any more; {} and {} can", asked.get(), before.get(), after.get())]
     Compacted {
         /// What was asked for.
         asked: Txid,
@@ -61,7 +61,7 @@ pub enum Missing {
         after: Txid,
     },
     /// The chain ends before it.
-    #[error("txid {asked} is not there: the newest is {newest}")]
+    #[error("txid {} is not there: the newest is {}", asked.get(), newest.get())]
     NotThere {
         /// What was asked for.
         asked: Txid,
@@ -71,7 +71,7 @@ pub enum Missing {
 }
 
 fn but_for(txid: Option<Txid>) -> String {
-    txid.map_or_else(String::new, |txid| format!("; the first state that can be had is txid {txid}"))
+    txid.map_or_else(String::new, |txid| format!("; the first state that can be had is txid {}", txid.get()))
 }
 
 impl Files {

@@ -175,6 +175,7 @@ fn new_host(arguments: &Arguments) -> Arc<Host> {
         clock: Arc::new(SystemClock),
         pod: "dev".to_owned(),
         release_wait: Duration::ZERO,
+        verify_memory: arguments.sql.verify_memory(),
     })
 }
 

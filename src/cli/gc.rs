@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use engine::bucket::BucketSource as _;
-use engine::bucket::s3::{EndpointPolicy, Stores};
+use engine::bucket::Bucket;
 use engine::{DatabaseKey, FilesPrefix, GcOptions, GcOutcome, GcReport, OwnerKey, SystemClock};
 
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
@@ -104,7 +103,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "info");
     let Settings { store, options, output, termination_log } = settings;
     let (prefix, dry_run) = (options.prefix.clone(), options.dry_run);
-    let collected = async { collect(store.with_certificates()?, options).await };
+    let collected = async { collect(store.reach()?, options).await };
     let collected = collected.await;
     if let Some(path) = &termination_log {
         let outcome = match &collected {
@@ -123,10 +122,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn collect(store: Store, options: Options) -> anyhow::Result<GcReport> {
-    // Whoever runs the command names the endpoint, and lends nobody's identity but its own.
-    let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
-    let bucket = stores.bucket(&store.config, &store.bucket).context("the store cannot be reached")?;
+async fn collect(bucket: Arc<dyn Bucket>, options: Options) -> anyhow::Result<GcReport> {
     let Options { prefix, key, grace, dry_run, include_unowned } = options;
     let options = GcOptions { prefix, key, grace, dry_run, include_unowned, largest_database: GcOptions::LARGEST_DATABASE };
     let pool = super::sql::pool();

@@ -106,6 +106,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock),
         pod: pod.clone(),
         release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
+        verify_memory: arguments.sql.verify_memory(),
     });
 
     let (ready, mut ready_seen) = watch::channel(false);

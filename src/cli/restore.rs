@@ -6,12 +6,11 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use engine::bucket::BucketSource as _;
-use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{BranchName, DatabaseKey, MemoryOptions, PastState, Pin, Point, WallTime, past_state};
+use engine::{PastState, Pin, past_state};
 use serde_json::json;
 
-use super::store::{self, SettingsError, Store, StoreArguments, wrong};
+use super::branch::{StateArguments, StateSettings, environment};
+use super::store::SettingsError;
 use super::{Output, logs};
 
 /// Writes a state of a database's branch into a file: the newest that is in the bucket, or a past one.
@@ -21,19 +20,7 @@ use super::{Output, logs};
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    store: StoreArguments,
-    /// The database; by default `BUCKETHEAD_KEY`.
-    #[arg(long, value_name = "KEY")]
-    key: Option<String>,
-    /// The branch.
-    #[arg(long, value_name = "NAME", default_value = "main")]
-    branch: String,
-    /// The state with this number.
-    #[arg(long, value_name = "N", conflicts_with = "at")]
-    txid: Option<u64>,
-    /// The newest state that was made no later than this, such as `2026-11-23T08:00:00Z`.
-    #[arg(long, value_name = "TIME")]
-    at: Option<String>,
+    state: StateArguments,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -41,24 +28,21 @@ pub(super) struct Arguments {
     file: PathBuf,
 }
 
-const HELP: &str = "\
-Environment: R2_BUCKET, R2_ENDPOINT_URL or R2_ACCOUNT_ID, R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, BUCKETHEAD_KEY, or AWS_ACCESS_KEY_ID, \
-AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL, AWS_REGION.
-
+const HELP: &str = concat!(
+    environment!(),
+    "\
 Exit codes: 0 done; 1 it could not be done, standard error says why; 2 settings are missing or wrong.
 
 Examples:
   buckethead restore --bucket orders-data --key apps/orders.db orders.db
   buckethead restore --bucket orders-data --key apps/orders.db --branch next --txid 1204 next.db
-  buckethead restore --bucket orders-data --key apps/orders.db --at 2026-11-23T08:00:00Z before.db";
+  buckethead restore --bucket orders-data --key apps/orders.db --at 2026-11-23T08:00:00Z before.db"
+);
 
 /// Everything that it takes.
 #[derive(Debug, PartialEq)]
 pub(super) struct Settings {
-    store: Store,
-    key: DatabaseKey,
-    branch: BranchName,
-    point: Point,
+    state: StateSettings,
     output: Output,
     file: PathBuf,
 }
@@ -66,38 +50,18 @@ pub(super) struct Settings {
 impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
-        let Self { store, key, branch, txid, at, output, file } = self;
-        let env = store::trimmed(env);
-        let key = key.or_else(|| env("BUCKETHEAD_KEY")).unwrap_or_else(|| DatabaseKey::DEFAULT.to_owned());
-        let point = match (txid, at) {
-            (None, None) => Point::Newest,
-            (Some(0), _) => return Err(wrong("--txid: states are numbered from 1")),
-            (Some(txid), _) => Point::Txid(txid),
-            (None, Some(at)) => {
-                Point::At(at.parse::<WallTime>().map_err(|_| wrong(format!("--at: `{at}` is no moment, such as 2026-11-23T08:00:00Z")))?)
-            }
-        };
-        Ok(Settings {
-            store: store.settings(&env)?,
-            key: DatabaseKey::parse(&key).map_err(wrong)?,
-            branch: BranchName::parse(&branch).map_err(wrong)?,
-            point,
-            output,
-            file,
-        })
+        let Self { state, output, file } = self;
+        Ok(Settings { state: state.settings(env)?, output, file })
     }
 }
 
 /// Writes the file.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "warn");
-    let Settings { store, key, branch, point, output, file } = settings;
+    let Settings { state: StateSettings { store, key, branch, point }, output, file } = settings;
     anyhow::ensure!(!file.exists(), "{} exists already: name another file", file.display());
-    // What its user names on the command line is theirs to reach.
-    let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
-    let Store { bucket, config, .. } = store.with_certificates()?;
-    let bucket = stores.bucket(&config, &bucket).context("preparing to reach the store")?;
-    let options = MemoryOptions::new(super::sql::pool());
+    let bucket = store.reach()?;
+    let options = super::sql::one_database();
     let PastState { txid, time, memory } = past_state(bucket, key, &branch, point, options).await?;
     let (pin, target) = (memory.pin(), file.clone());
     let size = pin.size();

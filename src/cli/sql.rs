@@ -1,10 +1,10 @@
-//! What all databases share for their statements: threads, memory for results, and when a statement is slow.
+//! What all databases share: threads for statements, memory for results and proofs, and when a statement is slow.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use controller::crd::ByteSize;
-use engine::{ResultMemory, SqlPool};
+use engine::{GcOptions, MemoryOptions, ResultMemory, SqlPool};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -15,9 +15,16 @@ pub(super) struct Arguments {
     /// Memory for results that are made before they are sent, of all requests together. Beyond it requests are told to come again.
     #[arg(long, value_name = "BYTES", default_value = "256Mi", env = "BUCKETHEAD_RESULT_MEMORY")]
     result_memory: ByteSize,
+    /// The largest database that is proved restorable, by restoring it from its bucket beside what is served: so much memory it takes, once.
+    #[arg(long, value_name = "BYTES", default_value = "1Gi", env = "BUCKETHEAD_VERIFY_MEMORY")]
+    verify_memory: ByteSize,
 }
 
 impl Arguments {
+    pub(super) fn verify_memory(&self) -> u64 {
+        self.verify_memory.as_bytes()
+    }
+
     pub(super) fn pool(&self) -> SqlPool {
         pool().with_results(ResultMemory::new(self.result_memory.as_bytes())).with_slow_after(Duration::from_millis(self.slow_statement_ms))
     }
@@ -26,4 +33,9 @@ impl Arguments {
 /// SQLite computes and never waits for I/O, so more threads than cores would only take turns.
 pub(super) fn pool() -> SqlPool {
     SqlPool::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
+/// Of a command that reads one database, however large: its user chose the machine.
+pub(super) fn one_database() -> MemoryOptions {
+    MemoryOptions { max_size: GcOptions::LARGEST_DATABASE, ..MemoryOptions::new(pool()) }
 }

@@ -1,10 +1,12 @@
 //! The store that a command works on: from its arguments and the environment.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use engine::BucketName;
-use engine::bucket::s3::{Credentials, StoreConfig};
+use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
+use engine::bucket::{Bucket, BucketSource as _};
 use url::Url;
 
 /// Which bucket, where, and with which keys.
@@ -93,12 +95,13 @@ impl StoreArguments {
 }
 
 impl Store {
-    /// With what is in the file of certificates.
-    pub(super) fn with_certificates(mut self) -> anyhow::Result<Self> {
+    /// The bucket itself. What its user names on the command line is theirs to reach, and lends nobody's identity but its own.
+    pub(super) fn reach(mut self) -> anyhow::Result<Arc<dyn Bucket>> {
         let read =
             |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read the certificates of --ca-file {}", path.display()));
         self.config.ca_bundle = self.ca_file.as_ref().map(read).transpose()?;
-        Ok(self)
+        let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
+        stores.bucket(&self.config, &self.bucket).context("preparing to reach the store")
     }
 }
 

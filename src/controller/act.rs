@@ -6,7 +6,7 @@ mod lineage;
 
 use std::sync::Arc;
 
-use engine::{Epoch, Flush, Host};
+use engine::{Epoch, Flush, Host, Remembered};
 use kube::api::{Patch, PatchParams};
 use kube::{Resource as _, ResourceExt};
 use rand::RngCore as _;
@@ -78,7 +78,11 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
     match step {
         Step::Open(config) => {
             let status = memory.of(resource).status.or_else(|| resource.status.clone());
-            host.open((**config).clone(), status.and_then(|status| status.epoch).map(Epoch));
+            let remembered = status.map_or_else(Remembered::default, |status| Remembered {
+                epoch: status.epoch.map(Epoch),
+                verified: status.last_verified.map(|last| last.time.0),
+            });
+            host.open((**config).clone(), remembered);
             memory.update(resource, |known| known.applied = Some((**config).clone()));
         }
         Step::Reconfigure(config) => {

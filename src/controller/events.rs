@@ -10,7 +10,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 
 use crate::crd::{BucketDatabaseStatus, FilesStatus, GcStatus};
 use crate::reason::Reason;
-use crate::status::condition::{DURABLE, GARBAGE_COLLECTED, READY, RECONCILING, RESTORED, STALLED};
+use crate::status::condition::{DURABLE, GARBAGE_COLLECTED, READY, RECONCILING, RESTORED, STALLED, VERIFIED};
 use crate::status::find;
 
 /// Something that happened.
@@ -36,7 +36,7 @@ impl Notice {
 
 /// What happened between two statuses.
 pub(crate) fn between(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Vec<Notice> {
-    let told = [restored, uploads, promotion::notice, trouble, final_flush, suspended, gc, dangling];
+    let told = [restored, uploads, verified, promotion::notice, trouble, final_flush, suspended, gc, dangling];
     told.iter().filter_map(|told| told(previous, next)).collect()
 }
 
@@ -45,7 +45,9 @@ fn restored(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Opt
     if find(previous, RESTORED).is_some_and(|before| before.status == "True" && before.reason == now.reason) {
         return None;
     }
-    let is_warning = [Reason::PreviousAccepted, Reason::OutsideSnapshotAdopted].iter().any(|reason| now.reason == reason.as_str());
+    let is_warning = [Reason::PreviousAccepted, Reason::StateAccepted, Reason::OutsideSnapshotAdopted]
+        .iter()
+        .any(|reason| now.reason == reason.as_str());
     Some(Notice { is_warning, ..Notice::normal(&now.reason, &now.message) })
 }
 
@@ -58,6 +60,19 @@ fn uploads(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Opti
             Some(Notice::warning(&now.reason, &now.message))
         }
         (true, "True") => Some(Notice::normal("SnapshotRecovered", "snapshots reach the bucket again")),
+        _ => None,
+    }
+}
+
+/// Damage, each time, and that it can be restored after it could not.
+fn verified(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let (before, now) = (find(previous, VERIFIED), find(next, VERIFIED)?);
+    let is_healed = now.reason == Reason::DamageHealed.as_str();
+    let is_news = before.is_none_or(|before| before.reason != now.reason || (is_healed && before.message != now.message));
+    match now.status.as_str() {
+        "False" if is_news => Some(Notice::warning(&now.reason, &now.message)),
+        "True" if is_news && is_healed => Some(Notice::warning(&now.reason, &now.message)),
+        "True" if before.is_some_and(|before| before.status == "False") => Some(Notice::normal(&now.reason, &now.message)),
         _ => None,
     }
 }

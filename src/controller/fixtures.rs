@@ -87,6 +87,7 @@ pub(crate) fn config() -> DatabaseConfig {
         take_over: None,
         promotion: None,
         accept_snapshot: None,
+        accept_state: None,
     }
 }
 
@@ -150,6 +151,9 @@ pub(crate) fn facts() -> Facts {
         }),
         uploads: Uploads::Fine,
         outside: None,
+        damaged: None,
+        verified: None,
+        unverified: None,
         slow_readers: 0,
         usage: engine::Usage::default(),
     }

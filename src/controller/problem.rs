@@ -10,7 +10,7 @@ use engine::{DatabaseName, Error, Etag, Previous};
 use crate::crd::Unsupported;
 use crate::plan::FORCE_DELETE;
 use crate::reason::Reason;
-use crate::resolve::{ACCEPT_SNAPSHOT, ResolveError, TAKE_OVER};
+use crate::resolve::{ACCEPT_SNAPSHOT, ACCEPT_STATE, ResolveError, TAKE_OVER};
 
 /// The longest time between two looks at a database: Secrets are read again, since they are not watched.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_mins(5);
@@ -118,7 +118,7 @@ impl Problem {
                 reason,
                 format!(
                     "whether branch {branch} was overwritten under the id {id} cannot be told, because somebody else replaced the snapshot: put the snapshot \
-                     that is meant in its place, and take the entry `{id}` out of `promotions` in the head record"
+                     that is meant in its place, and take the entry `{id}` out of `promotions` in the head record, and the line `checksum` with it"
                 ),
             ),
             Error::NewerFormat { key, format, .. } => {
@@ -141,10 +141,17 @@ impl Problem {
             Error::StateTooLarge { branch, limit, .. } => {
                 Self::stuck(reason, format!("branch {branch} is larger than the {limit} bytes of spec.limits.maxSize: raise it"))
             }
-            Error::ChainBroken { branch, detail, .. } => Self::stuck(
+            Error::ChainBroken { branch, detail, offered, .. } => Self::stuck(
                 reason,
                 format!(
-                    "the state of branch {branch} cannot be put together ({detail}): bring the files back, for example from a backup or an older version of the object"
+                    "the state of branch {branch} cannot be put together ({detail}): bring the files back, for example from a backup or an older version of the \
+                     object.{}",
+                    offered.map_or_else(String::new, |offered| format!(
+                        " Or go on with the newest state that can be proved, txid {} of {}, and lose what was committed after it: `{}`",
+                        offered.state.txid,
+                        offered.time,
+                        annotate(database, ACCEPT_STATE, &offered.state.to_string())
+                    ))
                 ),
             ),
             Error::HeldElsewhere { by, .. } => Self::held(by),

@@ -41,12 +41,24 @@ reasons! {
     StartedEmpty,
     /// It began with the snapshot before the newest, which an annotation accepted.
     PreviousAccepted,
+    /// It began with an earlier state than the newest, which an annotation accepted.
+    StateAccepted,
     /// It began with a snapshot that somebody without a tenure had put in the place of ours.
     OutsideSnapshotAdopted,
     /// Uploads succeed.
     SnapshotsSucceed,
     /// Somebody without a tenure wrote the snapshot; theirs is kept as a branch, ours was put back.
     OutsideSnapshotKept,
+    /// What is in the bucket was restored, and it is what was committed.
+    Restorable,
+    /// What is in the bucket cannot be restored.
+    NotRestorable,
+    /// It was not tried yet, or the newest try came to no end.
+    NotVerified,
+    /// Files in the bucket are damaged; others are taken for them.
+    DamageFound,
+    /// The newest state needs none of the files that are damaged any more.
+    DamageHealed,
     /// The resource is being deleted; the final flush is under way.
     Closing,
     /// It is being saved, and then suspended.

@@ -109,6 +109,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             pod: "pod-0".to_owned(),
             release_wait: Duration::ZERO,
+            verify_memory: 1 << 30,
         });
         let jobs = Jobs { stores: Vec::new(), begun: Claims::default() };
         Context { host, cluster, freed: broadcast::Sender::new(1), stores: Vec::new(), jobs, owned: Vec::new() }

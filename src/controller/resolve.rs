@@ -11,7 +11,7 @@ use std::time::Duration;
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
     Access, AskedPromotion, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, Epoch, Etag, FilesPolicy,
-    FilesPrefix, Grant, Limits, Location, Mode, NameError, OnMaxLag, Permission, QueryLimits, SnapshotPolicy,
+    FilesPrefix, Grant, Limits, Location, Mode, NameError, OnMaxLag, Permission, ProvedState, QueryLimits, SnapshotPolicy,
 };
 use kube::ResourceExt;
 use url::Url;
@@ -24,6 +24,8 @@ use crate::schedule::Schedule;
 
 /// The annotation that accepts `<key>.prev` in place of a damaged snapshot, by its ETag.
 pub(crate) const ACCEPT_SNAPSHOT: &str = "buckethead.dev/accept-snapshot";
+/// The annotation that accepts the newest state that can be proved in place of the newest, by its epoch and txid.
+pub(crate) const ACCEPT_STATE: &str = "buckethead.dev/accept-state";
 /// The annotation that allows to take a branch over from whoever holds it by this epoch.
 pub(crate) const TAKE_OVER: &str = "buckethead.dev/take-over";
 /// The key of a Secret that holds a token.
@@ -172,6 +174,7 @@ fn durability(asked: &crd::Durability, snapshot_interval: Duration) -> Durabilit
             crd::OnMaxLag::Refuse => OnMaxLag::Refuse,
             crd::OnMaxLag::Continue => OnMaxLag::Continue,
         },
+        verify_interval: asked.verify_interval.as_duration(),
     }
 }
 
@@ -202,6 +205,7 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
         take_over: take_over(resource)?,
         promotion: promotion(spec)?,
         accept_snapshot: resource.annotations().get(ACCEPT_SNAPSHOT).map(|etag| Etag::new(etag.trim())),
+        accept_state: accept_state(resource)?,
     })
 }
 
@@ -217,6 +221,14 @@ fn take_over(resource: &BucketDatabase) -> Result<Option<Epoch>, ResolveError> {
     epoch.transpose().map_err(|_| ResolveError::Annotation {
         name: TAKE_OVER,
         problem: "must be the number of the epoch that may be taken over, as the condition tells it".to_owned(),
+    })
+}
+
+fn accept_state(resource: &BucketDatabase) -> Result<Option<ProvedState>, ResolveError> {
+    let asked = resource.annotations().get(ACCEPT_STATE).map(|state| state.trim().parse());
+    asked.transpose().map_err(|_| ResolveError::Annotation {
+        name: ACCEPT_STATE,
+        problem: "must be the epoch and the txid of the state that is offered, such as 3.1204, as the condition tells them".to_owned(),
     })
 }
 

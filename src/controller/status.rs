@@ -10,10 +10,12 @@ mod publish;
 
 use std::time::Duration;
 
-use engine::{DatabaseName, Facts, Origin, SnapshotFacts, State, Uploads, WallTime};
+use engine::{Damage, Damaged, DatabaseName, Facts, Origin, SnapshotFacts, State, Uploads, Verified, WallTime};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::crd::{BindingStatus, BucketDatabase, BucketDatabaseStatus, LastHandled, Period, SnapshotStatus};
+use crate::crd::{
+    BindingStatus, BucketDatabase, BucketDatabaseSpec, BucketDatabaseStatus, LastHandled, Period, SnapshotStatus, VerifiedStatus,
+};
 use crate::gc::News;
 use crate::plan::{self, Connection, Observed, Verdict};
 use crate::problem::Problem;
@@ -33,6 +35,8 @@ pub(crate) mod condition {
     pub(crate) const RESTORED: &str = "Restored";
     /// Commits reach the bucket in time.
     pub(crate) const DURABLE: &str = "Durable";
+    /// What is in the bucket can be restored.
+    pub(crate) const VERIFIED: &str = "Verified";
     /// The promotion of the spec is carried out. Only while there is one.
     pub(crate) const PROMOTION_APPLIED: &str = "PromotionApplied";
     /// It takes writes.
@@ -40,7 +44,7 @@ pub(crate) mod condition {
     /// What was unused when somebody asked is gone. Only once somebody did.
     pub(crate) const GARBAGE_COLLECTED: &str = "GarbageCollected";
 }
-use condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED, WRITABLE};
+use condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED, VERIFIED, WRITABLE};
 
 /// A condition's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +100,7 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
         State::Open(facts) => Some(facts),
         State::Absent | State::Opening | State::Failed { .. } | State::Closing | State::Suspended { .. } => None,
     };
-    let mut found = View::new(resource, said.verdict, facts).findings();
+    let mut found = View::new(resource, previous, said.verdict, facts).findings();
     found.extend(resource.spec.promotion.as_ref().map(|asked| lineage::promotion_applied(asked, &seen.lineage, said.verdict)));
     let mut status = BucketDatabaseStatus {
         observed_generation: generation,
@@ -136,6 +140,13 @@ fn take_over(status: &mut BucketDatabaseStatus, facts: &Facts) {
     status.txid = Some(facts.txid);
     status.durable_time = facts.durable_time.map(whole_seconds);
     status.last_snapshot = facts.last_snapshot.as_ref().map(snapshot);
+    if let Some(verified) = &facts.verified {
+        status.last_verified = Some(verified_status(verified));
+    }
+}
+
+fn verified_status(verified: &Verified) -> VerifiedStatus {
+    VerifiedStatus { time: whole_seconds(verified.time), txid: verified.txid, ok: verified.failure.is_none() }
 }
 
 fn snapshot(facts: &SnapshotFacts) -> SnapshotStatus {
@@ -160,18 +171,29 @@ struct View<'a> {
     /// Of an open database.
     facts: Option<&'a Facts>,
     interval: Duration,
+    verifies: bool,
+    /// The last proof before this process.
+    verified: Option<&'a VerifiedStatus>,
 }
 
 impl<'a> View<'a> {
-    fn new(resource: &BucketDatabase, verdict: &'a Verdict, facts: Option<&'a Facts>) -> Self {
-        Self { name: plan::name_of(resource), verdict, facts, interval: resource.spec.saved_within() }
+    fn new(resource: &BucketDatabase, previous: &'a BucketDatabaseStatus, verdict: &'a Verdict, facts: Option<&'a Facts>) -> Self {
+        let BucketDatabaseSpec { durability, .. } = &resource.spec;
+        Self {
+            name: plan::name_of(resource),
+            verdict,
+            facts,
+            interval: resource.spec.saved_within(),
+            verifies: !durability.verify_interval.as_duration().is_zero(),
+            verified: previous.last_verified.as_ref(),
+        }
     }
 
     fn findings(&self) -> Vec<Finding> {
         let mut found = vec![self.ready()];
         found.extend(self.reconciling());
         found.extend(self.stalled());
-        found.extend([self.restored(), self.durable(), self.writable()]);
+        found.extend([self.restored(), self.durable(), self.verified(), self.writable()]);
         found
     }
 
@@ -235,6 +257,12 @@ impl<'a> View<'a> {
             Origin::Previous { etag } => {
                 (Reason::PreviousAccepted, format!("it began with the snapshot before the newest, of ETag {etag}"))
             }
+            Origin::Accepted { state, instead_of } => (
+                Reason::StateAccepted,
+                format!(
+                    "it began with the state {state}, because txid {instead_of}, the newest, could not be proved and an annotation accepted it"
+                ),
+            ),
         };
         finding(RESTORED, Truth::True, reason, message)
     }
@@ -276,6 +304,55 @@ impl<'a> View<'a> {
         }
     }
 
+    fn verified(&self) -> Finding {
+        let Some(facts) = self.facts else { return self.not_open(VERIFIED, Truth::Unknown) };
+        if let Some(Damaged { files, time, renewed: None }) = &facts.damaged {
+            let message = format!(
+                "damage was found in the bucket at {}, and others are taken for: {}. The newest state is put there anew",
+                whole_seconds(*time).0,
+                listed(files)
+            );
+            return finding(VERIFIED, Truth::False, Reason::DamageFound, message);
+        }
+        match (&facts.verified, &facts.damaged, self.verified) {
+            (Some(Verified { failure: Some(failure), time, .. }), ..) => {
+                let message = format!(
+                    "not all that should be in the bucket could be restored at {}: {failure}. What is served is in memory, and not touched by it",
+                    whole_seconds(*time).0
+                );
+                finding(VERIFIED, Truth::False, Reason::NotRestorable, message)
+            }
+            (_, Some(Damaged { files, time, renewed: Some(renewed) }), _) => {
+                let message = format!(
+                    "damage was found in the bucket at {}: {}. Since txid {renewed} the newest state needs none of it; past states that did cannot be had",
+                    whole_seconds(*time).0,
+                    listed(files)
+                );
+                finding(VERIFIED, Truth::True, Reason::DamageHealed, message)
+            }
+            (Some(Verified { txid, past, time, failure: None, .. }), ..) => {
+                let past = past.map_or_else(String::new, |past| format!(" and that of txid {past}"));
+                let message = format!("the state of txid {txid}{past} was restored from the bucket at {}", whole_seconds(*time).0);
+                finding(VERIFIED, Truth::True, Reason::Restorable, message)
+            }
+            (None, None, Some(VerifiedStatus { time, txid, ok: true })) => finding(
+                VERIFIED,
+                Truth::True,
+                Reason::Restorable,
+                format!("the state of txid {txid} was restored from the bucket at {}", time.0),
+            ),
+            _ => finding(VERIFIED, Truth::Unknown, Reason::NotVerified, self.why_unverified(facts)),
+        }
+    }
+
+    fn why_unverified(&self, facts: &Facts) -> String {
+        match &facts.unverified {
+            Some(why) => format!("the newest try to restore it from the bucket came to no end: {why}"),
+            None if self.verifies => "it was not restored from the bucket for a proof yet".to_owned(),
+            None => "spec.durability.verifyInterval is 0s, so nobody tries whether it can be restored".to_owned(),
+        }
+    }
+
     fn writable(&self) -> Finding {
         match self.facts {
             None => self.not_open(WRITABLE, Truth::False),
@@ -309,6 +386,10 @@ impl<'a> View<'a> {
             self.name.namespace()
         )
     }
+}
+
+fn listed(damage: &[Damage]) -> String {
+    damage.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 const RESTORING: &str = "it is being restored from the bucket, or waits for its turn";

@@ -136,9 +136,12 @@ enum Begun {
 /// Puts the objects that a branch begins with: the plain file in the place of what is known, then the whole database of its chain.
 async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, source: &Source) -> Result<Begun, Error> {
     let fault = |detail: String| Error::Internal { database: heads.database.clone(), detail };
+    let begun = delta::beginning(source.pin.clone(), first, millis(source.time), Epoch::default()).await;
+    let (tip, file) = begun.map_err(|error| fault(error.to_string()))?;
     let attempt = Attempt {
         pin: source.pin.clone(),
         txid: first.get(),
+        checksum: tip.checksum(),
         // It belongs to no tenure until somebody opens it.
         epoch: Epoch::default(),
         put_id: heads.put_ids.fresh(),
@@ -151,8 +154,6 @@ async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, sourc
         Outcome::Conflict { theirs } => return Ok(Begun::Theirs { etag: theirs }),
         Outcome::NotWritten(error) | Outcome::Unclear(error) => return Err(heads.failed(WRITING, error)),
     };
-    let begun = delta::beginning(source.pin.clone(), first, millis(source.time), Epoch::default()).await;
-    let (_, file) = begun.map_err(|error| fault(error.to_string()))?;
     let upload = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
     match Chain::of(heads, &place.branch).put(&upload).await {
         // A number stands for one state, whoever brings it.

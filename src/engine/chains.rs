@@ -5,6 +5,7 @@
 //! Invariants: a file is put only where none is, so that a slot is taken once; what was put under an unclear answer is recognised by its
 //! put-id; a damaged file is named, and another way around it is looked for.
 
+mod around;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub(crate) struct Chain {
     pub(crate) branch: BranchName,
     bucket: Arc<dyn Bucket>,
     prefix: String,
+    /// Where its plain file lies.
+    plain: ObjectKey,
 }
 
 /// What a slot is besides its bytes, as its metadata tells.
@@ -97,7 +100,7 @@ impl Chain {
     /// Of a branch.
     pub(crate) fn of(heads: &Heads, branch: &BranchName) -> Self {
         let (database, bucket) = (heads.database.clone(), Arc::clone(&heads.bucket));
-        Self { database, branch: branch.clone(), bucket, prefix: heads.key.chain(branch) }
+        Self { database, branch: branch.clone(), bucket, prefix: heads.key.chain(branch), plain: heads.key.snapshot(branch) }
     }
 
     /// By other credentials.

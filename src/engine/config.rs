@@ -6,6 +6,7 @@ use crate::bucket::s3::StoreConfig;
 use crate::files::FilesPrefix;
 use crate::head::Epoch;
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag};
+use crate::naming::ProvedState;
 use crate::sql::QueryLimits;
 
 /// Where a database lies.
@@ -65,6 +66,8 @@ pub struct Durability {
     pub max_lag: Duration,
     /// And then.
     pub on_max_lag: OnMaxLag,
+    /// How often it is proved that what is in the bucket can be restored; zero for never.
+    pub verify_interval: Duration,
 }
 
 impl Default for Durability {
@@ -76,6 +79,7 @@ impl Default for Durability {
             retention: Duration::from_hours(24),
             max_lag: Duration::from_mins(5),
             on_max_lag: OnMaxLag::Refuse,
+            verify_interval: Duration::from_hours(24),
         }
     }
 }
@@ -187,6 +191,8 @@ pub struct DatabaseConfig {
     pub promotion: Option<AskedPromotion>,
     /// If the snapshot is corrupt: accept `<key>.prev` in its place, if it still has this ETag.
     pub accept_snapshot: Option<Etag>,
+    /// If the newest state cannot be proved: accept this one in its place, if it is still the newest that can.
+    pub accept_state: Option<ProvedState>,
 }
 
 impl DatabaseConfig {

@@ -38,6 +38,16 @@ pub(crate) enum Role {
     Writer,
 }
 
+impl Role {
+    /// Which version its transactions begin with.
+    pub(crate) fn sees(self) -> Sees {
+        match self {
+            Self::Reader => Sees::Shown,
+            Self::Writer => Sees::Newest,
+        }
+    }
+}
+
 /// Who says where transactions begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rules {
@@ -136,9 +146,7 @@ impl Session {
             }
         }))?;
         let session = Self { connection, hooks, schema: Cell::new(None), sees: Cell::default() };
-        if role == Role::Reader {
-            session.see(Sees::Shown)?;
-        }
+        session.see(role.sees())?;
         Ok(session)
     }
 

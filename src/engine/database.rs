@@ -7,7 +7,7 @@ mod stream;
 mod usage;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -20,9 +20,9 @@ use crate::clock::WallTime;
 use crate::config::Limits;
 use crate::durable::Durable;
 use crate::error::{Error, NotServed};
-use crate::facts::{Facts, Origin, SnapshotFacts};
+use crate::facts::{Damage, Facts, Origin, SnapshotFacts, Verified};
 use crate::files::{FileStore, Files};
-use crate::flusher::{Command, Ledger, Overwrite, Overwritten, Switch};
+use crate::flusher::{Command, Expected, Ledger, Overwrite, Overwritten, Switch};
 use crate::memory::{Commits, MemoryDatabase, Pin, Sees};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
@@ -136,6 +136,24 @@ struct Inner {
     lost: OnceLock<Arc<Error>>,
     usage: Mutex<Usage>,
     checks: Checks,
+    proofs: Mutex<Proofs>,
+}
+
+/// What is known of proofs that it can be restored.
+#[derive(Default)]
+struct Proofs {
+    last: Option<Verified>,
+    /// Why the newest came to no end.
+    unfinished: Option<String>,
+}
+
+/// The database while somebody else keeps it open.
+pub(crate) struct WeakDatabase(Weak<Inner>);
+
+impl WeakDatabase {
+    pub(crate) fn upgrade(&self) -> Option<Database> {
+        Some(Database { inner: self.0.upgrade()?, witness: None, confirms: false })
+    }
 }
 
 /// Looks whether the tenure lasts, one at a time.
@@ -182,6 +200,7 @@ impl Database {
                 lost: OnceLock::new(),
                 usage: Mutex::default(),
                 checks: Checks::default(),
+                proofs: Mutex::default(),
             }),
             witness: None,
             confirms: false,
@@ -270,7 +289,7 @@ impl Database {
 
     /// The name of the newest state that readers see, if it is known.
     pub fn newest(&self) -> Option<StateId> {
-        let newest = self.inner.memory.pin_shown().commits();
+        let newest = self.inner.memory.commits_for(Sees::Shown);
         self.inner.ledger.lock().naming.of(newest)
     }
 
@@ -309,7 +328,7 @@ impl Database {
         let outcome = self.settle(outcome, spent);
         let seen = outcome.as_ref().map_or(None, seen);
         let tells = outcome.as_ref().map_or_else(SqlError::tells_of_data, |_| true);
-        if tells && self.confirms() {
+        if tells {
             let at_most = seen.unwrap_or_else(|| self.inner.memory.commits_for(view));
             self.confirm(at_most).await.map_err(|unknown| match &outcome {
                 Ok(_) => unknown,
@@ -328,17 +347,22 @@ impl Database {
 
     /// Whether answers wait until everything that they tell of is in the bucket.
     fn confirms(&self) -> bool {
-        self.confirms || self.inner.ledger.lock().confirms
+        self.confirms || self.inner.durable.is_promised()
     }
 
-    /// Waits until everything up to here is in the bucket. An error means that nobody knows whether it is.
+    /// Waits until everything up to here is in the bucket, if answers do. An error means that nobody knows whether it is.
     async fn confirm(&self, seen: Commits) -> Result<(), SqlError> {
+        if !self.confirms() {
+            return Ok(());
+        }
         self.inner.durable.reached(seen).await.map_err(|unknown| {
             let message = format!(
                 "{unknown}: what is told of is in memory, and may or may not be in the bucket later; read before you write it again"
             );
             SqlError::ours(SqlErrorKind::Unconfirmed, message)
-        })
+        })?;
+        self.tell_durable();
+        Ok(())
     }
 
     /// Whoever watches this request learns of which state the answer tells.
@@ -460,9 +484,7 @@ impl Database {
     /// The same for a caller, who gets it when it may be told.
     pub async fn pinned(&self) -> Result<Pin, Error> {
         let pin = self.pin();
-        if self.confirms() {
-            self.confirm(pin.commits()).await?;
-        }
+        self.confirm(pin.commits()).await?;
         self.still_served(pin)
     }
 
@@ -481,6 +503,10 @@ impl Database {
         let newest = *self.inner.memory.commits().borrow();
         let ledger = self.inner.ledger.lock().clone();
         let refuses_writes = self.lagging(&ledger).is_some();
+        let (verified, unverified) = {
+            let proofs = self.inner.proofs.lock();
+            (proofs.last.clone(), proofs.unfinished.clone())
+        };
         Facts {
             size: self.inner.memory.size(),
             memory: self.inner.memory.memory_use(),
@@ -497,6 +523,9 @@ impl Database {
             last_snapshot: ledger.last_snapshot,
             uploads: ledger.uploads,
             outside: ledger.outside,
+            damaged: ledger.damaged,
+            verified,
+            unverified,
             slow_readers: self.inner.memory.slow_readers(),
             usage: *self.inner.usage.lock(),
         }
@@ -539,6 +568,33 @@ impl Database {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Pin(reply)).await?;
         answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Which state its branch's chain must lead to.
+    pub(crate) async fn expected(&self) -> Result<Expected, Arc<Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Tell(reply)).await?;
+        answer.await.map_err(|_| self.gone())
+    }
+
+    /// Has the newest state need none of the files that are in the bucket now, among which there is damage.
+    pub(crate) async fn renew(&self, damage: Vec<Damage>) -> Result<(), Arc<Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Renew(damage, reply)).await?;
+        answer.await.map_err(|_| self.gone())
+    }
+
+    /// How a proof that it can be restored ended.
+    pub(crate) fn note_proof(&self, proved: Result<&Verified, String>) {
+        let mut proofs = self.inner.proofs.lock();
+        match proved {
+            Ok(verified) => *proofs = Proofs { last: Some(verified.clone()), unfinished: None },
+            Err(why) => proofs.unfinished = Some(why),
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakDatabase {
+        WeakDatabase(Arc::downgrade(&self.inner))
     }
 
     /// Goes on with a branch that was opened for it.

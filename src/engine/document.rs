@@ -5,6 +5,7 @@
 //! Invariants: a document is replaced only while it is the one that was read. No two writes of one have equal bytes, because each bears a
 //! put-id of its own, so no ETag returns and a stale condition cannot pass. One of a newer format is left alone.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::bucket::{self, Bucket, Condition, Content, Form, Put};
 use crate::clock::WallTime;
@@ -30,9 +33,60 @@ pub(crate) trait Document: Serialize + DeserializeOwned + PartialEq + Clone + Se
     /// The number of its format.
     fn format(&self) -> u32;
 
+    /// Whether people read it, too.
+    const IS_FOR_PEOPLE: bool = false;
+
     /// The bytes of the object.
     fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("documents have names for keys and no failing parts")
+        let value = serde_json::to_value(self).expect(SERIALIZES);
+        let sealed = Sealed { document: self, checksum: checksum(&value) };
+        if !Self::IS_FOR_PEOPLE {
+            return serde_json::to_vec(&sealed).expect(SERIALIZES);
+        }
+        let mut bytes = serde_json::to_vec_pretty(&sealed).expect(SERIALIZES);
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+const SERIALIZES: &str = "documents have names for keys and no failing parts";
+/// The field that a document ends with. One without it was written by an earlier build, or by hand.
+const CHECKSUM: &str = "checksum";
+
+#[derive(Serialize)]
+struct Sealed<'a, T> {
+    #[serde(flatten)]
+    document: &'a T,
+    checksum: String,
+}
+
+/// SHA-256 of what a document says, in whatever order and with whatever spaces.
+fn checksum(value: &Value) -> String {
+    let mut digest = Sha256::new();
+    digest_of(value, &mut digest);
+    hex::encode(&digest.finalize()[..16])
+}
+
+fn digest_of(value: &Value, digest: &mut Sha256) {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
+            digest.update(b"{");
+            for (name, value) in sorted {
+                digest_of(&Value::String(name.clone()), digest);
+                digest_of(value, digest);
+            }
+            digest.update(b"}");
+        }
+        Value::Array(values) => {
+            digest.update(b"[");
+            values.iter().for_each(|value| digest_of(value, digest));
+            digest.update(b"]");
+        }
+        leaf => {
+            digest.update(leaf.to_string());
+            digest.update(b",");
+        }
     }
 }
 
@@ -76,11 +130,19 @@ pub(crate) enum Failure {
 /// What the bytes of an object say.
 pub(crate) fn parse<T: Document>(bytes: &[u8]) -> Result<T, Unreadable> {
     // The format is read first, since a newer one may hold what this build cannot read.
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::Damaged(format!("is no JSON: {error}")))?;
-    match value.get("format").and_then(serde_json::Value::as_u64) {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| Unreadable::Damaged(format!("is no JSON: {error}")))?;
+    match value.get("format").and_then(Value::as_u64) {
         Some(format) if u32::try_from(format).is_ok_and(|format| T::FORMATS.contains(&format)) => {}
         Some(format) => return Err(Unreadable::Newer { format }),
         None => return Err(Unreadable::Damaged("names no format, so buckethead did not write it".to_owned())),
+    }
+    if let Some(said) = value.as_object_mut().and_then(|fields| fields.remove(CHECKSUM)) {
+        let found = checksum(&value);
+        if said != found {
+            return Err(Unreadable::Damaged(format!(
+                "is damaged: its checksum is {found}, it says {said}; remove `checksum` if you changed it by hand"
+            )));
+        }
     }
     T::deserialize(value).map_err(|error| Unreadable::Damaged(format!("is damaged: {error}")))
 }

@@ -3,6 +3,7 @@
 //! Owns: the newest commit that is in the bucket, and how long an answer waits for one. Does not own: how it comes there (`flusher.rs`).
 //! Invariant: what was in the bucket once is there for good, so the mark never goes back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub(crate) enum Unknown {
 
 /// The marks of one database.
 pub(crate) struct Durable {
+    /// Every answer waits until what it tells of is in the bucket.
+    is_promised: AtomicBool,
     reached: watch::Sender<Reached>,
     /// Somebody waits for everything up to here.
     wanted: watch::Sender<Commits>,
@@ -39,7 +42,18 @@ struct Reached {
 impl Durable {
     /// Of a database that holds what is in the bucket.
     pub(crate) fn at(commits: Commits) -> Self {
-        Self { reached: watch::Sender::new(Reached { commits, is_over: false }), wanted: watch::Sender::new(commits) }
+        let reached = watch::Sender::new(Reached { commits, is_over: false });
+        Self { is_promised: AtomicBool::new(false), reached, wanted: watch::Sender::new(commits) }
+    }
+
+    /// Whether every answer waits until what it tells of is in the bucket. Asked with each request, so it takes no lock.
+    pub(crate) fn is_promised(&self) -> bool {
+        self.is_promised.load(Ordering::Relaxed)
+    }
+
+    /// From now on they do, or do not.
+    pub(crate) fn promise(&self, is_promised: bool) {
+        self.is_promised.store(is_promised, Ordering::Relaxed);
     }
 
     /// Everything up to here is in the bucket.

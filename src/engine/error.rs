@@ -1,10 +1,13 @@
 //! Why the engine could not do what was asked: one variant for each thing that a caller does differently.
 
+use std::fmt;
+
 use crate::bucket;
+use crate::clock::WallTime;
 use crate::files::{FileKey, SpoolError};
 use crate::head::{Epoch, Holder};
 use crate::names::{BranchName, DatabaseName, Etag, ObjectKey};
-use crate::naming::StateId;
+use crate::naming::{ProvedState, StateId};
 use crate::sql::SqlError;
 
 /// Whether the snapshot before the newest could take its place.
@@ -18,6 +21,21 @@ pub enum Previous {
     Absent,
     /// The store did not tell.
     Unknown,
+}
+
+/// A state that could take the place of the newest, which cannot be proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    /// Its name.
+    pub state: ProvedState,
+    /// When it was made.
+    pub time: WallTime,
+}
+
+impl fmt::Display for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.state, self.time)
+    }
 }
 
 /// What is wrong with the content of a file that a database has a row for.
@@ -194,7 +212,7 @@ pub enum Error {
         /// The branch.
         branch: BranchName,
         /// What was asked for.
-        at: crate::clock::WallTime,
+        at: WallTime,
         /// Why.
         detail: String,
     },
@@ -306,7 +324,7 @@ pub enum Error {
         limit: u64,
     },
     /// The files of a branch's chain do not make the state that is asked for. They are left as they are.
-    #[error("{database}: the state of branch {branch} cannot be put together: {detail}")]
+    #[error("{database}: the state of branch {branch} cannot be put together: {detail}{}", match offered { Some(offered) => format!("; the newest state that can be proved is {offered}"), None => String::new() })]
     ChainBroken {
         /// Which database.
         database: DatabaseName,
@@ -314,6 +332,8 @@ pub enum Error {
         branch: BranchName,
         /// What is missing, and which files are damaged.
         detail: String,
+        /// What its user may accept in the place of the newest state.
+        offered: Option<Offered>,
     },
     /// A state is larger than `limits.maxSize`.
     #[error("{database}: branch {branch} is larger than limits.maxSize, {limit} bytes")]

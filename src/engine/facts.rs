@@ -1,5 +1,6 @@
 //! What is known of a database, for status, metrics and people.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::error::Error;
 use crate::head::Epoch;
 use crate::memory::MemoryUse;
 use crate::names::{BranchName, Etag};
+use crate::naming::ProvedState;
 
 /// A snapshot that is in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,13 @@ pub enum Origin {
         /// The ETag of `<key>.prev`.
         etag: Etag,
     },
+    /// The newest state could not be proved, and an earlier one was accepted by the annotation that names it.
+    Accepted {
+        /// That one.
+        state: ProvedState,
+        /// The number of the newest.
+        instead_of: u64,
+    },
 }
 
 /// How uploads go.
@@ -81,6 +90,47 @@ pub struct Outside {
     pub branch: BranchName,
     /// When it was found.
     pub time: WallTime,
+}
+
+/// A file in the bucket that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Its place below the chain's folder.
+    pub file: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.detail)
+    }
+}
+
+/// Damage that was found, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// The files.
+    pub files: Vec<Damage>,
+    /// When.
+    pub time: WallTime,
+    /// A whole database of this state was put since, so that the newest state needs none of them.
+    pub renewed: Option<u64>,
+}
+
+/// A proof that what is in the bucket can be restored, or that it cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// When it was made.
+    pub time: WallTime,
+    /// Of the newest state at that time.
+    pub txid: u64,
+    /// The number of a past state, chosen by chance, that was restored as well.
+    pub past: Option<u64>,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it could not be restored; `None` if it could.
+    pub failure: Option<String>,
 }
 
 /// What is known of an open database.
@@ -114,6 +164,12 @@ pub struct Facts {
     pub uploads: Uploads,
     /// The newest state of somebody else that was found in the place of ours.
     pub outside: Option<Outside>,
+    /// The newest damage in the bucket that was found.
+    pub damaged: Option<Damaged>,
+    /// The last proof that it can be restored.
+    pub verified: Option<Verified>,
+    /// Why the newest try of one came to no end.
+    pub unverified: Option<String>,
     /// Statements that wait for whoever takes their rows.
     pub slow_readers: usize,
     /// What it was asked since it was opened.

@@ -23,8 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _};
 use parking_lot::RwLock;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use crate::bucket::{self, Bucket, Object};
@@ -110,8 +111,28 @@ pub struct Files<'a> {
 
 /// A file's content on its way out.
 pub struct FileContent {
-    /// In order; ends early with an error if the store's connection is cut, never silently.
+    /// In order; ends early with an error if the store's connection is cut, or if all of it together is not what its name says, never silently.
     pub body: BoxStream<'static, Result<Bytes, bucket::Error>>,
+}
+
+/// Holds each piece back until the next one is there, and the last one until all of them are what the name says.
+fn proved(body: BoxStream<'static, Result<Bytes, bucket::Error>>, key: FileKey) -> BoxStream<'static, Result<Bytes, bucket::Error>> {
+    let pieces = body.map(Some).chain(futures::stream::once(std::future::ready(None)));
+    let proved = pieces.scan((Sha256::new(), None::<Bytes>), move |(digest, held), piece| {
+        let next = match piece {
+            Some(Ok(bytes)) => {
+                digest.update(&bytes);
+                Ok(held.replace(bytes))
+            }
+            Some(Err(error)) => Err(error),
+            None if FileKey::of_digest(digest.clone().finalize().into()) == key => Ok(held.take()),
+            None => Err(bucket::Error::Unavailable {
+                message: format!("the content of {key} in the bucket is damaged: its SHA-256 is another one"),
+            }),
+        };
+        std::future::ready(Some(next.transpose()))
+    });
+    proved.filter_map(std::future::ready).boxed()
 }
 
 impl<'a> Files<'a> {
@@ -138,13 +159,14 @@ impl<'a> Files<'a> {
     /// The content of a file that has a row, whole or a range within its size.
     pub async fn get(self, record: &FileRecord, range: Option<Range<u64>>) -> Result<FileContent, Error> {
         let (bucket, key) = self.blob_of(record)?;
+        let is_whole = range.is_none();
         let object = match range {
             None => bucket.get(&key, None).await.map_err(|error| self.failed(READING, error))?,
             Some(range) => self.get_range(&bucket, &key, record, range).await?,
         };
         let object = object.ok_or_else(|| self.lost(record, FileLoss::Missing))?;
         self.check_size(record, object.meta.size)?;
-        Ok(FileContent { body: object.body })
+        Ok(FileContent { body: if is_whole { proved(object.body, record.key) } else { object.body } })
     }
 
     /// Removes the row. The content stays until gc finds that no branch of no database uses it.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
+use ltx::{Checksum, Txid};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ use crate::database::{Flush, Flushed};
 use crate::delta::{By, Delta, Tip};
 use crate::durable::Durable;
 use crate::error::Error;
-use crate::facts::{Outside, SnapshotFacts, Uploads};
+use crate::facts::{Damage, Damaged, Outside, SnapshotFacts, Uploads};
 #[cfg(test)]
 use crate::flaws::Flaw;
 use crate::flush::{Copies, Next, Progress};
@@ -89,12 +90,12 @@ pub(crate) struct Ledger {
     pub(crate) last_snapshot: Option<SnapshotFacts>,
     pub(crate) uploads: Uploads,
     pub(crate) outside: Option<Outside>,
+    /// The newest damage that was found.
+    pub(crate) damaged: Option<Damaged>,
     /// Since when the oldest commit waits that is not in the bucket.
     pub(crate) dirty_since: Option<Instant>,
     /// Writes are refused once it has waited longer.
     pub(crate) longest_lag: Option<Duration>,
-    /// Answers wait until what they tell of is in the bucket.
-    pub(crate) confirms: bool,
     /// What states in memory are called.
     pub(crate) naming: Naming,
 }
@@ -107,12 +108,25 @@ pub(crate) enum Command {
     Pin(oneshot::Sender<Result<Source, Arc<Error>>>),
     /// Say whether the tenure lasts.
     Check(oneshot::Sender<Result<(), Arc<Error>>>),
+    /// Say which state the chain must lead to.
+    Tell(oneshot::Sender<Expected>),
+    /// Have the newest state need none of the files that are there. Answered once that is so.
+    Renew(Vec<Damage>, oneshot::Sender<()>),
     /// Go on with another branch.
     Switch(Box<Switch>),
     /// Put other content into the branch that is served.
     Overwrite(Box<Overwrite>),
     /// Flush what is left, release the branch, and end if the flush succeeded.
     Finish(oneshot::Sender<Result<Option<SnapshotFacts>, Arc<Error>>>),
+}
+
+/// What the chain leads to if it is sound.
+pub(crate) struct Expected {
+    pub(crate) branch: BranchName,
+    /// Where it begins.
+    pub(crate) first: Txid,
+    pub(crate) txid: Txid,
+    pub(crate) checksum: Checksum,
 }
 
 /// What ends a flusher.
@@ -171,11 +185,14 @@ struct OnItsWay {
 
 impl Line {
     fn of(tenure: Tenure, state: Ready, now: Instant) -> (MemoryDatabase, Self) {
-        let Ready { memory, tip, differs, known, snapshot, is_behind, behind, .. } = state;
+        let Ready { memory, tip, differs, known, snapshot, is_behind, behind, damage, .. } = state;
         let chain = Chain::of(tenure.heads(), tenure.branch());
         let copy =
             Copy::of(known, snapshot.map_or(0, |snapshot| snapshot.txid), if is_behind { Copies::astray(now) } else { Copies::default() });
-        let upkeep = Upkeep::of(&tip, behind, now);
+        let mut upkeep = Upkeep::of(&tip, behind, now);
+        if !damage.is_empty() {
+            upkeep.renew(&tip, now, None);
+        }
         (memory, Self { tenure, chain, upkeep, tip: Arc::new(tip), differs, pinned: None, on_its_way: None, copy, not_done: None })
     }
 
@@ -203,6 +220,7 @@ impl Flusher {
         let Surroundings { name, settings, put_ids, clock, notify, lost } = surroundings;
         let Opened { tenure, state } = opened;
         let (durable_time, last_snapshot, outside) = (state.durable_time, state.snapshot.clone(), state.outside.clone());
+        let damaged = damaged(state.damage.clone(), clock.wall());
         let (memory, line) = Line::of(tenure, state, clock.now());
         let ledger = Ledger {
             branch: line.tenure.branch().clone(),
@@ -213,13 +231,14 @@ impl Flusher {
             last_snapshot,
             uploads: Uploads::Fine,
             outside,
+            damaged,
             dirty_since: None,
             longest_lag: settings.borrow().longest_lag(),
-            confirms: settings.borrow().confirms(),
             naming: Naming::new(line.tenure.epoch(), line.tip.txid, line.tip.commits),
         };
         let progress = Progress { durable: line.durable(), ..Progress::default() };
-        let (confirms, durable) = (ledger.confirms, Arc::new(Durable::at(line.tip.commits)));
+        let (confirms, durable) = (settings.borrow().confirms(), Arc::new(Durable::at(line.tip.commits)));
+        durable.promise(confirms);
         let ledger = Arc::new(Mutex::new(ledger));
         let flusher = Self { name, memory, settings, ledger, durable, put_ids, clock, notify, lost, line, progress };
         if confirms {
@@ -270,8 +289,8 @@ impl Flusher {
                 let mut ledger = self.ledger.lock();
                 ledger.dirty_since = self.progress.dirty_since;
                 ledger.longest_lag = settings.longest_lag();
-                ledger.confirms = settings.confirms();
             }
+            self.durable.promise(settings.confirms());
             self.hold_back(newest, settings.confirms());
             self.line.tenure.reach_by(Arc::clone(&settings.bucket));
             self.line.chain.reach_by(Arc::clone(&settings.bucket));
@@ -360,6 +379,14 @@ impl Flusher {
                 reply.send(result).ok();
                 end.map(End::Lost)
             }
+            Command::Tell(reply) => {
+                reply.send(self.line.expected()).ok();
+                None
+            }
+            Command::Renew(damage, reply) => {
+                self.renew(damage, reply);
+                None
+            }
             Command::Switch(switch) => self.switch(*switch).await.map(End::Lost),
             Command::Overwrite(overwrite) => self.overwrite(*overwrite).await.map(End::Lost),
             Command::Finish(reply) => {
@@ -417,7 +444,12 @@ impl Flusher {
             return Ok(pin);
         }
         drop(pin);
-        let next = match self.next_delta().await {
+        self.take_slot(self.line.differs).await
+    }
+
+    /// The same with a delta of its own, even if nothing was committed. What is on its way has arrived.
+    async fn take_slot(&mut self, repeats_first_page: bool) -> Result<Pin, Arc<Error>> {
+        let next = match self.next_delta(repeats_first_page).await {
             Ok(next) => next,
             Err(error) => return Err(self.note_failure(error)),
         };
@@ -429,7 +461,7 @@ impl Flusher {
     }
 
     /// What was committed since the last delta, as the next one.
-    async fn next_delta(&mut self) -> Result<OnItsWay, Error> {
+    async fn next_delta(&mut self, repeats_first_page: bool) -> Result<OnItsWay, Error> {
         // Names were given for one that is there.
         let pinned = if let Some(pinned) = self.line.pinned.take() {
             pinned
@@ -443,7 +475,7 @@ impl Flusher {
         };
         self.line.pinned = Some(pinned.clone());
         let Pinned { pin, changes, at } = pinned;
-        let changes = changes.map(|changes| if self.line.differs { with_first_page(changes) } else { changes });
+        let changes = changes.map(|changes| if repeats_first_page { with_first_page(changes) } else { changes });
         self.made(pin, changes, SlotMark::None, at).await
     }
 
@@ -574,6 +606,16 @@ impl Line {
         self.upkeep.went_on(delta, bytes, now);
     }
 
+    fn expected(&self) -> Expected {
+        let record = self.tenure.record();
+        Expected {
+            branch: self.tenure.branch().clone(),
+            first: record.first().unwrap_or(Txid::FIRST),
+            txid: self.tip.txid,
+            checksum: self.tip.checksum(),
+        }
+    }
+
     /// The newest durable state, which is this version.
     fn source(&self, pin: Pin) -> Source {
         let Tip { txid, time, same_since, .. } = *self.tip;
@@ -583,6 +625,11 @@ impl Line {
     async fn release(&mut self) {
         self.tenure.release(self.tip.txid.get()).await;
     }
+}
+
+/// What was found at a time, if anything was.
+fn damaged(files: Vec<Damage>, time: WallTime) -> Option<Damaged> {
+    (!files.is_empty()).then_some(Damaged { files, time, renewed: None })
 }
 
 fn with_first_page(mut changes: Changes) -> Changes {

@@ -177,15 +177,10 @@ pub(crate) struct HeadRecord {
 impl Document for HeadRecord {
     const FORMATS: RangeInclusive<u32> = BEFORE_CHAINS..=WITH_CHAIN;
 
+    const IS_FOR_PEOPLE: bool = true;
+
     fn format(&self) -> u32 {
         self.format
-    }
-
-    /// JSON that people can read.
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(self).expect("a record has text keys and finite numbers only");
-        bytes.push(b'\n');
-        bytes
     }
 }
 
@@ -364,6 +359,17 @@ mod tests {
     fn a_record_reads_back_as_it_was_written() {
         let record = written(HeadRecord::found(Epoch(3), 7), None).raised(holder("a")).noted(&Etag::new("e"), 8, 4096, "x".to_owned());
         assert_eq!(parse::<HeadRecord>(&record.to_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn a_record_that_was_changed_is_none_unless_somebody_took_its_checksum_out() {
+        let record = written(HeadRecord::found(Epoch(3), 7).fenced_at([5]), None);
+        let text = String::from_utf8(record.to_bytes()).unwrap();
+        let changed = text.replace("\"txid\": 7", "\"txid\": 3");
+        assert!(matches!(parse::<HeadRecord>(changed.as_bytes()), Err(Unreadable::Damaged(detail)) if detail.contains("`checksum`")));
+        let mut by_hand: serde_json::Value = serde_json::from_str(&changed).unwrap();
+        by_hand.as_object_mut().unwrap().remove("checksum");
+        assert_eq!(parse::<HeadRecord>(by_hand.to_string().as_bytes()).map(|record| record.txid), Ok(3));
     }
 
     #[test]

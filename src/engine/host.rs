@@ -8,6 +8,7 @@ mod branches;
 mod gc;
 mod removal;
 mod suspension;
+mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -57,6 +58,17 @@ pub struct HostOptions {
     pub pod: String,
     /// How long a predecessor in another pod is waited for that has not released a branch: as long as it may take to save.
     pub release_wait: Duration,
+    /// The most that a database may have, in bytes, to be proved restorable beside what is served.
+    pub verify_memory: u64,
+}
+
+/// What is remembered of a database from before this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Remembered {
+    /// The last epoch that its resource held.
+    pub epoch: Option<Epoch>,
+    /// When it was proved last that it can be restored.
+    pub verified: Option<WallTime>,
 }
 
 /// An open database, and who may ask it.
@@ -83,6 +95,8 @@ pub struct Host {
     /// By which epochs other Pods of a resource ended tenures of this process over its branches.
     ousted: Mutex<HashMap<DatabaseName, BTreeMap<BranchName, Epoch>>>,
     probes: Mutex<Vec<Probed>>,
+    /// Proofs at once.
+    proofs: Semaphore,
 }
 
 /// A store that was found to honour conditions.
@@ -163,18 +177,19 @@ impl Host {
             held: Mutex::default(),
             ousted: Mutex::default(),
             probes: Mutex::default(),
+            proofs: Semaphore::new(1),
             options,
         })
     }
 
-    /// Begins to open a database that is absent or failed. One that is opening, open or closing stays as it is. `held` is the epoch that
-    /// this resource has held, as far as its status remembers.
-    pub fn open(self: &Arc<Self>, config: DatabaseConfig, held_before: Option<Epoch>) {
+    /// Begins to open a database that is absent or failed. One that is opening, open or closing stays as it is. `remembered` is what its
+    /// resource's status tells.
+    pub fn open(self: &Arc<Self>, config: DatabaseConfig, remembered: Remembered) {
         let held = Held { endpoint: config.store.endpoint.clone(), location: config.location.clone() };
         let number = self.openings.fetch_add(1, Ordering::Relaxed);
         let (name, access) = (config.name.clone(), Arc::new(config.access.clone()));
         let config = Arc::new(config);
-        if let Some(epoch) = held_before {
+        if let Some(epoch) = remembered.epoch {
             self.remember(&name, epoch);
         }
         let attempts = {
@@ -203,6 +218,9 @@ impl Host {
                 Ok(opened) => opened,
                 Err(_) => Err(Error::Internal { database: config.name.clone(), detail: "a panic while opening".to_owned() }),
             };
+            if let Ok(serving) = &opened {
+                host.keep_proving(serving, remembered.verified);
+            }
             host.opened(&config.name, number, attempts, opened);
         });
     }

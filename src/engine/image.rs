@@ -47,6 +47,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const FILE_VERSIONS: std::ops::Range<usize> = 18..20;
 const CHANGE_COUNTER: std::ops::Range<usize> = 24..28;
 const PAGE_COUNT: std::ops::Range<usize> = 28..32;
+/// All that [`with_counter`] changes.
+const STAMPED: [std::ops::Range<usize>; 2] = [CHANGE_COUNTER.start..PAGE_COUNT.end, VERSION_VALID_FOR];
 const SCHEMA_COOKIE: std::ops::Range<usize> = 40..44;
 const TEXT_ENCODING: std::ops::Range<usize> = 56..60;
 const VERSION_VALID_FOR: std::ops::Range<usize> = 92..96;
@@ -171,6 +173,25 @@ fn with_counter(page: &[u8], count: PageCount, counter: u32) -> Vec<u8> {
     bytes[CHANGE_COUNTER].copy_from_slice(&counter.to_be_bytes());
     bytes[VERSION_VALID_FOR].copy_from_slice(&counter.to_be_bytes());
     bytes
+}
+
+/// What a stamp changes in page 1, as text.
+pub(crate) fn counters(page: &[u8]) -> String {
+    STAMPED.iter().map(|range| hex::encode(&page[range.clone()])).collect()
+}
+
+/// The bytes of a file as they were before it was stamped, if `counters` can be what it had.
+pub(crate) fn unstamped(mut image: impl Read, counters: &str) -> io::Result<Option<impl Read>> {
+    let mut header = [0; HEADER];
+    let len = fill(&mut image, &mut header)?;
+    let Ok(bytes) = hex::decode(counters) else { return Ok(None) };
+    let mut left = bytes.as_slice();
+    for range in STAMPED {
+        let Some((own, rest)) = left.split_at_checked(range.len()) else { return Ok(None) };
+        header[range].copy_from_slice(own);
+        left = rest;
+    }
+    Ok((left.is_empty() && len == HEADER).then(|| io::Cursor::new(header).chain(image)))
 }
 
 /// Whether the schema is UTF-8 throughout. SQLite does not ask, and what hands us names from it does not expect otherwise.

@@ -41,6 +41,7 @@ mod statement;
 mod sums;
 mod tasks;
 mod tenure;
+mod verify;
 mod vfs;
 
 pub mod bucket;
@@ -55,19 +56,19 @@ pub use config::{
     TokenDigest,
 };
 pub use database::{Database, Flush, Flushed, Seen, Stream, Terms, Usage, Witness};
-pub use error::{Error, FileLoss, NotServed, Previous};
-pub use facts::{Facts, Origin, Outside, SnapshotFacts, State, Uploads};
+pub use error::{Error, FileLoss, NotServed, Offered, Previous};
+pub use facts::{Damage, Damaged, Facts, Origin, Outside, SnapshotFacts, State, Uploads, Verified};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
 pub use flusher::Overwritten;
 pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
 pub use head::{Epoch, Fate, Holder, OnLeave};
-pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest};
+pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest, Remembered};
 pub use memory::{
     Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,
     StreamLimits, SwitchError,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};
-pub use naming::{NoStateId, StateId};
+pub use naming::{NoProvedState, NoStateId, ProvedState, StateId};
 pub use past::{PastState, Point, past_state};
 pub use remains::{BranchRemains, MadeBy, Remains};
 pub use sql::{
@@ -76,3 +77,4 @@ pub use sql::{
 };
 pub use statement::{Answered, Once, WriteAnswer};
 pub use tasks::spawn_owned;
+pub use verify::{Sound, Verification, verify};

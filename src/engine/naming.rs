@@ -34,11 +34,47 @@ impl fmt::Display for StateId {
 #[error("`{0}` names no state: write epoch.txid.place, such as 3.1204.2")]
 pub struct NoStateId(String);
 
+/// A state that files in the bucket prove: `epoch.txid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProvedState {
+    /// The highest tenure that any of the files bears.
+    pub epoch: Epoch,
+    /// The delta that leads to it.
+    pub txid: u64,
+}
+
+impl fmt::Display for ProvedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.txid)
+    }
+}
+
+/// A text that is no `epoch.txid`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no state: write epoch.txid, such as 3.1204")]
+pub struct NoProvedState(String);
+
+impl FromStr for ProvedState {
+    type Err = NoProvedState;
+
+    fn from_str(text: &str) -> Result<Self, NoProvedState> {
+        let (epoch, txid) = text.split_once('.').ok_or_else(|| NoProvedState(text.to_owned()))?;
+        match (number(epoch), number(txid)) {
+            (Some(epoch), Some(txid)) => Ok(Self { epoch: Epoch(epoch), txid }),
+            _ => Err(NoProvedState(text.to_owned())),
+        }
+    }
+}
+
+/// A number as we write it.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
 impl FromStr for StateId {
     type Err = NoStateId;
 
     fn from_str(text: &str) -> Result<Self, NoStateId> {
-        let number = |part: &str| part.parse::<u64>().ok().filter(|number| number.to_string() == part);
         let mut parts = text.split('.').map(number);
         match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten(), parts.next()) {
             (Some(epoch), Some(txid), Some(place), None) => Ok(Self { epoch: Epoch(epoch), txid, place }),

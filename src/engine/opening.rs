@@ -6,6 +6,7 @@
 
 mod entry;
 mod outside;
+mod proof;
 mod rebuilt;
 mod resume;
 
@@ -19,7 +20,7 @@ use crate::clock::{Clock, WallTime};
 use crate::config::DatabaseConfig;
 use crate::delta::{By, Tip};
 use crate::error::Error;
-use crate::facts::{Origin, Outside, SnapshotFacts};
+use crate::facts::{Damage, Origin, Outside, SnapshotFacts};
 use crate::fence::{self, Claim, Entry, Refusal};
 use crate::head::{Epoch, HeadRecord, Holder, PromotionEntry, PromotionState};
 use crate::heads::{Heads, Stored, Written};
@@ -29,6 +30,8 @@ use crate::past::Archive;
 use crate::restore::txid_of;
 use crate::snapshot::{Known, Place, PutIds};
 use crate::tenure::{Failure, Tenure};
+
+pub(crate) use proof::short_of;
 
 /// What it takes to open a branch.
 #[derive(Clone)]
@@ -77,6 +80,8 @@ pub(crate) struct Ready {
     pub(crate) is_behind: bool,
     /// Somebody else's state, which was put aside.
     pub(crate) outside: Option<Outside>,
+    /// Files of the chain that others were taken for.
+    pub(crate) damage: Vec<Damage>,
 }
 
 /// Between two looks at whether a branch was released.

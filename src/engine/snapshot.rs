@@ -10,11 +10,13 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ltx::{Checksum, PageNo};
 use rand::Rng as _;
 use sha2::Digest as _;
 
 use crate::bucket::{self, Bucket, Condition, Content, Form, Put};
 use crate::head::Epoch;
+use crate::image;
 use crate::memory::Pin;
 use crate::names::{BranchName, DatabaseKey, Etag, ObjectKey};
 
@@ -63,6 +65,10 @@ pub(crate) mod metadata {
     pub(crate) const EPOCH: &str = "buckethead-epoch";
     pub(crate) const TXID: &str = "buckethead-txid";
     pub(crate) const PUT_ID: &str = "buckethead-put-id";
+    /// Of the state that a snapshot holds, as its chain counts it.
+    pub(crate) const CHECKSUM: &str = "buckethead-checksum";
+    /// What the state has in page 1 where the snapshot has a stamp.
+    pub(crate) const COUNTERS: &str = "buckethead-counters";
     /// Where Litestream looks for the time of a file.
     pub(crate) const LITESTREAM_TIMESTAMP: &str = "litestream-timestamp";
     /// The slot was taken so that nobody else can fill it.
@@ -102,6 +108,8 @@ impl Known {
 pub(crate) struct Attempt {
     pub(crate) pin: Pin,
     pub(crate) txid: u64,
+    /// Of the state.
+    pub(crate) checksum: Checksum,
     pub(crate) epoch: Epoch,
     pub(crate) put_id: PutId,
     pub(crate) replaces: Known,
@@ -121,6 +129,8 @@ impl Attempt {
             (metadata::BRANCH.to_owned(), branch.to_string()),
             (metadata::EPOCH.to_owned(), self.epoch.to_string()),
             (metadata::TXID.to_owned(), self.txid.to_string()),
+            (metadata::CHECKSUM.to_owned(), self.checksum.to_string()),
+            (metadata::COUNTERS.to_owned(), self.pin.page(PageNo::FIRST).map(image::counters).unwrap_or_default()),
             (metadata::PUT_ID.to_owned(), self.put_id.to_string()),
         ]);
         match &self.promotion {

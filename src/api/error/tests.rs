@@ -145,7 +145,7 @@ fn a_lost_branch_is_409_and_what_ends_an_opening_503() {
         Error::SnapshotCorrupt { database: name(), key: key(), etag: Etag::new("a"), detail, previous: Previous::Absent },
         Error::SnapshotMissing { database: name(), key: key(), previous: Previous::Absent },
         Error::SnapshotTooLarge { database: name(), key: key(), size: 2, limit: 1 },
-        Error::ChainBroken { database: name(), branch: BranchName::main(), detail: "a gap".to_owned() },
+        Error::ChainBroken { database: name(), branch: BranchName::main(), detail: "a gap".to_owned(), offered: None },
         Error::StateTooLarge { database: name(), branch: BranchName::main(), limit: 1 },
         Error::NewerFormat { database: name(), key: key(), format: 3 },
     ] {

@@ -38,6 +38,9 @@ fn facts() -> Facts {
         last_snapshot: None,
         uploads: Uploads::Fine,
         outside: None,
+        damaged: None,
+        verified: None,
+        unverified: None,
         slow_readers: 2,
         usage: Usage { rows: 7, changed: 3, queued: Duration::from_millis(250), ran: Duration::from_millis(1500), slow: 1 },
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn resource(spec: &Value) -> BucketDatabase {
-    let metadata = json!({"name": "orders", "namespace": "apps", "annotations": {"buckethead.dev/accept-snapshot": "\"abc\""}});
+    let metadata = json!({"name": "orders", "namespace": "apps", "annotations": {"buckethead.dev/accept-snapshot": "\"abc\"", "buckethead.dev/accept-state": "3.1204 "}});
     serde_json::from_value(json!({"apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase", "metadata": metadata, "spec": spec}))
         .unwrap()
 }
@@ -75,6 +75,7 @@ fn every_field_reaches_the_engine() {
             retention: Duration::from_hours(48),
             max_lag: Duration::from_secs(61),
             on_max_lag: OnMaxLag::Continue,
+            verify_interval: Duration::from_hours(2),
         },
         files: FilesPolicy { prefix: FilesPrefix::parse("blobs/").unwrap(), grace: Duration::from_secs(7) },
         limits: Limits {
@@ -88,6 +89,7 @@ fn every_field_reaches_the_engine() {
         take_over: None,
         promotion: Some(AskedPromotion { to: BranchName::main(), id: "release-7".to_owned() }),
         accept_snapshot: Some(Etag::new("abc")),
+        accept_state: Some(ProvedState { epoch: Epoch(3), txid: 1204 }),
     };
     assert_eq!(resolve(&resource(&spec), &secrets, &Defaults::default()), Ok(expected));
 }

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
+use std::ops::Range;
 
 use bytes::Bytes;
 use chain::{File, Files, Level, Missing, Plan, Target};
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use ltx::{Checksum, Txid, TxidRange, UnixMillis};
+use sha2::{Digest as _, Sha256};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use super::around::Plain;
 use super::{Chain, SlotMark, wall};
 use crate::branches::Source;
 use crate::bucket::{self, ObjectMeta};
 use crate::clock::WallTime;
 use crate::delta::Tip;
 use crate::error::Error;
+use crate::facts::Damage;
 use crate::head::{Epoch, SnapshotRef};
 use crate::memory::{Assembly, LoadError, MemoryDatabase, MemoryOptions};
 use crate::names::{BranchName, ObjectKey};
@@ -36,6 +40,8 @@ pub(crate) struct Recalled {
     pub(crate) kept_slots: BTreeSet<u64>,
     /// Bytes of the files behind the whole database that it began with.
     pub(crate) behind: u64,
+    /// Files that others were taken for.
+    pub(crate) damage: Vec<Damage>,
 }
 
 impl Recalled {
@@ -71,43 +77,19 @@ const LAST_NUMBER: u64 = u64::MAX / 2;
 const READING: &str = "reading the chain";
 
 /// A file whose bytes are there, or on their way.
-struct Fetched {
-    meta: ObjectMeta,
-    body: Box<dyn Read + Send>,
+pub(super) struct Fetched {
+    pub(super) mark: SlotMark,
+    pub(super) body: Box<dyn Read + Send>,
 }
 
 impl Chain {
     /// The newest state.
     pub(crate) async fn newest(&self, first: Txid, options: &MemoryOptions) -> Result<Recalled, Error> {
         let files = self.newest_files(first).await?;
-        match Box::pin(self.recall(&files, Target::Newest, options)).await? {
+        match Box::pin(self.recall(&files, Target::Newest, None, options)).await? {
             Ok(recalled) => Ok(recalled),
             // There may be another way, which takes files that were not looked for.
             Err(_) => self.past(first, Target::Newest, options).await,
-        }
-    }
-
-    /// Some state.
-    pub(crate) async fn past(&self, first: Txid, target: Target, options: &MemoryOptions) -> Result<Recalled, Error> {
-        let files = self.all_files(first).await?;
-        // Damage makes no other state the newest.
-        let target = files.asked(target).map_or(target, Target::Txid);
-        let (mut left, mut damage) = (files.clone(), BTreeSet::new());
-        let mut details = Vec::new();
-        loop {
-            match Box::pin(self.recall(&left, target, options)).await? {
-                Ok(recalled) => return Ok(recalled),
-                Err(Problem::Damaged(file, detail)) => {
-                    tracing::error!(database = %self.database, branch = %self.branch, %file, detail, "a file of the chain is damaged");
-                    details.push(format!("{file}: {detail}"));
-                    damage.insert(file.to_string());
-                    left = files.without(&damage);
-                }
-                Err(Problem::Missing(missing)) => {
-                    details.insert(0, missing.to_string());
-                    return Err(self.broken(details.join("; ")));
-                }
-            }
         }
     }
 
@@ -129,6 +111,15 @@ impl Chain {
             if self.time_of(ends[middle]).await? <= at { earlier = middle + 1 } else { later = middle }
         }
         Ok(earlier.checked_sub(1).map(|last| ends[last].txids.max()))
+    }
+
+    /// One of the states that files end with, within these; a number of chance says which.
+    pub(crate) async fn some_state(&self, first: Txid, within: Range<Txid>, chance: i128) -> Result<Option<Txid>, Error> {
+        let files = self.all_files(first).await?;
+        let ends: BTreeSet<Txid> = files.iter().map(|file| file.txids.max()).filter(|txid| within.contains(txid)).collect();
+        let digest: [u8; 32] = Sha256::digest(chance.to_be_bytes()).into();
+        let number = digest.iter().fold(0_usize, |number, byte| number.rotate_left(8) ^ usize::from(*byte));
+        Ok(number.checked_rem(ends.len()).and_then(|place| ends.into_iter().nth(place)))
     }
 
     async fn time_of(&self, file: File) -> Result<WallTime, Error> {
@@ -159,7 +150,7 @@ impl Chain {
     /// The checksum of a state, if it can be had.
     pub(crate) async fn checksum_at(&self, first: Txid, txid: Txid, options: &MemoryOptions) -> Result<Option<Checksum>, Error> {
         let slot = File { level: Level::Delta, txids: TxidRange::only(txid), time: UnixMillis(0), size: 0 };
-        if let Some(Fetched { body, meta: _ }) = self.fetch(slot).await? {
+        if let Some(Fetched { body, mark: _ }) = self.fetch(slot).await? {
             let read = tokio::task::spawn_blocking(move || ltx::Decoder::new(body).and_then(ltx::Decoder::finish));
             if let Ok(Ok(summary)) = read.await {
                 return Ok(summary.post_apply);
@@ -219,8 +210,14 @@ impl Chain {
         Ok(listed.iter().filter_map(|object| self.file_of(object)).collect())
     }
 
-    /// The outer result is about the store and this machine, the inner one about the files.
-    async fn recall(&self, files: &Files, target: Target, options: &MemoryOptions) -> Result<Result<Recalled, Problem>, Error> {
+    /// `plain` is the plain file, where it is one of the files. The outer result is about the store and this machine, the inner one about the files.
+    pub(super) async fn recall(
+        &self,
+        files: &Files,
+        target: Target,
+        plain: Option<&Plain>,
+        options: &MemoryOptions,
+    ) -> Result<Result<Recalled, Problem>, Error> {
         let plan = match files.plan(target) {
             Ok(plan) => plan,
             Err(missing) => return Ok(Err(Problem::Missing(missing))),
@@ -233,11 +230,15 @@ impl Chain {
         let mut assembly = Assembly::new(options.clone());
         let mut states: Vec<(Txid, Checksum)> = Vec::new();
         let (mut kept_slots, mut epoch, mut last) = (BTreeSet::new(), Epoch::default(), (whole, UnixMillis(0)));
-        let mut fetches = self.fetch_all([whole].into_iter().chain(steps));
+        let mut fetches = match plain.filter(|plain| plain.file == whole) {
+            Some(plain) => {
+                let begun = (whole, Ok(Some(plain.fetched())));
+                futures::stream::once(std::future::ready(begun)).chain(self.fetch_all(steps.into_iter())).boxed()
+            }
+            None => self.fetch_all([whole].into_iter().chain(steps)),
+        };
         while let Some((file, fetched)) = fetches.next().await {
-            let Some(Fetched { meta, body }) = fetched? else {
-                return Ok(Err(Problem::Damaged(file, "it went away while it was read".to_owned())));
-            };
+            let Some(Fetched { mark, body }) = fetched? else { return Ok(Err(Problem::Gone(file))) };
             let work = move || {
                 let applied = assembly.apply(file.txids, body);
                 (assembly, applied)
@@ -249,7 +250,7 @@ impl Chain {
                 Err(LoadError::NotADatabase(detail)) => return Ok(Err(Problem::Damaged(file, detail))),
                 Err(error) => return Err(self.unloaded(error)),
             };
-            if SlotMark::of(&meta) != SlotMark::None && file.level == Level::Delta {
+            if mark != SlotMark::None && file.level == Level::Delta {
                 kept_slots.insert(file.txids.max().get());
             }
             states.push((file.txids.max(), assembly.checksum()));
@@ -274,7 +275,7 @@ impl Chain {
             count: pin.count(),
             sums: made.sums,
         };
-        Ok(Ok(Recalled { memory: made.memory, tip, differs: made.differs, epoch, kept_slots, behind }))
+        Ok(Ok(Recalled { memory: made.memory, tip, differs: made.differs, epoch, kept_slots, behind, damage: Vec::new() }))
     }
 
     /// Fetches files, several at once, also while what came before is looked at. In their order.
@@ -292,17 +293,17 @@ impl Chain {
         let key = self.key(file.level, file.txids);
         let object = self.bucket.get(&key, None).await.map_err(|source| self.failed(source))?;
         let Some(object) = object else { return Ok(None) };
-        let meta = object.meta.clone();
-        let body: Box<dyn Read + Send> = if meta.size <= READ_AHEAD {
+        let (mark, size) = (SlotMark::of(&object.meta), object.meta.size);
+        let body: Box<dyn Read + Send> = if size <= READ_AHEAD {
             let parts: Vec<Bytes> = object.body.try_collect().await.map_err(|source| self.failed(source))?;
             Box::new(Cursor::new(parts.concat()))
         } else {
             Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))))
         };
-        Ok(Some(Fetched { meta, body }))
+        Ok(Some(Fetched { mark, body }))
     }
 
-    fn unloaded(&self, error: LoadError) -> Error {
+    pub(super) fn unloaded(&self, error: LoadError) -> Error {
         match error {
             LoadError::Read(error) => self.failed(bucket::Error::Unavailable { message: error.to_string() }),
             LoadError::TooLarge { limit } => Error::StateTooLarge { database: self.database.clone(), branch: self.branch.clone(), limit },
@@ -310,21 +311,23 @@ impl Chain {
         }
     }
 
-    fn fault(&self, detail: String) -> Error {
+    pub(super) fn fault(&self, detail: String) -> Error {
         Error::Internal { database: self.database.clone(), detail }
     }
 
-    fn broken(&self, detail: String) -> Error {
-        Error::ChainBroken { database: self.database.clone(), branch: self.branch.clone(), detail }
+    pub(super) fn broken(&self, detail: String) -> Error {
+        Error::ChainBroken { database: self.database.clone(), branch: self.branch.clone(), detail, offered: None }
     }
 
-    fn failed(&self, source: bucket::Error) -> Error {
+    pub(super) fn failed(&self, source: bucket::Error) -> Error {
         Error::Bucket { database: self.database.clone(), doing: READING, source }
     }
 }
 
 /// Why the files do not make the state.
-enum Problem {
+pub(super) enum Problem {
     Damaged(File, String),
+    /// It was listed and is not there.
+    Gone(File),
     Missing(Missing),
 }

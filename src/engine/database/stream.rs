@@ -26,7 +26,6 @@ impl Stream {
         let script = database.settle(Ok::<_, Error>(script), self.memory.take_spent())?;
         if !self.gathers || gate.failed.get().is_some() {
             gate.confirmed(self.memory.saw()).await?;
-            database.tell_durable();
         }
         database.still_served(script)
     }
@@ -40,11 +39,7 @@ impl Stream {
     /// Waits until the bucket has what the answers so far tell of, if they are to wait for it; from now on each waits for itself again.
     pub async fn confirm(&mut self) -> Result<(), Error> {
         self.gathers = false;
-        if self.database.confirms() {
-            self.database.confirm(self.memory.saw()).await?;
-            self.database.tell_durable();
-        }
-        Ok(())
+        Ok(self.database.confirm(self.memory.saw()).await?)
     }
 
     /// Whether answers wait for the bucket even if the mode of its database does not ask for it.
@@ -97,9 +92,6 @@ impl Gate for Confirming<'_> {
     }
 
     async fn confirmed(&self, commits: Commits) -> Result<(), SqlError> {
-        if !self.confirms() {
-            return Ok(());
-        }
         if let Some(failed) = self.failed.get() {
             return Err(failed.clone());
         }

@@ -148,6 +148,7 @@ impl Flusher {
             }
         };
         let (durable_time, last_snapshot, outside) = (state.durable_time, state.snapshot.clone(), state.outside.clone());
+        let damaged = super::damaged(state.damage.clone(), self.clock.wall());
         let (_, line) = Line::of(tenure, state, self.clock.now());
         let mut old = std::mem::replace(&mut self.line, line);
         self.progress = Progress::default();
@@ -161,6 +162,7 @@ impl Flusher {
             ledger.last_snapshot = last_snapshot;
             ledger.uploads = Uploads::Fine;
             ledger.outside = outside;
+            ledger.damaged = damaged;
             ledger.naming = Naming::of_switch(self.line.tenure.epoch(), self.line.tip.next_txid(), prepared.commits());
         }
         let pinned_at = (self.clock.now(), self.clock.wall());
@@ -365,6 +367,7 @@ impl Flusher {
         }
         let attempt = Attempt {
             txid: old.tip.txid.get(),
+            checksum: old.tip.checksum(),
             epoch: old.tenure.epoch(),
             put_id: self.put_ids.fresh(),
             replaces: old.copy.known.clone(),

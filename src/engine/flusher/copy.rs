@@ -93,6 +93,7 @@ impl Flusher {
             let pin = self.save().await.inspect_err(|_| self.line.copy.schedule.failed(self.clock.now()))?;
             let attempt = Attempt {
                 txid: self.line.tip.txid.get(),
+                checksum: self.line.tip.checksum(),
                 epoch: self.line.tenure.epoch(),
                 put_id: self.put_ids.fresh(),
                 replaces: self.line.copy.known.clone(),

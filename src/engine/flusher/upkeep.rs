@@ -11,6 +11,7 @@ use std::time::Duration;
 use chain::{Expired, Files, Keep, Level};
 use futures::StreamExt as _;
 use ltx::{Txid, UnixMillis};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,9 +20,11 @@ use crate::bucket;
 use crate::chains::{Chain, Landing, SlotMark, Upload, millis};
 use crate::delta::{Delta, Draft, Gathered, Tip};
 use crate::error::Error;
+use crate::facts::Damage;
 #[cfg(test)]
 use crate::flaws::Flaw;
 use crate::flush::{Failures, Next};
+use crate::memory::Pin;
 use crate::tasks::spawn_owned;
 
 const MINUTES: Duration = Duration::from_mins(5);
@@ -42,10 +45,18 @@ pub(super) struct Upkeep {
     /// The same of the newest whole database, and the bytes of all of them.
     whole_since: Option<Instant>,
     behind: u64,
+    renewal: Option<Renewal>,
     /// A file whose upload has failed. It goes again as it is.
     left: Option<Upload>,
     failures: Failures,
     task: Option<AbortOnDropHandle<Done>>,
+}
+
+/// The newest state should need none of the files that were there when it had this number.
+struct Renewal {
+    since: Instant,
+    after: Txid,
+    replies: Vec<oneshot::Sender<()>>,
 }
 
 /// How work of the background ended.
@@ -70,6 +81,7 @@ impl Upkeep {
             hour_since: None,
             whole_since: (behind > 0).then_some(now),
             behind,
+            renewal: None,
             left: None,
             failures: Failures::default(),
             task: None,
@@ -84,6 +96,23 @@ impl Upkeep {
         }
         self.whole_since.get_or_insert(now);
         self.behind = self.behind.saturating_add(bytes);
+    }
+
+    /// The newest state should need none of the files that are there.
+    pub(super) fn renew(&mut self, tip: &Tip, now: Instant, reply: Option<oneshot::Sender<()>>) {
+        let renewal = self.renewal.get_or_insert_with(|| Renewal { since: now, after: tip.txid, replies: Vec::new() });
+        renewal.after = tip.txid;
+        renewal.replies.extend(reply);
+    }
+
+    /// A whole database of this state is there. Tells whether it was asked for.
+    fn is_renewed(&mut self, txid: Txid) -> bool {
+        let Some(Renewal { replies, .. }) = self.renewal.take_if(|renewal| renewal.after < txid) else { return false };
+        for reply in replies {
+            // Nobody may be waiting any more.
+            reply.send(()).ok();
+        }
+        true
     }
 
     /// When there is something to do for a database of so many bytes.
@@ -102,6 +131,7 @@ impl Upkeep {
 
     fn due(&self, level: Level, size: u64) -> Option<Instant> {
         match level {
+            Level::Whole if self.renewal.is_some() => self.renewal.as_ref().map(|renewal| renewal.since),
             Level::Whole if self.behind > size => self.whole_since,
             Level::Whole => Some(self.whole_since? + DAY),
             // One file in the place of one file helps nobody.
@@ -148,7 +178,7 @@ impl Flusher {
             return Ok(());
         }
         // A file is made of what is durable, and that is what the memory holds after this.
-        let pin = self.save().await.inspect_err(|_| self.line.upkeep.failures.add(now))?;
+        let pin = self.pin_to_keep().await.inspect_err(|_| self.line.upkeep.failures.add(now))?;
         self.line.upkeep.failures = Failures::default();
         let (tip, epoch) = (Arc::clone(&self.line.tip), self.line.tenure.epoch());
         let Some((level, gathered)) = self.line.upkeep.begin(&tip, self.memory.size(), now) else { return Ok(()) };
@@ -171,6 +201,26 @@ impl Flusher {
         Ok(())
     }
 
+    /// The newest state, once it is durable. One that is to be renewed gets a number of which no file is there yet.
+    async fn pin_to_keep(&mut self) -> Result<Pin, Arc<Error>> {
+        let is_new = self.line.upkeep.renewal.as_ref().is_none_or(|renewal| renewal.after < self.line.tip.txid);
+        if is_new {
+            return self.save().await;
+        }
+        self.send().await?;
+        self.take_slot(true).await
+    }
+
+    /// Files of the chain are not what they were.
+    pub(super) fn renew(&mut self, files: Vec<Damage>, reply: oneshot::Sender<()>) {
+        let (now, found) = (self.clock.now(), super::damaged(files, self.clock.wall()));
+        if found.is_some() {
+            self.ledger.lock().damaged = found;
+        }
+        self.line.upkeep.renew(&self.line.tip, now, Some(reply));
+        (self.notify)();
+    }
+
     fn send_file(&mut self, upload: Upload) {
         let chain = self.line.chain.clone();
         self.line.upkeep.task = Some(spawn_owned(put(chain, upload)));
@@ -191,6 +241,7 @@ impl Flusher {
             Done::Put(upload, Landing::Stored) => {
                 self.line.upkeep.failures = Failures::default();
                 if upload.level == Level::Whole {
+                    self.renewed(upload.file.draft.header.txids.max());
                     self.list();
                 }
             }
@@ -216,6 +267,15 @@ impl Flusher {
             }
         }
         Ok(())
+    }
+
+    /// A whole database of this state is there.
+    fn renewed(&mut self, txid: Txid) {
+        if self.line.upkeep.is_renewed(txid)
+            && let Some(damaged) = &mut self.ledger.lock().damaged
+        {
+            damaged.renewed = Some(txid.get());
+        }
     }
 
     /// A chain may have many thousand files, and deltas must not wait until they are listed.

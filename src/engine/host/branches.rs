@@ -332,7 +332,7 @@ impl Host {
         }
     }
 
-    fn config_of(&self, name: &DatabaseName) -> Result<DatabaseConfig, Arc<Error>> {
+    pub(super) fn config_of(&self, name: &DatabaseName) -> Result<DatabaseConfig, Arc<Error>> {
         match self.slots.lock().get(name) {
             None => Err(unknown(name)),
             Some(Slot { status: Status::Suspended { .. }, .. }) => {

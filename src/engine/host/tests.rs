@@ -1,9 +1,11 @@
 //! The host with a real store beside it: what is restored, what is saved, and what is never done.
 
 mod branches;
+mod damage;
 mod ending;
 mod entry;
 mod files;
+mod flips;
 mod frozen;
 mod leaving;
 mod opening;
@@ -92,6 +94,7 @@ impl Bench {
             take_over: None,
             promotion: None,
             accept_snapshot: None,
+            accept_state: None,
         }
     }
 
@@ -122,7 +125,7 @@ impl Bench {
     async fn settle(&self, config: DatabaseConfig) -> State {
         let name = config.name.clone();
         let mut changes = self.host.changes();
-        self.host.open(config, None);
+        self.host.open(config, Remembered::default());
         loop {
             match self.host.state(&name) {
                 State::Opening => drop(changes.recv().await),
@@ -150,7 +153,11 @@ fn new_host() -> Arc<Host> {
 }
 
 fn host_in(pod: &str, release_wait: Duration) -> Arc<Host> {
-    Host::new(HostOptions {
+    Host::new(options_of(pod, release_wait))
+}
+
+fn options_of(pod: &str, release_wait: Duration) -> HostOptions {
+    HostOptions {
         parallel_restores: 4,
         stores: Arc::new(stores()),
         sql_pool: SqlPool::new(2.try_into().unwrap()),
@@ -158,7 +165,8 @@ fn host_in(pod: &str, release_wait: Duration) -> Arc<Host> {
         clock: Arc::new(SystemClock),
         pod: pod.to_owned(),
         release_wait,
-    })
+        verify_memory: 1 << 30,
+    }
 }
 
 fn bucket_name() -> BucketName {

@@ -17,9 +17,8 @@ use tokio::time::Instant;
 
 use super::connections::Use;
 use super::{Inner, MemoryDatabase, PageNo};
-use crate::connection::{Cancel, Role, Session};
+use crate::connection::{Cancel, Session};
 use crate::image;
-use crate::pages::Sees;
 use crate::sql::{Piece, QueryLimits, Request, Response, Spent, SqlError, SqlErrorKind, Statement, pieces};
 use crate::statement::{self, Bounds};
 use crate::vfs;
@@ -211,8 +210,9 @@ impl MemoryDatabase {
 impl Inner {
     /// The cookie of the newest schema that connections for this purpose see.
     pub(super) fn schema(&self, purpose: Use) -> u32 {
-        let sees = if purpose.role() == Role::Reader { Sees::Shown } else { Sees::Newest };
-        self.file.store().peek(sees, |version| version.page(PageNo::FIRST).map_or(0, |page| image::schema_cookie(page.bytes())))
+        self.file
+            .store()
+            .peek(purpose.role().sees(), |version| version.page(PageNo::FIRST).map_or(0, |page| image::schema_cookie(page.bytes())))
     }
 
     /// Looks at a statement that has run on this connection without fault, in so much time.

@@ -55,8 +55,12 @@ impl Opener {
             }
             (origin, ..) => origin,
         };
+        let first = Txid::new(number).ok_or_else(|| fault(config, "a number above others is not zero"))?;
+        let beginning = delta::beginning(pin.clone(), first, millis(self.clock.wall()), tenure.epoch()).await;
+        let (mut tip, file) = beginning.map_err(|error| fault(config, error))?;
         let attempt = Attempt {
             txid: number,
+            checksum: tip.checksum(),
             epoch: tenure.epoch(),
             put_id: self.put_ids.fresh(),
             replaces: known,
@@ -81,9 +85,6 @@ impl Opener {
             duration: Some(self.clock.now().saturating_duration_since(begun)),
             etag: etag.clone(),
         };
-        let first = Txid::new(attempt.txid).ok_or_else(|| fault(config, "a number above others is not zero"))?;
-        let begun = delta::beginning(pin.clone(), first, millis(self.clock.wall()), tenure.epoch()).await;
-        let (mut tip, file) = begun.map_err(|error| fault(config, error))?;
         let upload = Upload { level: Level::Whole, file, put_id: self.put_ids.fresh(), mark: SlotMark::None };
         match chain.put(&upload).await {
             Landing::Stored => {}
@@ -108,6 +109,7 @@ impl Opener {
             snapshot: Some(facts),
             is_behind: false,
             outside: None,
+            damage: Vec::new(),
         }))
     }
 }

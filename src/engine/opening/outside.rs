@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::head::SnapshotRef;
 use crate::memory::MemoryDatabase;
 use crate::restore::{self, txid_of};
-use crate::snapshot::{Place, content_of};
+use crate::snapshot::{Place, content_of, metadata};
 use crate::tenure::Tenure;
 
 /// What was found at `<key>`.
@@ -73,7 +73,10 @@ impl Opener {
             let txid = txid_of(&meta);
             return Ok(Standing::State { meta, txid, content });
         }
-        let follows = recorded.is_some_and(|recorded| recorded.content == current) && found.page_size() == memory.page_size();
+        // What says that it is one of ours, and is not what it says, is damaged: nobody else went on from anything.
+        let is_damaged = meta.metadata.contains_key(metadata::CHECKSUM);
+        let follows =
+            !is_damaged && recorded.is_some_and(|recorded| recorded.content == current) && found.page_size() == memory.page_size();
         Ok(if follows { Standing::Newer { found, meta, content } } else { Standing::Aside(meta) })
     }
 

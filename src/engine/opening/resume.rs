@@ -7,6 +7,7 @@ use chain::Level;
 use ltx::Txid;
 
 use super::outside::Standing;
+use super::proof::{Accepted, Proved};
 use super::{Begun, Opener, Ready, Settled, ended, fault};
 use crate::branches;
 use crate::chains::{Chain, Landing, Recalled, SlotMark, Upload, wall};
@@ -25,9 +26,10 @@ impl Opener {
     /// `None` if the branch changed in the meantime and must be looked at again.
     pub(super) async fn resume(&self, config: &DatabaseConfig, begun: &mut Begun, first: Txid) -> Result<Option<Ready>, Error> {
         let Begun { tenure, chain, last, entry } = begun;
-        let Recalled { memory, mut tip, differs, epoch, kept_slots, behind } = chain.newest(first, &self.options).await?;
-        if epoch > tenure.epoch() {
-            // Whoever wrote that has the branch; a fence of ours behind it would end their tenure.
+        let Proved { recalled, accepted } = self.proved(config, chain, first, last.as_ref()).await?;
+        let Recalled { memory, mut tip, differs, epoch, kept_slots, behind, damage } = recalled;
+        if epoch >= tenure.epoch() {
+            // Whoever wrote that has the branch; a fence of ours behind it would end their tenure. If nobody has, the record was an old one.
             return tenure.check().await.map(|()| None).map_err(|failure| ended(config, tenure, failure));
         }
         let failed = |doing, source| Error::Bucket { database: config.name.clone(), doing, source };
@@ -39,7 +41,13 @@ impl Opener {
         let may_be_late = !(*entry == Entry::AfterRelease && is_known && unfinished.is_none());
         #[cfg(test)]
         let may_be_late = may_be_late && self.bucket.flaw() != Flaw::NoFence;
-        if may_be_late {
+        if let Some(accepted) = &accepted {
+            let Some(fenced) = self.begin_anew(config, tenure, chain, &tip, &memory.pin(), accepted.instead_of).await? else {
+                return Ok(None);
+            };
+            tip = fenced;
+            slots.insert(tip.txid.get());
+        } else if may_be_late {
             let fence = tip.fence(&memory.pin(), self.by(tenure));
             if !self.land(config, tenure, chain, &mut tip, &fence, SlotMark::Fence).await? {
                 return Ok(None);
@@ -50,7 +58,10 @@ impl Opener {
             Some(entry) => Some(self.settle(config, tenure, chain, &tip, entry).await?),
             None => None,
         };
-        let mut origin = Origin::Chain { txid: tip.txid.get(), size: memory.size() };
+        let mut origin = match accepted {
+            Some(Accepted { state, instead_of }) => Origin::Accepted { state, instead_of },
+            None => Origin::Chain { txid: tip.txid.get(), size: memory.size() },
+        };
         let standing = self.look_at_snapshot(config, tenure, chain, first, &tip, &memory, recorded.as_ref(), meta).await?;
         let mut outside = None;
         // What is at `<key>`, the state that it holds, and whether the record has to be told.
@@ -101,11 +112,11 @@ impl Opener {
         };
         tip.same_since_of(recorded.as_ref());
         let is_behind = snapshot.as_ref().is_none_or(|snapshot| snapshot.txid < tip.same_since.get());
-        Ok(Some(Ready { durable_time: wall(tip.time), memory, tip, differs, behind, known, origin, snapshot, is_behind, outside }))
+        Ok(Some(Ready { durable_time: wall(tip.time), memory, tip, differs, behind, known, origin, snapshot, is_behind, outside, damage }))
     }
 
     /// Puts a delta into the next slot. `false` if somebody's late one is there, and this tenure still lasts.
-    async fn land(
+    pub(super) async fn land(
         &self,
         config: &DatabaseConfig,
         tenure: &mut Tenure,

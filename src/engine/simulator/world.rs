@@ -76,8 +76,12 @@ impl World {
         let (time, of_files) = (Time::new(), seed % 2 == 1);
         let mut random = StdRng::seed_from_u64(seed);
         let usual = if of_files { by_snapshots() } else { choice::durability(&mut random) };
-        // One world of eight, and the others are as they would be without it.
-        let durability = if seed % 8 == 4 { Durability { mode: Mode::Sync, ..usual } } else { usual };
+        // One world of eight each, and the others are as they would be without it.
+        let durability = match seed % 8 {
+            4 => Durability { mode: Mode::Sync, ..usual },
+            6 => Durability { verify_interval: HOUR, ..usual },
+            _ => usual,
+        };
         let mut world = Self {
             of_files,
             durability,
@@ -363,5 +367,5 @@ impl World {
 
 /// Each state goes to the plain file as well, and nobody asks for past ones.
 fn by_snapshots() -> Durability {
-    Durability { retention: Duration::ZERO, ..Durability::by_snapshots() }
+    Durability { retention: Duration::ZERO, verify_interval: Duration::ZERO, ..Durability::by_snapshots() }
 }

@@ -50,6 +50,7 @@ impl InProcess {
             clock: Arc::new(SystemClock),
             pod: "buckethead-0".to_owned(),
             release_wait: Duration::from_secs(5),
+            verify_memory: 1 << 30,
         });
         let steps = Arc::new(Mutex::new(Steps::default()));
         let (stop, stopped) = watch::channel(false);

@@ -378,9 +378,9 @@ impl Bench {
             last_snapshot: None,
             uploads: Uploads::Fine,
             outside: None,
+            damaged: None,
             dirty_since: None,
             longest_lag: None,
-            confirms: false,
             naming: Naming::new(Epoch(1), ltx::Txid::FIRST, memory.pin().commits()),
         };
         let policy = FilesPolicy { prefix: self.prefix(), grace: GRACE };

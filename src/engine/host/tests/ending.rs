@@ -65,7 +65,7 @@ async fn a_shutdown_saves_everything_and_names_what_it_could_not() {
     // Another process of the same resource takes over.
     let host = new_host();
     let mut changes = host.changes();
-    host.open(other, None);
+    host.open(other, Remembered::default());
     changes.recv().await.unwrap();
     let mut results = bench.host.shutdown(Duration::from_secs(30)).await;
     results.sort_by_key(|(name, _)| name.clone());

@@ -131,6 +131,8 @@ async fn a_damaged_delta_without_a_way_around_it_is_named_and_nothing_is_served(
     bench.close("orders").await.unwrap();
     let delta = "0000/0000000000000002-0000000000000002.ltx";
     let damaged = bench.overwrite(&format!("apps/orders.db.ltx/main/{delta}"), b"no delta at all").await;
+    // It has the same state, and would do.
+    bench.overwrite("apps/orders.db", b"no database at all").await;
     bench.restart();
     let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
     assert!(matches!(&*error, Error::ChainBroken { detail, .. } if detail.contains(delta)), "{error}");

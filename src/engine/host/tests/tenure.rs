@@ -13,7 +13,7 @@ impl Bench {
     async fn open_in(&self, host: Arc<Host>, config: DatabaseConfig) -> (Arc<Host>, State) {
         let name = config.name.clone();
         let mut changes = host.changes();
-        host.open(config, None);
+        host.open(config, Remembered::default());
         loop {
             match host.state(&name) {
                 State::Opening => drop(changes.recv().await),

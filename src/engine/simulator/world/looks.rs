@@ -87,6 +87,9 @@ impl World {
     /// What processes say is in the bucket.
     pub(super) fn look_at_claims(&mut self) -> Result<(), String> {
         for process in &mut self.processes {
+            if let Some(why) = process.could_not_restore() {
+                return Err(format!("p{} could not restore what is in the bucket: {why}", process.number));
+            }
             let Some(claim) = process.claim() else { continue };
             let told = |why: String| format!("p{} says that {claim:?} is in the bucket: {why}", process.number);
             let before = process.claimed.as_ref().filter(|before| (&before.branch, before.epoch) == (&claim.branch, claim.epoch));

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::facts::State;
 use crate::files::{Description, FileKey, FilesPrefix, Spool};
 use crate::gc::{self, GcOptions, OwnerKey};
-use crate::host::{Host, HostOptions, OverwriteRequest};
+use crate::host::{Host, HostOptions, OverwriteRequest, Remembered};
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName};
 use crate::naming::StateId;
@@ -178,6 +178,7 @@ impl Process {
             clock: Arc::clone(&time) as Arc<dyn Clock>,
             pod: format!("p{number}"),
             release_wait: Duration::ZERO,
+            verify_memory: 1 << 30,
         });
         let means = Means { host, bucket, pool, time, durability };
         Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None, claimed: None, written: Vec::new() }
@@ -187,6 +188,13 @@ impl Process {
     pub(super) fn claim(&self) -> Option<Claim> {
         let State::Open(facts) = self.means.host.state(&name()) else { return None };
         Some(Claim { branch: facts.branch.as_str().to_owned(), epoch: facts.epoch.0, txid: facts.txid })
+    }
+
+    /// Why what is in the bucket could not be restored, if it tried that and failed.
+    pub(super) fn could_not_restore(&self) -> Option<String> {
+        let State::Open(facts) = self.means.host.state(&name()) else { return None };
+        let damage = facts.damaged.map(|damaged| format!("{damaged:?}"));
+        facts.verified.and_then(|verified| verified.failure).or(damage)
     }
 
     /// The rows that somebody sees who reads now, without a wait for anything.
@@ -237,6 +245,7 @@ fn config(name_of_branch: &str, durability: Durability) -> DatabaseConfig {
         take_over: None,
         promotion: None,
         accept_snapshot: None,
+        accept_state: None,
     }
 }
 
@@ -355,7 +364,7 @@ async fn gc(means: &Means) -> Result<Told, String> {
 async fn open(means: &Means, branch: &str) -> Result<(), String> {
     let host = &means.host;
     let mut changes = host.changes();
-    host.open(config(branch, means.durability), None);
+    host.open(config(branch, means.durability), Remembered::default());
     loop {
         match host.state(&name()) {
             State::Open(_) => return Ok(()),
