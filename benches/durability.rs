@@ -13,6 +13,7 @@ mod durability {
     pub mod restores;
     pub mod shelf;
     pub mod sizes;
+    pub mod verify;
     pub mod wire;
 }
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
@@ -20,7 +21,7 @@ mod hosted;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
 
-use durability::{commits, idle, open_delta, restores, sizes};
+use durability::{commits, idle, open_delta, restores, sizes, verify};
 use report::Report;
 
 fn main() {
@@ -33,6 +34,7 @@ fn main() {
         commits::beside_snapshot_mode(&mut report).await;
         commits::lag(&mut report).await;
         restores::with_deltas(&mut report).await;
+        verify::beside_requests(&mut report).await;
     });
     drop(runtime);
     idle::requests(&mut report);

@@ -280,7 +280,7 @@ impl<'a> View<'a> {
         match &facts.uploads {
             Uploads::Fine if let Some(outside) = &facts.outside => {
                 let message = format!(
-                    "somebody else wrote the snapshot at {} while it was served: theirs is kept as branch {}, and ours was put back. Stop the other \
+                    "a snapshot of somebody else was found at {}, which was not made from the newest state, or written while it was served: theirs is kept as branch {}, and ours was put back. Stop the other \
                      writer; overwrite this branch with theirs if that is the state you want",
                     whole_seconds(outside.time).0,
                     outside.branch

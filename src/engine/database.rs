@@ -408,7 +408,8 @@ impl Database {
         &self.inner.files
     }
 
-    pub(crate) fn name(&self) -> &DatabaseName {
+    /// Its name.
+    pub fn name(&self) -> &DatabaseName {
         &self.inner.name
     }
 

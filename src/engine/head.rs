@@ -120,6 +120,9 @@ pub struct Fate {
     pub leaving: Option<WallTime>,
 }
 
+/// So many contents of earlier snapshots are remembered.
+const EARLIER: usize = 32;
+
 /// Of records that know no chain. Builds that know none read no others.
 const BEFORE_CHAINS: u32 = 1;
 /// Of records whose branch may have one.
@@ -153,6 +156,9 @@ pub(crate) struct HeadRecord {
     pub(crate) fences: Vec<u64>,
     #[serde(default)]
     pub(crate) snapshot: Option<SnapshotRef>,
+    /// The contents of the snapshots before it, the last ones.
+    #[serde(default)]
+    earlier: Vec<String>,
     #[serde(default)]
     pub(crate) parent: Option<Parent>,
     /// Which resource made the branch.
@@ -200,6 +206,7 @@ impl HeadRecord {
             horizon: None,
             fences: Vec::new(),
             snapshot: None,
+            earlier: Vec::new(),
             parent: None,
             maker: None,
             deletion_policy: OnLeave::Retain,
@@ -298,8 +305,16 @@ impl HeadRecord {
     /// A snapshot was put at the branch's key.
     pub(crate) fn noted(&self, etag: &Etag, txid: u64, size: u64, content: String) -> Self {
         let same_since = self.snapshot.as_ref().filter(|last| last.content == content).map_or(txid, |last| last.same_since);
+        let mut earlier: Vec<String> = self.earlier.iter().filter(|earlier| **earlier != content).cloned().collect();
+        earlier.extend(self.snapshot.as_ref().filter(|last| last.content != content).map(|last| last.content.clone()));
+        earlier.drain(..earlier.len().saturating_sub(EARLIER));
         let snapshot = SnapshotRef { etag: etag.as_str().to_owned(), txid, size, content, same_since };
-        Self { txid: self.txid.max(txid), snapshot: Some(snapshot), ..self.clone() }
+        Self { txid: self.txid.max(txid), snapshot: Some(snapshot), earlier, ..self.clone() }
+    }
+
+    /// Whether a snapshot before the newest had this content. Whoever read it then and changed nothing may bring it back.
+    pub(crate) fn had(&self, content: &str) -> bool {
+        self.earlier.iter().any(|earlier| earlier == content)
     }
 
     /// Its snapshot stands.

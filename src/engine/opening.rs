@@ -5,6 +5,7 @@
 //! one. Whoever had it, and however long they slept: their next write fails.
 
 mod entry;
+mod lineage;
 mod outside;
 mod proof;
 mod rebuilt;

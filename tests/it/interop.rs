@@ -1,12 +1,16 @@
 //! The seed's own package and we read each other's snapshots.
 
 use std::process::Stdio;
+use std::time::Duration;
 
+use rand::Rng as _;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{DATABASE, Database, Namespace, Operator, Place, Resource, ServedBy, until};
+use crate::support::{
+    DATABASE, Database, Folders, Found, Namespace, Operator, Place, Resource, Rows, Seed, ServedBy, Signal, setting, until,
+};
 
 const KEY: &str = "shared/app.db";
 
@@ -244,6 +248,53 @@ async fn the_seeds_gc_takes_blobs_at_most_and_never_our_records() {
     assert_eq!(database.put_file("kept", "a.txt").await, kept);
     assert_eq!(database.get_file(key).await, (200, "kept".to_owned()));
     operator.end().await;
+}
+
+/// It reads the plain file whenever it likes, and writes its own over whatever stands there when it ends: also while we are dead, and after we
+/// have gone on from what it read. `BUCKETHEAD_SEED_RUNS` says how often, `BUCKETHEAD_SEED_MOMENTS` at which moments.
+#[tokio::test]
+async fn the_seed_at_moments_of_chance_takes_no_acknowledged_row_away() {
+    let chance = Seed::of("BUCKETHEAD_SEED_MOMENTS");
+    let mut random = chance.rng();
+    let place = Place::create(ServedBy::Minio, "seed-by-chance").await;
+    let folders = Folders::with(&Resource::credentials(&place.account));
+    folders.declare("orders.yaml", &Resource::synced(DATABASE, &place, KEY));
+    let dev = folders.start("standard").await;
+    let mut rows = Rows::of(&dev.database(DATABASE)).await;
+    dev.program.end(Signal::Term).await;
+    for number in 0..setting("BUCKETHEAD_SEED_RUNS", 4) {
+        let mut moment = |most: u64| Duration::from_millis(random.random_range(0..most));
+        let (begin, live, is_killed) = (moment(1500), moment(2000), number % 2 == 0);
+        let file = format!("of run {number}");
+        let seeds = async {
+            tokio::time::sleep(begin).await;
+            // With a change of its own, or with none.
+            if number % 4 < 2 {
+                seed("files.py", &["put", &file], &place, KEY).await
+            } else {
+                seed("files.py", &["list"], &place, KEY).await
+            }
+        };
+        let ours = async {
+            let dev = folders.start("standard").await;
+            let database = dev.database(DATABASE);
+            let all = rows.told().len();
+            rows.settle(Found::by(&database).await, all);
+            tokio::select! {
+                end = rows.write(&database) => panic!("a write was refused: {end:?}"),
+                () = tokio::time::sleep(live) => {}
+            }
+            if is_killed {
+                dev.program.kill().await;
+            } else {
+                assert!(dev.program.end(Signal::Term).await.success());
+            }
+        };
+        tokio::join!(seeds, ours);
+    }
+    let dev = folders.start("standard").await;
+    let all = rows.told().len();
+    rows.settle(Found::by(&dev.database(DATABASE)).await, all);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod access;
 mod api_document;
 mod clients;
 mod crashes;
+mod damage;
 mod dev;
 mod ending;
 mod failing_store;

@@ -40,7 +40,7 @@ pub struct Durability {
     #[serde(default)]
     pub on_max_lag: OnMaxLag,
 
-    /// How often the bucket is read back and compared with the memory; from `1h` to `8760h`, or `0s` for never.
+    /// How often it is proved that what is in the bucket can be restored; from `1h` to `8760h`, or `0s` for never.
     #[serde(default = "default::day")]
     #[x_kube(validation = rules::lasts_or_off("1h", "8760h"))]
     pub verify_interval: Period,

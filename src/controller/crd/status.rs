@@ -55,7 +55,7 @@ pub struct BucketDatabaseStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_snapshot: Option<SnapshotStatus>,
 
-    /// The newest comparison of the bucket with the memory.
+    /// The newest proof that what is in the bucket can be restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_verified: Option<VerifiedStatus>,
 
@@ -99,16 +99,16 @@ pub struct SnapshotStatus {
     pub etag: String,
 }
 
-/// A comparison of the bucket with the memory.
+/// A proof that what is in the bucket can be restored.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifiedStatus {
     /// When it ended.
     pub time: Time,
-    /// The state that was compared.
+    /// The newest state then, which was restored, and a past one with it.
     #[schemars(schema_with = "rules::count")]
     pub txid: u64,
-    /// Whether both were the same.
+    /// Whether they were what was committed.
     pub ok: bool,
 }
 

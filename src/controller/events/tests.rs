@@ -1,4 +1,6 @@
-use engine::{BranchName, Facts, Origin, Outside, State};
+use std::time::Duration;
+
+use engine::{BranchName, Damage, Damaged, Facts, Origin, Outside, State, Verified};
 use serde_json::json;
 
 use super::*;
@@ -113,4 +115,30 @@ fn a_promotion_is_told_once_for_each_end_and_not_twice_as_a_hindrance() {
     let (news, done) = told_after(applied.clone(), &stalled);
     assert_eq!(news, ["Promoted"]);
     assert_eq!(told_after(applied, &done).0, Vec::<String>::new());
+}
+
+#[test]
+fn damage_is_told_when_it_is_found_and_when_it_is_healed() {
+    let damaged = |renewed| {
+        let files = vec![Damage { file: "0000/3".to_owned(), detail: "cut".to_owned() }];
+        serving(Facts { damaged: Some(Damaged { files, time: second(-90), renewed }), ..facts() })
+    };
+    let (fine, found, healed) = (serving(facts()), damaged(None), damaged(Some(5)));
+    assert_eq!(told(&fine, &found), ["!DamageFound"]);
+    assert_eq!(told(&found, &healed), ["!DamageHealed"]);
+    assert_eq!(told(&fine, &healed), ["!DamageHealed"], "both between two looks");
+    assert_eq!(told(&healed, &healed), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_restored_is_told_once_and_so_is_that_it_can_be_again() {
+    let proved = |failure: Option<&str>| {
+        let failure = failure.map(str::to_owned);
+        serving(Facts { verified: Some(Verified { time: second(-60), txid: 4, past: None, took: Duration::ZERO, failure }), ..facts() })
+    };
+    let (fine, broken) = (proved(None), proved(Some("a gap")));
+    assert_eq!(told(&serving(facts()), &fine), Vec::<String>::new());
+    assert_eq!(told(&fine, &broken), ["!NotRestorable"]);
+    assert_eq!(told(&broken, &broken), Vec::<String>::new());
+    assert_eq!(told(&broken, &fine), ["Restorable"]);
 }

@@ -1,4 +1,4 @@
-use engine::{BranchName, Etag, Outside, Previous};
+use engine::{BranchName, Epoch, Etag, Outside, Previous, ProvedState};
 use serde_json::json;
 
 use super::*;
@@ -26,13 +26,23 @@ const SERVING: Verdict = Verdict::Serving { but: None };
 
 #[test]
 fn a_database_that_serves_is_ready_and_neither_reconciling_nor_stalled() {
-    let expected = ["Ready True Serving", "Restored True Restored", "Durable True SnapshotsSucceed", "Writable True Serving"];
+    let expected = [
+        "Ready True Serving",
+        "Restored True Restored",
+        "Durable True SnapshotsSucceed",
+        "Verified Unknown NotVerified",
+        "Writable True Serving",
+    ];
     assert_eq!(told(&served(), &SERVING), expected);
 }
 
 #[test]
 fn what_it_began_with_is_told() {
-    for (origin, reason) in [(Origin::Empty, "StartedEmpty"), (Origin::Previous { etag: Etag::new("e8") }, "PreviousAccepted")] {
+    for (origin, reason) in [
+        (Origin::Empty, "StartedEmpty"),
+        (Origin::Previous { etag: Etag::new("e8") }, "PreviousAccepted"),
+        (Origin::Accepted { state: ProvedState { epoch: Epoch(3), txid: 4 }, instead_of: 6 }, "StateAccepted"),
+    ] {
         assert_eq!(told(&opened(Facts { origin, ..facts() }), &SERVING)[1], format!("Restored True {reason}"));
     }
 }
@@ -44,6 +54,7 @@ fn a_restore_under_way_is_unknown_not_false() {
         "Reconciling True Restoring",
         "Restored Unknown Restoring",
         "Durable Unknown Restoring",
+        "Verified Unknown Restoring",
         "Writable False Restoring",
     ];
     assert_eq!(told(&seen(), &Verdict::Restoring), expected);
@@ -57,6 +68,7 @@ fn a_failure_that_may_heal_is_reconciling_and_one_that_may_not_is_stalled() {
         "Reconciling True BucketMissing",
         "Restored False BucketMissing",
         "Durable Unknown BucketMissing",
+        "Verified Unknown BucketMissing",
         "Writable False BucketMissing",
     ];
     assert_eq!(told(&seen(), &heals), expected);
@@ -66,14 +78,26 @@ fn a_failure_that_may_heal_is_reconciling_and_one_that_may_not_is_stalled() {
 
 #[test]
 fn failing_uploads_make_it_not_durable_and_nothing_else() {
-    let expected = ["Ready True Serving", "Restored True Restored", "Durable False EndpointUnreachable", "Writable True Serving"];
+    let expected = [
+        "Ready True Serving",
+        "Restored True Restored",
+        "Durable False EndpointUnreachable",
+        "Verified Unknown NotVerified",
+        "Writable True Serving",
+    ];
     assert_eq!(told(&opened(Facts { uploads: failing(), ..facts() }), &SERVING), expected);
 }
 
 #[test]
 fn a_state_of_somebody_else_is_told_and_changes_nothing_else() {
     let outside = Outside { branch: BranchName::parse("outside-1").unwrap(), time: second(-60) };
-    let expected = ["Ready True Serving", "Restored True Restored", "Durable True OutsideSnapshotKept", "Writable True Serving"];
+    let expected = [
+        "Ready True Serving",
+        "Restored True Restored",
+        "Durable True OutsideSnapshotKept",
+        "Verified Unknown NotVerified",
+        "Writable True Serving",
+    ];
     let seen = opened(Facts { outside: Some(outside), ..facts() });
     assert_eq!(told(&seen, &SERVING), expected);
     assert!(status_of(&seen, &SERVING).conditions[2].message.contains("branch outside-1"));
@@ -202,10 +226,60 @@ fn the_first_status_of_a_process_is_written_at_once() {
 #[test]
 fn a_suspended_database_is_not_ready_neither_reconciling_nor_stalled_and_all_of_it_is_durable() {
     let rests = Observed { hosted: State::Suspended { released: true, last_snapshot: facts().last_snapshot }, ..seen() };
-    let expected = ["Ready False Suspended", "Restored Unknown Suspended", "Durable True Suspended", "Writable False Suspended"];
+    let expected = [
+        "Ready False Suspended",
+        "Restored Unknown Suspended",
+        "Durable True Suspended",
+        "Verified Unknown Suspended",
+        "Writable False Suspended",
+    ];
     assert_eq!(told(&rests, &Verdict::Suspended), expected);
     let status = status_of(&rests, &Verdict::Suspended);
     assert!(status.conditions[0].message.contains("kubectl patch bdb orders -n apps"), "how to resume: {}", status.conditions[0].message);
     assert_eq!((status.txid, status.last_snapshot.map(|last| last.etag)), (Some(4), Some("e4".to_owned())), "of the last flush");
     assert_eq!(told(&served(), &Verdict::Suspending { serves: true })[..2], ["Ready False Suspending", "Reconciling True Suspending"]);
+}
+
+fn proof(failure: Option<&str>) -> Option<Verified> {
+    let took = Duration::from_secs(1);
+    Some(Verified { time: second(-60), txid: 4, past: Some(2), took, failure: failure.map(str::to_owned) })
+}
+
+fn damaged(renewed: Option<u64>) -> Option<Damaged> {
+    let files = vec![Damage { file: "0000/3".to_owned(), detail: "cut".to_owned() }];
+    Some(Damaged { files, time: second(-90), renewed })
+}
+
+fn verified(facts: Facts) -> (String, String) {
+    let status = status_of(&opened(facts), &SERVING);
+    let found = find(&status, VERIFIED).unwrap();
+    (format!("{} {}", found.status, found.reason), found.message.clone())
+}
+
+#[test]
+fn whether_it_can_be_restored_is_told_with_what_was_found() {
+    let fine = Facts { verified: proof(None), ..facts() };
+    let (found, message) = verified(fine.clone());
+    assert_eq!(found, "True Restorable");
+    assert!(message.contains("txid 4 and that of txid 2"), "{message}");
+    let broken = Facts { verified: proof(Some("a gap")), damaged: damaged(Some(5)), ..facts() };
+    assert_eq!(verified(broken).0, "False NotRestorable");
+    for (renewed, expected) in [(None, "False DamageFound"), (Some(5), "True DamageHealed")] {
+        let (found, message) = verified(Facts { damaged: damaged(renewed), ..fine.clone() });
+        assert_eq!(found, expected);
+        assert!(message.contains("0000/3: cut"), "{message}");
+    }
+    let (found, message) = verified(Facts { unverified: Some("no store".to_owned()), ..facts() });
+    assert_eq!(found, "Unknown NotVerified");
+    assert!(message.contains("no store"), "{message}");
+}
+
+#[test]
+fn a_proof_is_remembered_by_the_status() {
+    let status = status_of(&opened(Facts { verified: proof(None), ..facts() }), &SERVING);
+    let known = status.last_verified.clone().unwrap();
+    assert_eq!((known.txid, known.ok), (4, true));
+    let later = next(&resource(json!({})), &status, &opened(facts()), &said(&SERVING));
+    assert_eq!(later.last_verified, status.last_verified);
+    assert_eq!(find(&later, VERIFIED).map(|found| found.reason.as_str()), Some("Restorable"));
 }

@@ -55,7 +55,7 @@ impl Flusher {
             return Ok(false);
         }
         let record = self.line.tenure.record();
-        if record.snapshot.as_ref().is_some_and(|snapshot| snapshot.content == content) {
+        if record.had(&content) || record.snapshot.as_ref().is_some_and(|snapshot| snapshot.content == content) {
             return Ok(true);
         }
         let Some(first) = record.first() else { return Ok(false) };

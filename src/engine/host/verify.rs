@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_mins(5);
 const ROUNDS: u32 = 3;
 
 /// Why nothing was proved, neither way.
-pub(super) enum NotProved {
+enum NotProved {
     /// Other databases need the memory.
     TooLarge { size: u64, limit: u64 },
     /// The store failed, or the database is not served any more.
@@ -69,8 +69,15 @@ impl Host {
         self.tasks.spawn(proving.run(last));
     }
 
+    /// Proves now that an open database can be restored. An error says why that could not be found out.
+    pub async fn verify(&self, name: &DatabaseName) -> Result<Verified, String> {
+        let database = self.get(name).map_err(|error| error.to_string())?.database;
+        let config = self.config_of(name).map_err(|error| error.to_string())?;
+        self.prove(&config, &database).await.map_err(|why| why.to_string())
+    }
+
     /// Restores what is in the bucket of an open database beside what is served, and tells whether that was it.
-    pub(super) async fn prove(&self, config: &DatabaseConfig, database: &Database) -> Result<Verified, NotProved> {
+    async fn prove(&self, config: &DatabaseConfig, database: &Database) -> Result<Verified, NotProved> {
         let _turn = self.proofs.acquire().await.expect("the semaphore is never closed");
         let begun = self.options.clock.now();
         let proved = self.try_to_prove(config, database).await.map(|(txid, past)| {

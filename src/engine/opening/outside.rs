@@ -2,8 +2,8 @@
 //!
 //! The branch is its chain, so `<key>` decides nothing by itself. The Python package uploads whenever it exits, and a process of ours may
 //! have ended between its PUT and its note: neither is news. A content that nobody has seen is.
-//! Invariant: a content that is not in the chain is taken over only where nothing but fences came after the snapshot that it replaced;
-//! otherwise it is kept aside.
+//! Invariant: a content that is not in the chain is taken over only where nothing but fences came after the snapshot that it replaced, and
+//! where it shows that it was made from that one (`lineage.rs`); otherwise it is kept aside.
 
 use ltx::Txid;
 
@@ -31,7 +31,7 @@ pub(super) enum Standing {
     Damaged(ObjectMeta),
     /// Somebody went on from the branch's newest state.
     Newer { found: MemoryDatabase, meta: ObjectMeta, content: String },
-    /// Somebody went on from an earlier state, or from none.
+    /// Somebody went on from an earlier state, or from none, or nobody can tell.
     Aside(ObjectMeta),
 }
 
@@ -69,14 +69,25 @@ impl Opener {
             let txid = recorded.txid;
             return Ok(Standing::State { meta, txid, content });
         }
+        if tenure.record().had(&content) {
+            let txid = txid_of(&meta);
+            return Ok(Standing::State { meta, txid, content });
+        }
         if chain.has_state_of(first, tip.txid, &meta, &content, &self.options).await? || self.is_previous(config, tenure, &content).await? {
             let txid = txid_of(&meta);
             return Ok(Standing::State { meta, txid, content });
         }
         // What says that it is one of ours, and is not what it says, is damaged: nobody else went on from anything.
         let is_damaged = meta.metadata.contains_key(metadata::CHECKSUM);
-        let follows =
-            !is_damaged && recorded.is_some_and(|recorded| recorded.content == current) && found.page_size() == memory.page_size();
+        if is_damaged || recorded.is_none_or(|recorded| recorded.content != current) {
+            return Ok(Standing::Aside(meta));
+        }
+        if found.page_size() != memory.page_size() {
+            let (theirs, ours) = (found.page_size(), memory.page_size());
+            tracing::warn!(database = %config.name, %theirs, %ours, "the snapshot of somebody else has pages of another size, and is not taken over");
+            return Ok(Standing::Aside(meta));
+        }
+        let follows = self.goes_on_from(config, chain, first, tip, memory, &found).await?;
         Ok(if follows { Standing::Newer { found, meta, content } } else { Standing::Aside(meta) })
     }
 

@@ -58,6 +58,7 @@ impl Opener {
             Some(entry) => Some(self.settle(config, tenure, chain, &tip, entry).await?),
             None => None,
         };
+        tip.same_since_of(recorded.as_ref());
         let mut origin = match accepted {
             Some(Accepted { state, instead_of }) => Origin::Accepted { state, instead_of },
             None => Origin::Chain { txid: tip.txid.get(), size: memory.size() },
@@ -110,7 +111,6 @@ impl Opener {
             }
             _ => None,
         };
-        tip.same_since_of(recorded.as_ref());
         let is_behind = snapshot.as_ref().is_none_or(|snapshot| snapshot.txid < tip.same_since.get());
         Ok(Some(Ready { durable_time: wall(tip.time), memory, tip, differs, behind, known, origin, snapshot, is_behind, outside, damage }))
     }

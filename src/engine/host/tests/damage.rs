@@ -44,8 +44,7 @@ impl Bench {
     }
 
     async fn proved(&self, database: &Database) -> Verified {
-        let config = self.host.config_of(database.name()).unwrap();
-        self.host.prove(&config, database).await.map_err(|why| why.to_string()).unwrap()
+        self.host.verify(database.name()).await.unwrap()
     }
 
     async fn broken(&self, config: DatabaseConfig) -> (String, Option<Offered>) {
@@ -263,8 +262,7 @@ async fn what_takes_more_memory_than_a_proof_may_is_not_tried() {
     let mut bench = Bench::start().await;
     bench.host = Host::new(HostOptions { verify_memory: 1, ..options_of("pod", HOUR) });
     let database = of_rows(&bench, 1).await;
-    let config = bench.host.config_of(database.name()).unwrap();
-    let why = bench.host.prove(&config, &database).await.unwrap_err().to_string();
+    let why = bench.host.verify(database.name()).await.unwrap_err();
     assert!(why.contains("a verification may take 1"), "{why}");
     let facts = database.facts();
     assert_eq!((facts.verified, facts.unverified), (None, Some(why)));

@@ -146,8 +146,7 @@ async fn whatever_is_done_to_an_object_nothing_else_than_what_was_committed_is_s
                             Err(why) => assert!(key.as_str().starts_with("files/"), "{what}: {why}"),
                         }
                         // What is served can be restored again, and from sound files alone.
-                        let config = bench.host.config_of(database.name()).unwrap();
-                        let proof = bench.host.prove(&config, &database).await.map_err(|why| why.to_string()).unwrap();
+                        let proof = bench.host.verify(database.name()).await.unwrap();
                         let is_whole = proof.failure.as_ref().is_none_or(|failure| failure.starts_with("a past state"));
                         assert!(is_whole, "{what}: {proof:?}");
                         let was_harmed = database.facts().damaged.is_some();

@@ -190,15 +190,30 @@ async fn a_snapshot_that_somebody_deleted_while_we_serve_is_put_back() {
 #[tokio::test]
 async fn what_somebody_else_wrote_while_nobody_served_is_adopted() {
     let mut bench = Bench::closed_with_one_row_before_two().await;
-    let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
-    let theirs = bench.overwrite("apps/orders.db", edited(&previous, "insert into t values (7), (8)").await.leak()).await;
+    let (_, newest) = bench.object("apps/orders.db").await.unwrap();
+    let theirs = bench.overwrite("apps/orders.db", edited(&newest, "insert into t values (7), (8)").await.leak()).await;
     bench.restart();
     let database = bench.open(bench.config("orders")).await;
-    assert_eq!(count(&database).await, 3);
+    assert_eq!(count(&database).await, 4);
     assert!(matches!(database.facts().origin, Origin::Outside { etag, .. } if etag == theirs));
     assert_eq!(database.facts().txid, 5, "it became the next of ours, after a fence");
     bench.restart();
-    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 3);
+    assert_eq!(count(&bench.open(bench.config("orders")).await).await, 4);
+}
+
+/// They had read the plain file before our last commit, and wrote theirs after our release.
+#[tokio::test]
+async fn what_somebody_else_made_from_an_earlier_state_takes_no_acknowledged_write_away() {
+    let mut bench = Bench::closed_with_one_row_before_two().await;
+    let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
+    let theirs = edited(&previous, "insert into t values (7), (8)").await;
+    bench.overwrite("apps/orders.db", theirs.leak()).await;
+    bench.restart();
+    let database = bench.open(bench.config("orders")).await;
+    assert_eq!(count(&database).await, 2);
+    let outside = database.facts().outside.expect("it is told");
+    bench.host.switch_branch(&DatabaseName::new("apps", "orders"), &outside.branch).await.unwrap();
+    assert_eq!(count(&database).await, 3);
 }
 
 /// A database as a file, after a change by another program.
@@ -218,6 +233,9 @@ async fn edited(bytes: &Bytes, sql: &'static str) -> Vec<u8> {
 async fn an_earlier_state_that_somebody_brings_back_is_nothing_new_and_ours_is_put_back() {
     let mut bench = Bench::closed_with_one_row_before_two().await;
     let (_, previous) = bench.object("apps/orders.db.prev").await.unwrap();
+    let (_, newest) = bench.object("apps/orders.db").await.unwrap();
+    // As the Python package does it: what it replaces becomes the one before.
+    bench.overwrite("apps/orders.db.prev", newest.to_vec().leak()).await;
     let theirs = bench.overwrite("apps/orders.db", previous.to_vec().leak()).await;
     bench.restart();
     let database = bench.open(bench.config("orders")).await;
