@@ -267,7 +267,7 @@ impl Host {
                 self.probes.lock().push(probed);
                 Ok(())
             }
-            Ok(probe::Verdict::Ignored(detail)) => Err(Error::ConditionsIgnored { database, detail }),
+            Ok(probe::Verdict::NotHonoured(detail)) => Err(Error::ConditionsIgnored { database, detail }),
             Err(source) => Err(Error::Bucket { database, doing: "asking the store whether it honours conditions", source }),
         }
     }
