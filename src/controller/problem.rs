@@ -131,7 +131,8 @@ impl Problem {
             Error::ConditionsIgnored { detail, .. } => Self::stuck(
                 reason,
                 format!(
-                    "the store does not honour conditions on writes ({detail}), so two writers could overwrite each other: use a store that does"
+                    "the store does not honour conditions on writes ({detail}), so two writers could overwrite each other: use a store that does. Where \
+                     nothing else can write to spec.key, spec.durability.unsafeSingleWriter lets it go on, with weaker promises"
                 ),
             ),
             Error::SnapshotTooLarge { key, size, limit, .. } => Self::stuck(

@@ -115,6 +115,10 @@ reasons! {
     HeadRecordDamaged,
     /// The store does not honour conditions on writes.
     ConditionsIgnored,
+    /// The store honours conditions on writes, and `durability.unsafeSingleWriter` changes nothing.
+    ConditionsHonoured,
+    /// The store does not honour conditions on writes, and `durability.unsafeSingleWriter` permits to do without.
+    SingleWriterUnsafe,
     /// There is a Secret of the connection Secret's name that is not ours.
     ConnectionSecretTaken,
     /// The Secret that `api.tokenSecretRef` names, or its key, is not there.

@@ -41,11 +41,6 @@ impl Found {
     fn durability(&mut self, asked: &Durability) {
         let known = Durability::default();
         self.check(asked.verify_interval != known.verify_interval, "spec.durability.verifyInterval", VERIFY);
-        self.check(
-            asked.unsafe_single_writer,
-            "spec.durability.unsafeSingleWriter",
-            "this version needs a store that honours conditions on writes: remove the field",
-        );
     }
 }
 
@@ -70,7 +65,7 @@ mod tests {
             "limits": {"maxSize": "1Gi", "statementTimeout": "1s", "maxRows": 5, "maxResultSize": "1Mi"},
             "api": {"auth": "None", "tokenSecretRef": {"name": "t"}, "branches": "Write", "service": true},
             "branch": "next", "branches": [{"name": "next", "deletionPolicy": "Delete"}, {"name": "later", "from": "next", "txid": 3}, {"name": "then", "at": "2026-11-23T08:00:00Z"}],
-            "promotion": {"id": "1", "from": {"branch": "next"}}, "durability": {"mode": "snapshot", "retention": "48h", "streamInterval": "2s", "maxLag": "1m", "onMaxLag": "Continue"},
+            "promotion": {"id": "1", "from": {"branch": "next"}}, "durability": {"mode": "snapshot", "retention": "48h", "streamInterval": "2s", "maxLag": "1m", "onMaxLag": "Continue", "unsafeSingleWriter": true},
             "suspend": true, "deletionPolicy": "Delete",
         });
         assert_eq!(fields(spec), Vec::<&str>::new());
@@ -80,10 +75,7 @@ mod tests {
 
     #[test]
     fn each_field_of_an_unbuilt_part_is_refused_when_it_differs_from_its_default() {
-        let each = [
-            (json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval"),
-            (json!({"durability": {"unsafeSingleWriter": true}}), "spec.durability.unsafeSingleWriter"),
-        ];
+        let each = [(json!({"durability": {"verifyInterval": "0s"}}), "spec.durability.verifyInterval")];
         for (mut spec, field) in each {
             spec["bucket"] = json!("b-1");
             assert_eq!(fields(spec), [field]);

@@ -49,3 +49,13 @@ fn a_missing_secret_is_waited_for_and_a_wrong_field_is_not() {
     assert!(problem.message.contains("`s`") && problem.message.contains("`k`"), "{}", problem.message);
     assert!(Problem::from(ResolveError::Spec { field: "key", problem: "is empty".to_owned() }).stuck);
 }
+
+#[test]
+fn a_store_that_keeps_no_two_writers_apart_is_told_with_what_it_does_and_both_ways_out() {
+    let ignored = Error::ConditionsIgnored { database: name(), detail: "PUT with If-Match is refused".to_owned() };
+    let problem = Problem::of(&name(), &ignored);
+    assert!(problem.stuck && problem.reason == Reason::ConditionsIgnored);
+    for word in ["PUT with If-Match is refused", "use a store that does", "spec.durability.unsafeSingleWriter"] {
+        assert!(problem.message.contains(word), "{}", problem.message);
+    }
+}

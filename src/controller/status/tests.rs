@@ -209,3 +209,22 @@ fn a_suspended_database_is_not_ready_neither_reconciling_nor_stalled_and_all_of_
     assert_eq!((status.txid, status.last_snapshot.map(|last| last.etag)), (Some(4), Some("e4".to_owned())), "of the last flush");
     assert_eq!(told(&served(), &Verdict::Suspending { serves: true })[..2], ["Ready False Suspending", "Reconciling True Suspending"]);
 }
+
+#[test]
+fn whether_a_second_writer_is_kept_out_is_told_where_somebody_permitted_otherwise() {
+    let permitted = resource(json!({"spec": {"durability": {"unsafeSingleWriter": true}}}));
+    let told = |resource: &BucketDatabase, seen: &Observed, verdict: &Verdict| {
+        let status = next(resource, &BucketDatabaseStatus::default(), seen, &said(verdict));
+        let ready = find(&status, READY).unwrap().status.clone();
+        find(&status, SECOND_WRITER_EXCLUDED).map(|it| (format!("{} {}", it.status, it.reason), it.message.clone(), ready))
+    };
+    assert_eq!(told(&resource(json!({})), &served(), &SERVING), None);
+    assert_eq!(told(&permitted, &served(), &SERVING).unwrap().0, "True ConditionsHonoured");
+    assert_eq!(told(&permitted, &seen(), &Verdict::Restoring).unwrap().0, "Unknown Restoring");
+    let exposed = opened(Facts { unconditional: Some("PUT with If-Match is refused".into()), ..facts() });
+    let (truth, message, ready) = told(&permitted, &exposed, &SERVING).unwrap();
+    assert_eq!((truth.as_str(), ready.as_str()), ("False SingleWriterUnsafe", "True"), "it serves all the same");
+    assert!(message.contains("PUT with If-Match is refused") && message.contains("let nothing else write"), "{message}");
+    let (truth, message, _) = told(&resource(json!({})), &exposed, &SERVING).unwrap();
+    assert!(truth == "False SingleWriterUnsafe" && message.contains("is not set any more"), "{message}");
+}
