@@ -104,6 +104,7 @@ pub fn config(name: &str, store: StoreConfig, bucket: &BucketName) -> DatabaseCo
         durability: Durability::by_snapshots(),
         files: FilesPolicy { prefix: FilesPrefix::parse(FilesPrefix::DEFAULT).unwrap(), grace: Duration::from_mins(5) },
         limits: Limits { max_size: GIB, query: QueryLimits::default() },
+        single_writer: false,
         access: Access::Open,
         branches_by_api: false,
         own_service: false,

@@ -40,7 +40,7 @@ pub async fn with_deltas(report: &mut Report) {
     let snapshot = |key: &DatabaseKey| engine::ObjectKey::new(key.as_str());
     let source = snapshot(&hosted.config(WITHOUT).location.key);
     let found = bucket.head(&source).await.unwrap().unwrap();
-    bucket.copy(&source, &found.etag, &snapshot(&plain)).await.unwrap();
+    bucket.copy(&source, Some(&found.etag), &snapshot(&plain)).await.unwrap();
 
     let shelf = Shelf::new(Arc::new(SystemClock));
     for name in [PLAIN, WITH] {

@@ -138,9 +138,9 @@ impl Bucket for Handle {
         Ok(Box::new(Aside { shelf: Arc::clone(&self.0), key: key.clone(), bytes, form }))
     }
 
-    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+    async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {
         let found = self.0.objects.lock().unwrap().get(from.as_str()).cloned();
-        let Some(Stored { bytes, meta }) = found.filter(|stored| stored.meta.etag == *unchanged) else {
+        let Some(Stored { bytes, meta }) = found.filter(|stored| unchanged.is_none_or(|etag| stored.meta.etag == *etag)) else {
             return Err(Error::PreconditionFailed);
         };
         self.0.write(to, bytes, Form { metadata: meta.metadata, content_type: "" }, &Condition::Always)

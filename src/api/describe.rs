@@ -139,6 +139,7 @@ mod tests {
             txid: 3,
             branch: engine::BranchName::main(),
             by_hand: false,
+            unconditional: None,
             epoch: engine::Epoch(2),
             origin: Origin::Empty,
             durable_time: Some("2026-11-23T08:00:00Z".parse().unwrap()),

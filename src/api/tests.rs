@@ -185,6 +185,7 @@ fn config(name: &str, store: &EmbeddedStore) -> DatabaseConfig {
         durability: Durability::by_snapshots(),
         files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
         limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
+        single_writer: false,
         access: Access::Open,
         branches_by_api: false,
         own_service: false,

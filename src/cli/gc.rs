@@ -39,6 +39,10 @@ pub(super) struct Arguments {
     /// Delete unused contents that buckethead did not write, too. A database that this run does not know may use them.
     #[arg(long)]
     include_unowned: bool,
+    /// Goes on where the store does not honour conditions on writes, as with `spec.durability.unsafeSingleWriter`. A content that somebody puts
+    /// again at the very moment at which it is about to be deleted may be lost then.
+    #[arg(long)]
+    unsafe_single_writer: bool,
     /// The KMS key that the list of marks is encrypted with.
     #[arg(long, value_name = "ID")]
     kms_key_id: Option<String>,
@@ -77,6 +81,7 @@ struct Options {
     grace: Duration,
     dry_run: bool,
     include_unowned: bool,
+    single_writer: bool,
 }
 
 impl Arguments {
@@ -92,6 +97,7 @@ impl Arguments {
             grace: Duration::from_secs(self.grace_seconds.into()),
             dry_run: self.dry_run,
             include_unowned: self.include_unowned,
+            single_writer: self.unsafe_single_writer,
         };
         let (output, termination_log) = (self.output, self.termination_log);
         Ok(Settings { store, options, output, termination_log })
@@ -123,8 +129,9 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn collect(bucket: Arc<dyn Bucket>, options: Options) -> anyhow::Result<GcReport> {
-    let Options { prefix, key, grace, dry_run, include_unowned } = options;
-    let options = GcOptions { prefix, key, grace, dry_run, include_unowned, largest_database: GcOptions::LARGEST_DATABASE };
+    let Options { prefix, key, grace, dry_run, include_unowned, single_writer } = options;
+    let largest_database = GcOptions::LARGEST_DATABASE;
+    let options = GcOptions { prefix, key, grace, dry_run, include_unowned, single_writer, largest_database };
     let pool = super::sql::pool();
     engine::collect_garbage(bucket, options, pool, Arc::new(SystemClock)).await.context("gc stopped")
 }
@@ -202,13 +209,14 @@ mod tests {
 
     #[test]
     fn arguments_win_and_wrong_ones_are_told() {
-        let arguments =
-            ["--bucket", "other-data", "--key", "b.db", "--prefix", "blobs", "--grace-seconds", "7", "--dry-run", "--include-unowned"];
+        let values = ["--bucket", "other-data", "--key", "b.db", "--prefix", "blobs", "--grace-seconds", "7"];
+        let arguments = [&values[..], &["--dry-run", "--include-unowned", "--unsafe-single-writer"]].concat();
         let found = settings(&arguments, &[&R2[..], &[("BUCKETHEAD_KEY", "a.db")]].concat()).unwrap();
         assert_eq!(found.store.bucket.as_str(), "other-data");
         let key = OwnerKey::Named(DatabaseKey::parse("b.db").unwrap());
         let prefix = FilesPrefix::parse("blobs/").unwrap();
-        assert_eq!(found.options, Options { prefix, key, grace: Duration::from_secs(7), dry_run: true, include_unowned: true });
+        let grace = Duration::from_secs(7);
+        assert_eq!(found.options, Options { prefix, key, grace, dry_run: true, include_unowned: true, single_writer: true });
         for wrong in [["--bucket", "B"], ["--key", "a.prev"], ["--prefix", "//"], ["--endpoint", "minio:9000"], ["--endpoint", "nonsense"]]
         {
             assert!(matches!(settings(&wrong, &R2), Err(SettingsError::Wrong(_))), "{wrong:?}");

@@ -15,7 +15,6 @@ mod rules;
 mod settings;
 mod status;
 mod store;
-mod unsupported;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -30,7 +29,6 @@ pub use status::{
     VerifiedStatus,
 };
 pub use store::{Credentials, Encryption, EndpointTls, Jurisdiction, R2, SecretKeyRef, SecretRef};
-pub use unsupported::{Unsupported, unsupported};
 
 /// What happens to branches and snapshots in the bucket when their declaration is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]

@@ -10,7 +10,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 
 use crate::crd::{BucketDatabaseStatus, FilesStatus, GcStatus};
 use crate::reason::Reason;
-use crate::status::condition::{DURABLE, GARBAGE_COLLECTED, READY, RECONCILING, RESTORED, STALLED, VERIFIED};
+use crate::status::condition::{DURABLE, GARBAGE_COLLECTED, READY, RECONCILING, RESTORED, SECOND_WRITER_EXCLUDED, STALLED, VERIFIED};
 use crate::status::find;
 
 /// Something that happened.
@@ -36,7 +36,7 @@ impl Notice {
 
 /// What happened between two statuses.
 pub(crate) fn between(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Vec<Notice> {
-    let told = [restored, uploads, verified, promotion::notice, trouble, final_flush, suspended, gc, dangling];
+    let told = [restored, unsafe_writes, uploads, verified, promotion::notice, trouble, final_flush, suspended, gc, dangling];
     told.iter().filter_map(|told| told(previous, next)).collect()
 }
 
@@ -49,6 +49,12 @@ fn restored(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Opt
         .iter()
         .any(|reason| now.reason == reason.as_str());
     Some(Notice { is_warning, ..Notice::normal(&now.reason, &now.message) })
+}
+
+fn unsafe_writes(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {
+    let exposed = |status| find(status, SECOND_WRITER_EXCLUDED).filter(|excluded| excluded.status == "False");
+    let now = exposed(next)?;
+    exposed(previous).is_none().then(|| Notice::warning(&now.reason, &now.message))
 }
 
 fn uploads(previous: &BucketDatabaseStatus, next: &BucketDatabaseStatus) -> Option<Notice> {

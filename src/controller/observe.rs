@@ -11,7 +11,7 @@ use engine::WallTime;
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::context::{Cluster, Context};
-use crate::crd::{Auth, BucketDatabase, BucketDatabaseStatus, unsupported};
+use crate::crd::{Auth, BucketDatabase, BucketDatabaseStatus};
 use crate::guarded::Guarded;
 use crate::memory::Remembered;
 use crate::objects::{self, Found, Source, Standing, Tokens};
@@ -98,12 +98,6 @@ impl Wanted {
 
 /// `shown` is what the watches show of its Service.
 async fn wanted(cluster: &Cluster, resource: &BucketDatabase, shown: Found) -> Wanted {
-    let is_deleted = resource.metadata.deletion_timestamp.is_some();
-    let refused = unsupported(&resource.spec);
-    // To be deleted nothing needs to be understood but where it lies.
-    if !refused.is_empty() && !is_deleted {
-        return Wanted::refused(Problem::unsupported(&refused));
-    }
     let service = match service::look(cluster, resource, shown).await {
         Ok(found) => objects::own_service(resource, cluster.options.pod.as_ref(), &found),
         Err(problem) => OwnService::Unknown(problem),

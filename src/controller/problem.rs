@@ -7,7 +7,6 @@ use std::time::Duration;
 use engine::bucket;
 use engine::{DatabaseName, Error, Etag, Previous};
 
-use crate::crd::Unsupported;
 use crate::plan::FORCE_DELETE;
 use crate::reason::Reason;
 use crate::resolve::{ACCEPT_SNAPSHOT, ACCEPT_STATE, ResolveError, TAKE_OVER};
@@ -53,11 +52,6 @@ impl Problem {
                 "{by} declares the same endpoint, bucket, key and branch and came first; delete one of the two, or give this one another spec.key"
             ),
         )
-    }
-
-    /// Fields ask for parts that this build does not have.
-    pub(crate) fn unsupported(fields: &[Unsupported]) -> Self {
-        Self::stuck(Reason::FieldNotSupported, fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 
     /// What the engine reported of this database.
@@ -131,7 +125,8 @@ impl Problem {
             Error::ConditionsIgnored { detail, .. } => Self::stuck(
                 reason,
                 format!(
-                    "the store does not honour conditions on writes ({detail}), so two writers could overwrite each other: use a store that does"
+                    "the store does not honour conditions on writes ({detail}), so two writers could overwrite each other: use a store that does. Where \
+                     nothing else can write to spec.key, spec.durability.unsafeSingleWriter lets it go on, with weaker promises"
                 ),
             ),
             Error::SnapshotTooLarge { key, size, limit, .. } => Self::stuck(

@@ -67,7 +67,7 @@ reasons! {
     Suspended,
     /// The resource does not parse, or holds a value that cannot be.
     InvalidSpec,
-    /// A field is set whose part is not built yet.
+    /// A field asks for what there is not here.
     FieldNotSupported,
     /// The Secret with the store's credentials, or one of its keys, is not there.
     CredentialsMissing,
@@ -127,6 +127,10 @@ reasons! {
     HeadRecordDamaged,
     /// The store does not honour conditions on writes.
     ConditionsIgnored,
+    /// The store honours conditions on writes, and `durability.unsafeSingleWriter` changes nothing.
+    ConditionsHonoured,
+    /// The store does not honour conditions on writes, and `durability.unsafeSingleWriter` permits to do without.
+    SingleWriterUnsafe,
     /// There is a Secret of the connection Secret's name that is not ours.
     ConnectionSecretTaken,
     /// The Secret that `api.tokenSecretRef` names, or its key, is not there.

@@ -194,6 +194,7 @@ pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &D
         durability: durability(&spec.durability, spec.snapshot_interval.as_duration()),
         files: files(spec)?,
         limits: limits(spec),
+        single_writer: spec.durability.unsafe_single_writer,
         access: match access(spec, secrets, defaults) {
             // Nobody asks it any more, and its Secrets may be gone already.
             Err(_) if resource.metadata.deletion_timestamp.is_some() => Access::Tokens(Vec::new()),

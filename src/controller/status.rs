@@ -41,10 +41,12 @@ pub(crate) mod condition {
     pub(crate) const PROMOTION_APPLIED: &str = "PromotionApplied";
     /// It takes writes.
     pub(crate) const WRITABLE: &str = "Writable";
+    /// Nobody can write beside it unnoticed. Only where `durability.unsafeSingleWriter` permits otherwise.
+    pub(crate) const SECOND_WRITER_EXCLUDED: &str = "SecondWriterExcluded";
     /// What was unused when somebody asked is gone. Only once somebody did.
     pub(crate) const GARBAGE_COLLECTED: &str = "GarbageCollected";
 }
-use condition::{DURABLE, READY, RECONCILING, RESTORED, STALLED, VERIFIED, WRITABLE};
+use condition::{DURABLE, READY, RECONCILING, RESTORED, SECOND_WRITER_EXCLUDED, STALLED, VERIFIED, WRITABLE};
 
 /// A condition's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +173,7 @@ struct View<'a> {
     /// Of an open database.
     facts: Option<&'a Facts>,
     interval: Duration,
+    may_be_unsafe: bool,
     verifies: bool,
     /// The last proof before this process.
     verified: Option<&'a VerifiedStatus>,
@@ -184,6 +187,7 @@ impl<'a> View<'a> {
             verdict,
             facts,
             interval: resource.spec.saved_within(),
+            may_be_unsafe: durability.unsafe_single_writer,
             verifies: !durability.verify_interval.as_duration().is_zero(),
             verified: previous.last_verified.as_ref(),
         }
@@ -194,6 +198,7 @@ impl<'a> View<'a> {
         found.extend(self.reconciling());
         found.extend(self.stalled());
         found.extend([self.restored(), self.durable(), self.verified(), self.writable()]);
+        found.extend(self.second_writer_excluded());
         found
     }
 
@@ -365,6 +370,27 @@ impl<'a> View<'a> {
             }
             Some(_) => finding(WRITABLE, Truth::True, Reason::Serving, "it takes writes"),
         }
+    }
+
+    /// Where nobody permitted otherwise a database is not opened unless this holds.
+    fn second_writer_excluded(&self) -> Option<Finding> {
+        let Some(facts) = self.facts else {
+            return self.may_be_unsafe.then(|| self.not_open(SECOND_WRITER_EXCLUDED, Truth::Unknown));
+        };
+        let Some(why) = &facts.unconditional else {
+            let message = "the store honours conditions on writes, and they are used: spec.durability.unsafeSingleWriter changes nothing";
+            return self.may_be_unsafe.then(|| finding(SECOND_WRITER_EXCLUDED, Truth::True, Reason::ConditionsHonoured, message));
+        };
+        let next = if self.may_be_unsafe {
+            "let nothing else write to spec.key"
+        } else {
+            "spec.durability.unsafeSingleWriter is not set any more, so once it is closed it will not be opened again"
+        };
+        let message = format!(
+            "the store does not honour conditions on writes ({why}): it is only looked before each write whether somebody else was there, and who writes \
+             at the same moment may destroy data unnoticed; {next}"
+        );
+        Some(finding(SECOND_WRITER_EXCLUDED, Truth::False, Reason::SingleWriterUnsafe, message))
     }
 
     /// Of a database that is not open, with why it is not.

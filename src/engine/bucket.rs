@@ -19,6 +19,7 @@ use crate::names::{BucketName, Etag, ObjectKey};
 pub mod embedded;
 pub mod endpoint;
 pub mod s3;
+pub(crate) mod unconditional;
 
 /// Why a request to the store did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -210,10 +211,15 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
     async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error>;
 
     /// Copies within the bucket, on the server, if the source is still `unchanged`; metadata goes along.
-    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error>;
+    async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error>;
 
     /// Deletes an object; one that is not there is fine.
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
+
+    /// What the store does instead of honouring conditions on writes, if it is only looked before each of them whether they hold.
+    fn unconditional(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// What whoever works with it does wrong.
     #[cfg(test)]

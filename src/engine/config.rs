@@ -177,6 +177,8 @@ pub struct DatabaseConfig {
     pub files: FilesPolicy,
     /// What it may use.
     pub limits: Limits,
+    /// Goes on where the store does not honour conditions on writes: nobody else writes there.
+    pub single_writer: bool,
     /// Who may ask.
     pub access: Access,
     /// Whether the API may change branches, too.

@@ -515,6 +515,7 @@ impl Database {
             branch: ledger.branch,
             // The host knows.
             by_hand: false,
+            unconditional: None,
             epoch: ledger.epoch,
             origin: self.inner.origin.clone(),
             durable_time: ledger.durable_time,

@@ -146,6 +146,9 @@ pub struct Facts {
     pub branch: BranchName,
     /// Somebody switched to it, whatever the configuration names.
     pub by_hand: bool,
+    /// What the store does instead of honouring conditions on writes, if the database is served all the same: it is only looked before
+    /// each write whether somebody else was there.
+    pub unconditional: Option<Arc<str>>,
     /// The number of our tenure over it.
     pub epoch: Epoch,
     /// What it was when it was opened.

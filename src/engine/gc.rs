@@ -10,7 +10,8 @@
 //! - **A blob that a row names is never deleted.** A put that reads the list before the mark has its row in the bucket when the run that deletes
 //!   begins to count, because that run waits for [`Needs::wait`] of every owner; one that reads it later strikes its file out, and then the
 //!   seal, which stands under the condition that the list is the one that was read before the count, is refused; one that comes after the seal
-//!   waits. A put that found the blob before it was deleted notices that the list has changed.
+//!   waits. A put that found the blob before it was deleted notices that the list has changed. On a store that does not honour conditions a look
+//!   stands for that of the seal ([`GcOptions::single_writer`]).
 //! - **Only the run that sealed deletes**, and only for [`DELETING`] after it sent the seal. A seal whose run died is taken over after [`ABANDONED`],
 //!   by sealing again. So no DELETE of one run reaches a blob that was put after another run was through.
 //! - **What cannot be read counts as everything.** An owner whose snapshots cannot be read whole, or are not there, ends the run before it

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::bucket::s3::StoreConfig;
+use crate::bucket::unconditional::{Turns, Unconditional};
 use crate::bucket::{self, Bucket, BucketSource};
 use crate::clock::{Clock, WallTime};
 use crate::config::{Access, DatabaseConfig, Location};
@@ -37,7 +38,7 @@ use crate::heads::Heads;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseName};
 use crate::opening::{Opened, Opener};
-use crate::probe;
+use crate::probe::{self, Verdict};
 use crate::seed;
 use crate::snapshot::PutIds;
 
@@ -97,13 +98,14 @@ pub struct Host {
     probes: Mutex<Vec<Probed>>,
     /// Proofs at once.
     proofs: Semaphore,
+    turns: Arc<Turns>,
 }
 
-/// A store that was found to honour conditions.
-#[derive(PartialEq)]
+/// What a store was found to do with conditions.
 struct Probed {
     store: StoreConfig,
     bucket: BucketName,
+    verdict: Verdict,
 }
 
 /// What the host has under a name. A slot that is opening, open or closing holds its place against others.
@@ -178,6 +180,7 @@ impl Host {
             ousted: Mutex::default(),
             probes: Mutex::default(),
             proofs: Semaphore::new(1),
+            turns: Arc::default(),
             options,
         })
     }
@@ -243,12 +246,25 @@ impl Host {
         bucket.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "preparing to reach the store", source })
     }
 
+    /// The bucket by which a database is written: its store keeps two writers apart, or the configuration says that there is one.
+    async fn guarded(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
+        let bucket = self.bucket(config)?;
+        match self.probe(config, &bucket).await? {
+            Verdict::Honoured => Ok(bucket),
+            Verdict::NotHonoured(detail) if config.single_writer => Ok(Unconditional::over(bucket, &self.turns, detail)),
+            Verdict::NotHonoured(detail) => Err(Error::ConditionsIgnored { database: config.name.clone(), detail }),
+        }
+    }
+
+    /// The same for who does not open the database. Conditions are sent unasked, unless the store may do without them.
+    async fn bucket_beside(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
+        if config.single_writer { self.guarded(config).await } else { self.bucket(config) }
+    }
+
     /// What it takes to open branches of a database, once its store is known to keep two writers apart.
     async fn opener(&self, config: &DatabaseConfig) -> Result<Opener, Error> {
-        let bucket = self.bucket(config)?;
-        self.probe(config, &bucket).await?;
         Ok(Opener {
-            bucket,
+            bucket: self.guarded(config).await?,
             put_ids: Arc::clone(&self.put_ids),
             clock: Arc::clone(&self.options.clock),
             options: MemoryOptions {
@@ -268,26 +284,28 @@ impl Host {
     }
 
     /// The head records of a database, for who does not open it.
-    fn heads(&self, config: &DatabaseConfig) -> Result<Heads, Error> {
+    async fn heads(&self, config: &DatabaseConfig) -> Result<Heads, Error> {
         let (database, key, put_ids) = (config.name.clone(), config.location.key.clone(), Arc::clone(&self.put_ids));
-        Ok(Heads { database, bucket: self.bucket(config)?, key, put_ids })
+        Ok(Heads { database, bucket: self.bucket_beside(config).await?, key, put_ids })
     }
 
-    async fn probe(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Result<(), Error> {
-        let probed = Probed { store: config.store.clone(), bucket: config.location.bucket.clone() };
-        if self.probes.lock().contains(&probed) {
-            return Ok(());
+    /// Asks the store once. One that was found not to honour conditions is asked again where they are needed: somebody may have mended it.
+    async fn probe(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Result<Verdict, Error> {
+        let is_this = |known: &&Probed| (&known.store, &known.bucket) == (&config.store, &config.location.bucket);
+        let known = self.probes.lock().iter().find(is_this).map(|known| known.verdict.clone());
+        if let Some(verdict) = known.filter(|verdict| config.single_writer || *verdict == Verdict::Honoured) {
+            return Ok(verdict);
         }
         let id = self.put_ids.fresh().to_string();
-        let database = config.name.clone();
-        match probe::probe(bucket, &config.location.key, &id).await {
-            Ok(probe::Verdict::Honoured) => {
-                self.probes.lock().push(probed);
-                Ok(())
-            }
-            Ok(probe::Verdict::Ignored(detail)) => Err(Error::ConditionsIgnored { database, detail }),
-            Err(source) => Err(Error::Bucket { database, doing: "asking the store whether it honours conditions", source }),
-        }
+        let verdict = probe::probe(bucket, &config.location.key, &id).await.map_err(|source| {
+            let database = config.name.clone();
+            Error::Bucket { database, doing: "asking the store whether it honours conditions", source }
+        })?;
+        let (store, bucket) = (config.store.clone(), config.location.bucket.clone());
+        let mut probes = self.probes.lock();
+        probes.retain(|known| !is_this(&known));
+        probes.push(Probed { store, bucket, verdict: verdict.clone() });
+        Ok(verdict)
     }
 
     fn remember(&self, name: &DatabaseName, epoch: Epoch) {
@@ -392,7 +410,6 @@ impl Host {
     pub fn reconfigure(&self, config: DatabaseConfig) {
         let config = Arc::new(config);
         let bucket = self.bucket(&config);
-        let files = bucket.as_ref().ok().map(|bucket| FileSettings::of(&config, Arc::clone(bucket)));
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get_mut(&config.name) else { return };
         if *slot.access != config.access {
@@ -404,6 +421,12 @@ impl Host {
         let Status::Open(serving) = &slot.status else { return };
         serving.database.set_limits(config.limits);
         let database = serving.database.clone();
+        let bucket = bucket.map(|bucket| match serving.settings.borrow().bucket.unconditional() {
+            // The same store by other credentials.
+            Some(why) => Unconditional::over(bucket, &self.turns, why),
+            None => bucket,
+        });
+        let files = bucket.as_ref().ok().map(|bucket| FileSettings::of(&config, Arc::clone(bucket)));
         if files.is_some_and(|files| database.file_store().set(files)) {
             // gc must know of a longer interval before the next put.
             self.tasks.spawn(async move { database.files().announce().await });
@@ -502,7 +525,8 @@ impl Host {
             None => State::Absent,
             Some(Status::Opening { .. }) => State::Opening,
             Some(Status::Open(serving)) => {
-                State::Open(Facts { by_hand: slot.is_some_and(|slot| slot.by_hand), ..serving.database.facts() })
+                let unconditional = serving.settings.borrow().bucket.unconditional();
+                State::Open(Facts { by_hand: slot.is_some_and(|slot| slot.by_hand), unconditional, ..serving.database.facts() })
             }
             Some(Status::Failed { error, attempts, at }) => State::Failed { error: Arc::clone(error), attempts: *attempts, at: *at },
             Some(Status::Closing(..)) => State::Closing,

@@ -263,8 +263,9 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Res
 
 /// The copy can be made as often as one likes while its source is the same, so an unclear answer is simply asked again.
 async fn copy_previous(bucket: &Arc<dyn Bucket>, place: &Place, etag: &Etag) -> Result<(), bucket::Error> {
-    match bucket.copy(&place.key, etag, &place.previous).await {
-        Err(bucket::Error::Unclear { .. }) => bucket.copy(&place.key, etag, &place.previous).await.map(drop).map_err(|error| match error {
+    let copy = || bucket.copy(&place.key, Some(etag), &place.previous);
+    match copy().await {
+        Err(bucket::Error::Unclear { .. }) => copy().await.map(drop).map_err(|error| match error {
             // The snapshot itself was not touched yet.
             bucket::Error::Unclear { message } => bucket::Error::Unavailable { message },
             other => other,

@@ -51,12 +51,24 @@ async fn the_api_server_refuses_in_our_words_what_the_rules_forbid() {
 }
 
 #[tokio::test]
-async fn a_field_whose_part_is_not_built_stalls_and_names_itself() {
-    let (namespace, place) = Namespace::with_place("unsupported", ServedBy::Minio).await;
-    let _operator = Operator::start(&namespace).await;
-    namespace.apply(&Resource::database(DATABASE, &place, KEY).with("/spec/durability", json!({"unsafeSingleWriter": true}))).await;
-    let stalled = namespace.wait_condition(DATABASE, "Stalled", "True", "FieldNotSupported").await;
+async fn a_store_that_ignores_conditions_is_not_used_until_the_resource_puts_up_with_it() {
+    let (namespace, place) = Namespace::with_place("unsafe-store", ServedBy::EmbeddedAsR2).await;
+    place.ignore_conditions();
+    let operator = Operator::start(&namespace).await;
+    let resource = Resource::database(DATABASE, &place, KEY);
+    namespace.apply(&resource).await;
+    let stalled = namespace.wait_condition(DATABASE, "Stalled", "True", "ConditionsIgnored").await;
     assert!(stalled.message.contains("spec.durability.unsafeSingleWriter"), "{stalled:?}");
+    assert_eq!(place.objects().await, []);
+
+    namespace.apply(&resource.with("/spec/durability/unsafeSingleWriter", true)).await;
+    namespace.wait_ready(DATABASE).await;
+    let exposed = namespace.wait_condition(DATABASE, "SecondWriterExcluded", "False", "SingleWriterUnsafe").await;
+    assert!(exposed.message.contains("If-None-Match"), "{exposed:?}");
+    namespace.wait_event(DATABASE, "SingleWriterUnsafe").await;
+    namespace.connect(&operator, DATABASE).await.sql("create table kept (x); insert into kept values (1)").await;
+    operator.end().await;
+    assert_eq!(Snapshot::open(&place.find(KEY).await.unwrap()).value::<i64>("select x from kept"), 1);
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn facts() -> Facts {
         txid: 4,
         branch: engine::BranchName::main(),
         by_hand: false,
+        unconditional: None,
         epoch: engine::Epoch(2),
         origin: Origin::Empty,
         durable_time: Some("2026-11-23T08:00:00.5Z".parse::<WallTime>().unwrap()),

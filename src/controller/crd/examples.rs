@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{BucketDatabase, admit, unsupported};
+use super::{BucketDatabase, admit};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
@@ -24,15 +24,11 @@ fn databases(path: &Path) -> Vec<BucketDatabase> {
 }
 
 #[test]
-fn every_example_is_accepted_and_asks_for_nothing_that_is_not_built() {
+fn every_example_is_accepted() {
     let paths = manifests(&folder());
     assert!(paths.len() >= 4, "{paths:?}");
     for path in paths {
-        let databases = databases(&path);
-        assert!(!databases.is_empty(), "{} declares no database", path.display());
-        for database in databases {
-            assert_eq!(unsupported(&database.spec), [], "{}", path.display());
-        }
+        assert!(!databases(&path).is_empty(), "{} declares no database", path.display());
     }
 }
 

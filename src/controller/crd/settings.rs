@@ -45,8 +45,9 @@ pub struct Durability {
     #[x_kube(validation = rules::lasts_or_off("1h", "8760h"))]
     pub verify_interval: Period,
 
-    /// Goes on where the store ignores the conditions on writes that keep two writers apart. Only where nothing else can write to this key:
-    /// a second writer then destroys data unnoticed.
+    /// Goes on where the store ignores or refuses the conditions on writes that keep two writers apart: it is only looked before each write
+    /// whether somebody else was there. Only where nothing else can write to this key: a second writer may destroy data unnoticed. A store
+    /// that honours conditions gets them all the same; the condition `SecondWriterExcluded` tells which it is.
     #[serde(default)]
     pub unsafe_single_writer: bool,
 }

@@ -53,6 +53,13 @@ fn a_state_of_somebody_else_is_told_once() {
 }
 
 #[test]
+fn that_nothing_keeps_a_second_writer_out_is_told_once() {
+    let exposed = serving(Facts { unconditional: Some("PUT with If-Match is refused".into()), ..facts() });
+    assert_eq!(told(&serving(facts()), &exposed), ["!SingleWriterUnsafe"]);
+    assert_eq!(told(&exposed, &exposed), Vec::<String>::new());
+}
+
+#[test]
 fn what_hinders_is_told_once_for_each_reason_whether_it_serves_or_not() {
     let problem = |reason, message: &str| Problem::passing(reason, message);
     let missing = status(&seen(), &Verdict::Failed(problem(Reason::CredentialsMissing, "one")));

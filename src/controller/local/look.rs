@@ -9,7 +9,7 @@ use url::Url;
 
 use super::gc;
 use crate::act;
-use crate::crd::{Auth, BucketDatabase, BucketDatabaseSpec, BucketDatabaseStatus, DeletionPolicy, Unsupported, unsupported};
+use crate::crd::{Auth, BucketDatabase, BucketDatabaseSpec, BucketDatabaseStatus, DeletionPolicy};
 use crate::error::Error;
 use crate::gc::News;
 use crate::memory::Memory;
@@ -106,9 +106,8 @@ impl Looks {
     }
 
     fn wanted(&self, subject: &Subject) -> Result<DatabaseConfig, Problem> {
-        let refused = refused(&subject.resource.spec);
-        if !refused.is_empty() {
-            return Err(Problem::unsupported(&refused));
+        if let Some(refused) = refused(&subject.resource.spec) {
+            return Err(Problem::stuck(Reason::FieldNotSupported, refused));
         }
         let config = resolve(&subject.resource, &subject.secrets, &self.defaults)?;
         if self.is_embedded(&config.store) {
@@ -164,13 +163,8 @@ impl Looks {
 }
 
 /// What the spec asks for and cannot be here.
-fn refused(spec: &BucketDatabaseSpec) -> Vec<Unsupported> {
-    let mut found = unsupported(spec);
-    if spec.api.auth == Auth::Kubernetes {
-        let reason = "`dev` has no API server that knows tokens: write Token or None";
-        found.push(Unsupported { field: "spec.api.auth", reason });
-    }
-    found
+fn refused(spec: &BucketDatabaseSpec) -> Option<&'static str> {
+    (spec.api.auth == Auth::Kubernetes).then_some("spec.api.auth: `dev` has no API server that knows tokens: write Token or None")
 }
 
 /// How far the steps came.
@@ -200,7 +194,7 @@ mod tests {
     fn without_an_api_server_nobody_knows_its_tokens() {
         let refused = |auth: &str| {
             let spec = json!({"bucket": "orders-data", "api": {"auth": auth}});
-            refused(&serde_json::from_value(spec).unwrap()).first().map(ToString::to_string)
+            refused(&serde_json::from_value(spec).unwrap())
         };
         assert_eq!((refused("Token"), refused("None")), (None, None));
         assert!(refused("Kubernetes").unwrap().starts_with("spec.api.auth: `dev` has no API server"));

@@ -231,6 +231,7 @@ fn arguments(resource: &BucketDatabase, config: &DatabaseConfig) -> Vec<String> 
     arguments.extend(resource.spec.endpoint_tls.as_ref().map(|_| format!("--ca-file={CA_FOLDER}/{CA_FILE}")));
     arguments.extend(gc.dry_run.then(|| "--dry-run".to_owned()));
     arguments.extend(gc.include_unowned.then(|| "--include-unowned".to_owned()));
+    arguments.extend(config.single_writer.then(|| "--unsafe-single-writer".to_owned()));
     arguments
 }
 

@@ -60,3 +60,13 @@ fn a_state_that_is_offered_is_named_with_the_command_that_accepts_it() {
     assert!(text.contains("`kubectl annotate bdb orders -n apps buckethead.dev/accept-state=3.1204 --overwrite`"), "{text}");
     assert!(text.contains("0000/6: cut"), "{text}");
 }
+
+#[test]
+fn a_store_that_keeps_no_two_writers_apart_is_told_with_what_it_does_and_both_ways_out() {
+    let ignored = Error::ConditionsIgnored { database: name(), detail: "PUT with If-Match is refused".to_owned() };
+    let problem = Problem::of(&name(), &ignored);
+    assert!(problem.stuck && problem.reason == Reason::ConditionsIgnored);
+    for word in ["PUT with If-Match is refused", "use a store that does", "spec.durability.unsafeSingleWriter"] {
+        assert!(problem.message.contains(word), "{}", problem.message);
+    }
+}

@@ -49,7 +49,7 @@ fn every_field_reaches_the_engine() {
         "files": {"prefix": "blobs/", "gc": {"graceSeconds": 7}},
         "limits": {"maxSize": "1Mi", "statementTimeout": "3s", "maxRows": 7, "maxResultSize": "2Ki"},
         "promotion": {"id": "release-7", "from": {"branch": "release-7"}}, "snapshotInterval": "2h",
-        "durability": {"mode": "snapshot", "streamInterval": "2s", "retention": "48h", "maxLag": "61s", "onMaxLag": "Continue", "verifyInterval": "2h"},
+        "durability": {"mode": "snapshot", "streamInterval": "2s", "retention": "48h", "maxLag": "61s", "onMaxLag": "Continue", "verifyInterval": "2h", "unsafeSingleWriter": true},
     }));
     let pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
     let secrets = Secrets { ca: Some(data(&[("ca.crt", pem)])), ..secrets(Some(aws())) };
@@ -82,6 +82,7 @@ fn every_field_reaches_the_engine() {
             max_size: 1 << 20,
             query: QueryLimits { max_rows: 7, max_result_size: 2048, statement_timeout: Duration::from_secs(3), ..QueryLimits::default() },
         },
+        single_writer: true,
         access: Access::Tokens(vec![Grant::of("t0ken", Permission::Write)]),
         branches_by_api: false,
         own_service: false,

@@ -283,3 +283,22 @@ fn a_proof_is_remembered_by_the_status() {
     assert_eq!(later.last_verified, status.last_verified);
     assert_eq!(find(&later, VERIFIED).map(|found| found.reason.as_str()), Some("Restorable"));
 }
+
+#[test]
+fn whether_a_second_writer_is_kept_out_is_told_where_somebody_permitted_otherwise() {
+    let permitted = resource(json!({"spec": {"durability": {"unsafeSingleWriter": true}}}));
+    let told = |resource: &BucketDatabase, seen: &Observed, verdict: &Verdict| {
+        let status = next(resource, &BucketDatabaseStatus::default(), seen, &said(verdict));
+        let ready = find(&status, READY).unwrap().status.clone();
+        find(&status, SECOND_WRITER_EXCLUDED).map(|it| (format!("{} {}", it.status, it.reason), it.message.clone(), ready))
+    };
+    assert_eq!(told(&resource(json!({})), &served(), &SERVING), None);
+    assert_eq!(told(&permitted, &served(), &SERVING).unwrap().0, "True ConditionsHonoured");
+    assert_eq!(told(&permitted, &seen(), &Verdict::Restoring).unwrap().0, "Unknown Restoring");
+    let exposed = opened(Facts { unconditional: Some("PUT with If-Match is refused".into()), ..facts() });
+    let (truth, message, ready) = told(&permitted, &exposed, &SERVING).unwrap();
+    assert_eq!((truth.as_str(), ready.as_str()), ("False SingleWriterUnsafe", "True"), "it serves all the same");
+    assert!(message.contains("PUT with If-Match is refused") && message.contains("let nothing else write"), "{message}");
+    let (truth, message, _) = told(&resource(json!({})), &exposed, &SERVING).unwrap();
+    assert!(truth == "False SingleWriterUnsafe" && message.contains("is not set any more"), "{message}");
+}

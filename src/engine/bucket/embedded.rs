@@ -192,7 +192,10 @@ async fn answer(service: S3Service, desk: Arc<Desk>, request: http::Request<Inco
         Some(FaultEffect::LoseAnswer) => Err("the answer is lost".into()),
         Some(FaultEffect::CutBody(after)) => Ok(response.map(|body| cut(body, after))),
         Some(FaultEffect::SlowBody(pause)) => Ok(response.map(|body| slow(body, pause))),
-        Some(FaultEffect::Refuse | FaultEffect::Fail | FaultEffect::IgnoreConditions) | None => Ok(response),
+        Some(
+            FaultEffect::Refuse | FaultEffect::Reject | FaultEffect::Fail | FaultEffect::IgnoreConditions | FaultEffect::RefuseConditions,
+        )
+        | None => Ok(response),
     }
 }
 

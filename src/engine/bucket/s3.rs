@@ -269,7 +269,7 @@ impl Bucket for S3Bucket {
         Ok(Box::new(upload::stage(self, key, content, &form).await?))
     }
 
-    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+    async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {
         copy::copy(self, from, unchanged, to).await
     }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::count::{self, Count, Newest};
 use super::{ABANDONED, DELETING, Next, Seen};
+use crate::bucket::unconditional::Unconditional;
 use crate::bucket::{self, Bucket, Listed, ObjectMeta};
 use crate::clock::{Clock, WallTime};
 use crate::document::{self, Failure, Found, Swap};
@@ -19,6 +20,7 @@ use crate::files::{self, BLOB, FileKey, FilesPrefix, Marks, Phase};
 use crate::heads::Heads;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{DatabaseKey, DatabaseName, Etag, ObjectKey};
+use crate::probe::{self, Verdict};
 use crate::snapshot::PutIds;
 
 /// Requests at once.
@@ -51,6 +53,8 @@ pub struct GcOptions {
     pub dry_run: bool,
     /// Delete blobs that buckethead did not write as well.
     pub include_unowned: bool,
+    /// Goes on where the store does not honour conditions on writes: nobody else writes there.
+    pub single_writer: bool,
     /// The largest database that is read, in bytes. One at a time is in memory.
     pub largest_database: u64,
 }
@@ -158,7 +162,24 @@ pub async fn collect_garbage(
     pool: SqlPool,
     clock: Arc<dyn Clock>,
 ) -> Result<GcReport, GcError> {
+    let bucket = if options.single_writer { guarded(bucket, &options).await? } else { bucket };
     Run::new(bucket, options, pool, clock).run().await
+}
+
+/// The bucket by which the list of marks is written. A dry run writes nothing, not even what it takes to ask.
+async fn guarded(bucket: Arc<dyn Bucket>, options: &GcOptions) -> Result<Arc<dyn Bucket>, GcError> {
+    if options.dry_run {
+        return Ok(bucket);
+    }
+    let key = match &options.key {
+        OwnerKey::Named(key) => key.clone(),
+        OwnerKey::Default => DatabaseKey::parse(DatabaseKey::DEFAULT).expect("it is a valid key"),
+    };
+    let id = PutIds::new().fresh().to_string();
+    match probe::probe(&bucket, &key, &id).await.map_err(of_bucket("asking the store whether it honours conditions"))? {
+        Verdict::Honoured => Ok(bucket),
+        Verdict::NotHonoured(detail) => Ok(Unconditional::over(bucket, &Arc::default(), detail)),
+    }
 }
 
 /// A part of the order that tests leave out, to see that they notice.

@@ -14,7 +14,7 @@ use crate::remains::{self, Remains};
 impl Host {
     /// What there is of a database in its bucket. It need not be open.
     pub async fn survey(&self, config: &DatabaseConfig) -> Result<Remains, Arc<Error>> {
-        let mut remains = remains::survey(&self.heads(config)?, &config.files.prefix, &self.holder(config)).await?;
+        let mut remains = remains::survey(&self.heads(config).await?, &config.files.prefix, &self.holder(config)).await?;
         for branch in &mut remains.branches {
             branch.served_by = self.other_server_of(config, &branch.name);
         }
@@ -27,12 +27,12 @@ impl Host {
             let why = format!("is served by {by}");
             return Err(Arc::new(Error::BranchRefused { database: config.name.clone(), branch: branch.clone(), why }));
         }
-        Ok(branches::delete_own(&self.heads(config)?, branch, &self.holder(config)).await?)
+        Ok(branches::delete_own(&self.heads(config).await?, branch, &self.holder(config)).await?)
     }
 
     /// Deletes what is left besides the branches, once they are gone.
     pub async fn delete_rest(&self, config: &DatabaseConfig) -> Result<(), Arc<Error>> {
-        Ok(remains::delete_rest(&self.heads(config)?, &config.files.prefix).await?)
+        Ok(remains::delete_rest(&self.heads(config).await?, &config.files.prefix).await?)
     }
 
     fn other_server_of(&self, config: &DatabaseConfig, branch: &BranchName) -> Option<DatabaseName> {

@@ -79,7 +79,7 @@ impl Host {
 
     /// Whether the head record says that this resource holds the branch.
     async fn is_held_by(&self, config: &DatabaseConfig) -> Result<bool, Error> {
-        let heads = self.heads(config)?;
+        let heads = self.heads(config).await?;
         let found = heads.read(&config.location.branch).await?;
         let holder = found.filter(|stored| !stored.record.released).and_then(|stored| stored.record.holder);
         let me = self.holder(config);

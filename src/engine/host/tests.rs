@@ -14,6 +14,7 @@ mod removal;
 mod suspension;
 mod sync;
 mod tenure;
+mod unconditional;
 mod upkeep;
 mod uploads;
 
@@ -87,6 +88,7 @@ impl Bench {
             durability: Durability { retention: Duration::ZERO, ..Durability::by_snapshots() },
             files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
+            single_writer: false,
             access: Access::Open,
             branches_by_api: false,
             own_service: false,

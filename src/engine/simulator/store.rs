@@ -59,7 +59,7 @@ struct Stored {
 #[derive(Clone)]
 enum Change {
     Put { key: ObjectKey, bytes: Bytes, condition: Condition, metadata: BTreeMap<String, String> },
-    Copy { from: ObjectKey, unchanged: Etag, to: ObjectKey },
+    Copy { from: ObjectKey, unchanged: Option<Etag>, to: ObjectKey },
     Delete { key: ObjectKey },
 }
 
@@ -159,7 +159,8 @@ impl Store {
                 Ok(etag)
             }
             Change::Copy { from, unchanged, to } => {
-                let Some(source) = objects.by_key.get(from.as_str()).filter(|stored| stored.etag == unchanged).cloned() else {
+                let holds = |stored: &&Stored| unchanged.as_ref().is_none_or(|etag| stored.etag == *etag);
+                let Some(source) = objects.by_key.get(from.as_str()).filter(holds).cloned() else {
                     return Err(Error::PreconditionFailed);
                 };
                 let etag = source.etag.clone();
@@ -375,8 +376,8 @@ impl Bucket for View {
         Ok(Box::new(InParts { view: self.clone(), key: key.clone(), bytes: bytes_of(content).await?, form }))
     }
 
-    async fn copy(&self, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
-        let change = Change::Copy { from: from.clone(), unchanged: unchanged.clone(), to: to.clone() };
+    async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {
+        let change = Change::Copy { from: from.clone(), unchanged: unchanged.cloned(), to: to.clone() };
         self.change(format!("COPY {from} {to}"), change).await
     }
 

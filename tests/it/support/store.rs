@@ -5,7 +5,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use engine::BucketName;
-use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
+use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, FaultEffect};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -40,7 +40,7 @@ pub(crate) struct Place {
     pub(crate) account: Account,
     pub(crate) bucket: String,
     client: Client,
-    _embedded: Option<(EmbeddedStore, TempDir)>,
+    embedded: Option<(EmbeddedStore, TempDir)>,
 }
 
 impl Place {
@@ -50,7 +50,7 @@ impl Place {
             ServedBy::EmbeddedAsR2 => {
                 let (store, account, folder) = embedded_store(Dialect::R2).await;
                 store.create_bucket(&BucketName::parse(bucket).unwrap()).await.unwrap();
-                Self { _embedded: Some((store, folder)), ..Self::of(account, bucket) }
+                Self { embedded: Some((store, folder)), ..Self::of(account, bucket) }
             }
         }
     }
@@ -63,7 +63,7 @@ impl Place {
 
     /// A bucket that somebody else made, or nobody.
     pub(crate) fn of(account: Account, bucket: &str) -> Self {
-        Self { client: client(&account), account, bucket: bucket.to_owned(), _embedded: None }
+        Self { client: client(&account), account, bucket: bucket.to_owned(), embedded: None }
     }
 
     /// How `buckethead`'s commands, and the seed, are told of it.
@@ -74,6 +74,12 @@ impl Place {
             ("R2_ACCESS_KEY_ID", &self.account.access_key_id),
             ("R2_SECRET_ACCESS_KEY", &self.account.secret_access_key),
         ]
+    }
+
+    /// From now on the store, which is ours, carries out writes whose condition does not hold.
+    pub(crate) fn ignore_conditions(&self) {
+        let (store, _) = self.embedded.as_ref().expect("the store is ours");
+        store.faults().add(Fault::new(FaultEffect::IgnoreConditions));
     }
 
     /// The bytes of an object; `None` only if the store answers that it is not there.

@@ -12,6 +12,7 @@ fn full() -> (BucketDatabase, DatabaseConfig) {
     let mut config = config();
     config.store.endpoint = Some("https://minio.storage:9000".parse().unwrap());
     config.store.kms_key_id = Some("alias/orders".to_owned());
+    config.single_writer = true;
     config.files.prefix = engine::FilesPrefix::parse("blobs/").unwrap();
     (resource, config)
 }

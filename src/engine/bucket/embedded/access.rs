@@ -82,10 +82,19 @@ impl S3Access for Gate {
         }
         match effect {
             Some(FaultEffect::Refuse) => Err(s3_error!(SlowDown, "Please reduce your request rate.")),
+            Some(FaultEffect::Reject) => Err(s3_error!(InvalidRequest, "The request is not valid.")),
             Some(FaultEffect::Fail) => Err(s3_error!(InternalError, "We encountered an internal error. Please try again.")),
+            Some(FaultEffect::RefuseConditions) if writes_on_condition(request, operation) => {
+                Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented."))
+            }
             _ => Ok(()),
         }
     }
+}
+
+fn writes_on_condition(request: &S3AccessContext<'_>, operation: Operation) -> bool {
+    let is_read = matches!(operation, Operation::GetObject | Operation::HeadObject);
+    !is_read && ["if-match", "if-none-match", "x-amz-copy-source-if-match"].iter().any(|name| request.headers().contains_key(*name))
 }
 
 fn check_r2(request: &S3AccessContext<'_>) -> S3Result<()> {

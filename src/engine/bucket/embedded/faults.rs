@@ -81,6 +81,8 @@ impl RequestCounts {
 /// How a request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultEffect {
+    /// Nothing is done; the answer is 400, and always will be.
+    Reject,
     /// It is carried out, and the connection closed without an answer.
     LoseAnswer,
     /// Nothing is done; the answer is 503.
@@ -93,6 +95,8 @@ pub enum FaultEffect {
     SlowBody(Duration),
     /// Conditions are not looked at, as some stores do.
     IgnoreConditions,
+    /// Writes that bear a condition are refused with 501, as other stores do; nothing is done.
+    RefuseConditions,
 }
 
 type KeyPredicate = Box<dyn Fn(&str) -> bool + Send + Sync>;

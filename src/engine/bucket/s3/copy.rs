@@ -1,6 +1,6 @@
 //! Copying within the bucket, on the server.
 //!
-//! Invariant: each request of a copy carries the condition on the source, so a copy never mixes two states of it.
+//! Invariant: each request of a copy carries the condition on the source, if there is one, so that such a copy never mixes two states of it.
 
 use aws_sdk_s3::types::{CompletedPart, MetadataDirective};
 
@@ -15,7 +15,7 @@ const GIB: u64 = 1 << 30;
 const LARGEST: u64 = 5 * GIB;
 const PART: u64 = GIB;
 
-pub(super) async fn copy(bucket: &S3Bucket, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+pub(super) async fn copy(bucket: &S3Bucket, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {
     match copy_whole(bucket, from, unchanged, to).await {
         // So do stores answer when the source is too large. Asking for its size first would cost each copy a request.
         Err(Error::Refused { code, message }) if code == "InvalidRequest" || code == "EntityTooLarge" => match bucket.head(from).await? {
@@ -26,10 +26,10 @@ pub(super) async fn copy(bucket: &S3Bucket, from: &ObjectKey, unchanged: &Etag, 
     }
 }
 
-async fn copy_whole(bucket: &S3Bucket, from: &ObjectKey, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+async fn copy_whole(bucket: &S3Bucket, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {
     let request = bucket.once.copy_object().bucket(&bucket.name).key(to.as_str()).copy_source(source(bucket, from));
     let copied = request
-        .copy_source_if_match(unchanged.quoted())
+        .set_copy_source_if_match(unchanged.map(Etag::quoted))
         .metadata_directive(MetadataDirective::Copy)
         .set_server_side_encryption(bucket.encryption())
         .set_ssekms_key_id(bucket.kms_key_id.clone())
@@ -40,7 +40,13 @@ async fn copy_whole(bucket: &S3Bucket, from: &ObjectKey, unchanged: &Etag, to: &
 }
 
 /// By parts the store takes no metadata along, so the source's is set anew.
-async fn copy_in_parts(bucket: &S3Bucket, from: &ObjectKey, source: &ObjectMeta, unchanged: &Etag, to: &ObjectKey) -> Result<Etag, Error> {
+async fn copy_in_parts(
+    bucket: &S3Bucket,
+    from: &ObjectKey,
+    source: &ObjectMeta,
+    unchanged: Option<&Etag>,
+    to: &ObjectKey,
+) -> Result<Etag, Error> {
     let upload = Upload::begin(bucket, to, "application/octet-stream", source.metadata.iter()).await?;
     let done = async {
         let mut parts = Vec::new();
@@ -55,7 +61,7 @@ async fn copy_in_parts(bucket: &S3Bucket, from: &ObjectKey, source: &ObjectMeta,
 async fn copy_part(
     bucket: &S3Bucket,
     from: &ObjectKey,
-    unchanged: &Etag,
+    unchanged: Option<&Etag>,
     upload: &Upload,
     to: &ObjectKey,
     number: i32,
@@ -65,7 +71,7 @@ async fn copy_part(
     let copied = request
         .copy_source(source(bucket, from))
         .copy_source_range(range)
-        .copy_source_if_match(unchanged.quoted())
+        .set_copy_source_if_match(unchanged.map(Etag::quoted))
         .send()
         .await
         .map_err(|error| answer::failure(&error, Effect::Invisible))?;

@@ -213,10 +213,10 @@ async fn a_copy_needs_its_source_unchanged() {
     for dialect in DIALECTS {
         let f = Fixture::start(dialect).await;
         let etag = f.write("a b+ä%.db", "one", Condition::IfAbsent).await.unwrap();
-        assert_fails!(f.bucket.copy(&key("a b+ä%.db"), &wrong(), &key("to")).await, Error::PreconditionFailed);
-        assert_fails!(f.bucket.copy(&key("missing"), &etag, &key("to")).await, Error::PreconditionFailed);
+        assert_fails!(f.bucket.copy(&key("a b+ä%.db"), Some(&wrong()), &key("to")).await, Error::PreconditionFailed);
+        assert_fails!(f.bucket.copy(&key("missing"), Some(&etag), &key("to")).await, Error::PreconditionFailed);
         assert!(f.bucket.head(&key("to")).await.unwrap().is_none());
-        f.bucket.copy(&key("a b+ä%.db"), &etag, &key("to")).await.unwrap();
+        f.bucket.copy(&key("a b+ä%.db"), Some(&etag), &key("to")).await.unwrap();
         assert_eq!(f.read("to").await.unwrap(), b"one");
         assert_eq!(f.bucket.head(&key("to")).await.unwrap().unwrap().metadata["buckethead-txid"], "7");
     }
@@ -275,7 +275,7 @@ async fn a_lost_answer_to_a_write_is_unclear_and_not_tried_again() {
     f.store.faults().add(Fault::new(FaultEffect::LoseAnswer).on(Operation::DeleteObject));
     assert_fails!(f.write("small", small.clone(), Condition::IfAbsent).await, Error::Unclear { .. });
     assert_fails!(f.write("large", large.clone(), Condition::IfAbsent).await, Error::Unclear { .. });
-    assert_fails!(f.bucket.copy(&key("from"), &etag, &key("to")).await, Error::Unclear { .. });
+    assert_fails!(f.bucket.copy(&key("from"), Some(&etag), &key("to")).await, Error::Unclear { .. });
     assert_fails!(f.bucket.delete(&key("from")).await, Error::Unclear { .. });
     for operation in [Operation::CompleteMultipartUpload, Operation::CopyObject, Operation::DeleteObject] {
         assert_eq!(f.store.requests().of(operation), 1, "{operation:?}");

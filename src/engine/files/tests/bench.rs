@@ -311,7 +311,7 @@ impl Bucket for MemoryBucket {
         unreachable!("nothing is large here")
     }
 
-    async fn copy(&self, _: &ObjectKey, _: &Etag, _: &ObjectKey) -> Result<Etag, BucketError> {
+    async fn copy(&self, _: &ObjectKey, _: Option<&Etag>, _: &ObjectKey) -> Result<Etag, BucketError> {
         unreachable!("files are never copied")
     }
 

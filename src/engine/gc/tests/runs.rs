@@ -21,6 +21,7 @@ pub(super) fn options(bench: &Bench) -> GcOptions {
         grace: GRACE,
         dry_run: false,
         include_unowned: false,
+        single_writer: false,
         largest_database: 64 << 20,
     }
 }

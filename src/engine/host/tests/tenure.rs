@@ -6,7 +6,7 @@ use crate::head::{Epoch, HeadRecord};
 
 impl Bench {
     /// The same bucket, seen by another process that starts while this one runs.
-    async fn open_elsewhere(&self, config: DatabaseConfig) -> (Arc<Host>, State) {
+    pub(super) async fn open_elsewhere(&self, config: DatabaseConfig) -> (Arc<Host>, State) {
         self.open_in(new_host(), config).await
     }
 
@@ -27,7 +27,7 @@ impl Bench {
     }
 
     /// Until the host says that it does not serve the database any more.
-    async fn lost(&self, name: &str) -> Arc<Error> {
+    pub(super) async fn lost(&self, name: &str) -> Arc<Error> {
         let name = DatabaseName::new("apps", name);
         let mut changes = self.host.changes();
         loop {
@@ -302,13 +302,4 @@ async fn a_head_record_that_knows_of_a_snapshot_proves_that_there_was_one() {
     bench.restart();
     let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
     assert!(matches!(&*error, Error::SnapshotMissing { previous: Previous::Absent, .. }), "{error}");
-}
-
-#[tokio::test]
-async fn a_store_that_ignores_conditions_is_not_used() {
-    let bench = Bench::start().await;
-    bench.store.faults().add(Fault::new(FaultEffect::IgnoreConditions).times(1000));
-    let State::Failed { error, .. } = bench.settle(bench.config("orders")).await else { panic!("it must not open") };
-    assert!(matches!(&*error, Error::ConditionsIgnored { .. }), "{error}");
-    assert!(bench.object("apps/orders.db").await.is_none());
 }

@@ -238,6 +238,7 @@ fn config(name_of_branch: &str, durability: Durability) -> DatabaseConfig {
         durability,
         files: FilesPolicy { prefix: prefix(), grace: HOUR },
         limits: Limits { max_size: 64 << 20, query: QueryLimits { statement_timeout: LONG, writer_wait: LONG, ..QueryLimits::default() } },
+        single_writer: false,
         access: Access::Open,
         branches_by_api: true,
         own_service: false,
@@ -353,6 +354,7 @@ async fn gc(means: &Means) -> Result<Told, String> {
         grace: HOUR,
         dry_run: false,
         include_unowned: false,
+        single_writer: false,
         largest_database: 64 << 20,
     };
     let bucket = Arc::clone(&means.bucket) as Arc<dyn Bucket>;
