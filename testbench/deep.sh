@@ -12,10 +12,12 @@
 #   testbench/deep.sh messages    hostile bodies and frames of sockets, as long
 #   testbench/deep.sh simulator   processes on one misbehaving bucket, with the seeds ${SIMULATOR_SEEDS:-0..10000}
 #   testbench/deep.sh kills       real processes on a real store, killed ${KILLS:-1000} times at the moments of ${KILLS_SEED:-1}
+#   testbench/deep.sh history     what clients were told for ${HISTORY_SECONDS:-600} seconds, with kills, takeovers and a store that fails at the
+#                                 moments of ${HISTORY_SEED:-1}: whether it has an order; and whether broken promises are noticed
 #   testbench/deep.sh             each of them
 #
-# All but the simulator and the kills build from fuzz/, a workspace of its own that takes the engine's files without what speaks to buckets, into
-# target/deep/. What a fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
+# All but the simulator, the kills and the history build from fuzz/, a workspace of its own that takes the engine's files without what speaks to
+# buckets, into target/deep/. What a fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
 # The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
 set -euo pipefail
 
@@ -38,6 +40,12 @@ do_kills() {
   cd "$root"
   BUCKETHEAD_KILLS=${KILLS:-1000} BUCKETHEAD_KILLS_SEED=${KILLS_SEED:-1} \
     env -u RUSTUP_TOOLCHAIN cargo test --locked --package buckethead --test it -- --nocapture kills::
+}
+
+do_history() {
+  cd "$root"
+  BUCKETHEAD_HISTORY_SECONDS=${HISTORY_SECONDS:-600} BUCKETHEAD_HISTORY_SEED=${HISTORY_SEED:-1} \
+    env -u RUSTUP_TOOLCHAIN cargo test --locked --package buckethead --test it -- --nocapture history::
 }
 
 do_miri() {
@@ -177,6 +185,7 @@ run() {
   (set -e; "do_$part") >"$log" 2>&1
   local status=$?
   set -e
+  sed -n 's/^.*verdict: /deep: /p' "$log"
   if ((status != 0)); then
     tail -n 60 "$log" >&2
     say "$part FAILED after $((SECONDS - begun)) s, exit status $status; all of it is in $log"
@@ -193,7 +202,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills; do run "$part"; done ;;
-  *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills | history) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills history; do run "$part"; done ;;
+  *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$root/testbench/deep.sh" >&2 && exit 2 ;;
 esac

@@ -13,6 +13,7 @@ mod dev;
 mod ending;
 mod failing_store;
 mod gc;
+mod history;
 mod idle;
 mod interop;
 mod kills;

@@ -120,6 +120,11 @@ impl Store {
         self.objects.lock().counts.clone()
     }
 
+    /// Something happened that no request shows.
+    pub(super) fn count(&self, what: &'static str) {
+        *self.objects.lock().counts.entry(what).or_default() += 1;
+    }
+
     /// Somebody who knows nothing of us writes an object.
     pub(super) fn place(&self, key: &str, bytes: Bytes) {
         let stored = Stored { etag: etag_of(&bytes), bytes, metadata: BTreeMap::new(), modified: self.time.wall() };
@@ -208,7 +213,7 @@ fn branch_of(key: &str) -> Option<&str> {
 }
 
 /// What worlds must come by, each at least once.
-pub(super) const KINDS: [&str; 10] = [
+pub(super) const KINDS: [&str; 11] = [
     "delta put",
     "delta deleted",
     "compaction of minutes put",
@@ -219,7 +224,10 @@ pub(super) const KINDS: [&str; 10] = [
     "refused by its condition",
     "content put",
     "content deleted",
+    HOUR_AWAY,
 ];
+/// Somebody opens a branch that somebody else has whose clock shows a time an hour away, or more.
+pub(super) const HOUR_AWAY: &str = "taken over by a clock an hour away";
 
 /// What is done to which kind of object.
 fn what(key: &str, is_put: bool) -> &'static str {

@@ -33,6 +33,11 @@ impl Time {
         self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    /// By how many seconds the clock on this wall is wrong.
+    pub(super) fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
     /// Since the world began.
     pub(super) fn passed(&self) -> Duration {
         self.now().duration_since(self.begun)
@@ -49,7 +54,7 @@ impl Clock for Time {
     fn wall(&self) -> WallTime {
         // Nobody lives before the epoch.
         let begun = WallTime::UNIX_EPOCH + SignedDuration::from_hours(24 * 365);
-        begun + self.passed() + SignedDuration::from_secs(self.ahead.load(Ordering::Relaxed))
+        begun + self.passed() + SignedDuration::from_secs(self.ahead())
     }
 
     fn now(&self) -> Instant {

@@ -59,6 +59,12 @@ impl Database {
         self.request(self.http.post(self.url("sql")).body(sql.to_owned())).send().await
     }
 
+    /// Asks a route of a program that may be killed meanwhile; answers with the status and the body.
+    pub(crate) async fn try_to_post(&self, route: &str, body: &Value) -> Result<(StatusCode, String), reqwest::Error> {
+        let response = self.request(self.http.post(self.url(route)).json(body)).send().await?;
+        Ok((response.status(), response.text().await?))
+    }
+
     /// Saves now; answers with the facts of the snapshot that holds everything.
     pub(crate) async fn flush(&self) -> Value {
         let response = self.send(self.http.post(self.url("flush"))).await;

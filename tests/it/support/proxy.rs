@@ -1,5 +1,5 @@
 //! A way to the store on which connections break: in the middle of requests, in the middle of answers, and with requests that arrive after
-//! whoever sent them has given up. What happens to the nth connection is decided by a seed.
+//! whoever sent them has given up. Or requests are refused. What happens to the nth connection is decided by a seed.
 //!
 //! The store sees the address of this proxy as its own name (`Host`), which it takes from the request as it was signed.
 
@@ -24,6 +24,8 @@ pub(crate) enum Weather {
     Fair,
     /// Each connection breaks before long.
     Foul,
+    /// Each request is answered with 503, and does not reach the store.
+    Refusing,
 }
 
 /// How a connection breaks, after how many bytes.
@@ -37,9 +39,12 @@ enum Fate {
     ArriveLate(usize, Duration),
 }
 
-/// How often each happened: requests cut, answers cut, late arrivals.
+/// How often each happened: requests cut, answers cut, late arrivals; and refusals.
 #[derive(Debug, Default)]
-struct Counts([AtomicU32; 3]);
+struct Counts([AtomicU32; 3], AtomicU32);
+
+/// What a store says that has too much to do.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 pub(crate) struct Proxy {
     /// The bucket as it is seen from here.
@@ -64,6 +69,11 @@ impl Proxy {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let client = accepted.unwrap().0;
+                        if *news.borrow() == Weather::Refusing {
+                            let counts = Arc::clone(&counted);
+                            connections.spawn(async move { refuse(client, &counts).await.ok() });
+                            continue;
+                        }
                         let (fate, pauses) = (*news.borrow() == Weather::Foul).then(|| Fate::draw(&mut rng)).unzip();
                         let (store, counts) = (store.clone(), Arc::clone(&counted));
                         // However it ends: both sides see their connection closed.
@@ -89,6 +99,11 @@ impl Proxy {
     pub(crate) fn counts(&self) -> [u32; 3] {
         self.counts.0.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
+
+    /// How many requests were refused so far.
+    pub(crate) fn refusals(&self) -> u32 {
+        self.counts.1.load(Ordering::Relaxed)
+    }
 }
 
 impl Fate {
@@ -101,6 +116,19 @@ impl Fate {
         };
         (fate, rng.random())
     }
+}
+
+async fn refuse(mut client: TcpStream, counts: &Counts) -> io::Result<()> {
+    let begun = client.read(&mut [0; 1]).await?;
+    if begun == 0 {
+        return Ok(());
+    }
+    counts.1.fetch_add(1, Ordering::Relaxed);
+    client.write_all(REFUSAL).await?;
+    client.shutdown().await?;
+    // Closed with something unread, the connection would lose the answer.
+    tokio::io::copy(&mut client, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 async fn relay(client: TcpStream, store: &str, fate: Option<Fate>, pauses: Option<u64>, counts: &Counts) -> io::Result<()> {

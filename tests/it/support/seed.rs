@@ -1,5 +1,7 @@
 //! Chance that can be repeated.
 
+use std::fmt;
+
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -21,11 +23,18 @@ impl Seed {
     }
 }
 
+/// As it is set to ask for the same again.
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.variable, self.value)
+    }
+}
+
 impl Drop for Seed {
     #[allow(clippy::print_stderr, reason = "the test has failed, and this says how to repeat it")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- to ask for the same again: {}={}", self.variable, self.value);
+            eprintln!("--- to ask for the same again: {self}");
         }
     }
 }

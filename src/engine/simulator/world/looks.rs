@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use rand::seq::IndexedRandom as _;
 
-use super::super::store::{Fate, Parked, sort};
+use super::super::store::{Fate, HOUR_AWAY, Parked, sort};
 use super::super::time::HOUR;
 use super::contents::{self, Record};
 use super::process::{self, Claim, Done, Op, Outcome, Process, perform};
@@ -48,6 +48,9 @@ impl World {
         }
         self.history.push(format!("p{} ended {op:?}: {:?}, serves {:?}", process.number, outcome.result, outcome.serves));
         let (number, written) = (process.number, process.written.last().cloned());
+        if matches!(op, Op::Open { .. }) && outcome.serves.is_some() {
+            self.count_clocks(number);
+        }
         self.model.learn(number, &op, &outcome).map_err(|why| format!("p{number}, {op:?}: {why}"))?;
         if self.durability.mode == Mode::Sync {
             let written = written.filter(|_| matches!(op, Op::Write { .. }) && outcome.result.is_ok());
@@ -55,6 +58,15 @@ impl World {
             self.look_at_told(claim.as_ref(), rows).map_err(|why| format!("p{number}, {op:?}: {why}"))?;
         }
         Ok(())
+    }
+
+    /// Of whoever has opened a branch: whether somebody else has it, too, whose clock is far away.
+    fn count_clocks(&self, opener: usize) {
+        let Some(new) = self.processes.iter().find(|process| process.number == opener) else { return };
+        let mut others = self.processes.iter().filter(|other| other.number != opener && other.serves == new.serves);
+        if others.any(|other| (new.ahead() - other.ahead()).unsigned_abs() >= HOUR.as_secs()) {
+            self.store.count(HOUR_AWAY);
+        }
     }
 
     /// What was told of a branch is in the bucket, if whoever told it has the branch still.

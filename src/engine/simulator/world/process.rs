@@ -203,6 +203,11 @@ impl Process {
         rows(database.memory().read(request("select n from t"), &QueryLimits::default()).await).ok()
     }
 
+    /// How far its clock is wrong, in seconds.
+    pub(super) fn ahead(&self) -> i64 {
+        self.means.time.ahead()
+    }
+
     /// Somebody sets its clock.
     pub(super) fn jump(&self, seconds: i64) {
         self.means.time.jump(seconds);
