@@ -45,7 +45,7 @@ impl Board {
     }
 }
 
-/// After so long a client gives an answer up. One that lasts until the server says itself that it does not know is rare.
+/// After so long a client gives an answer up. The longest lasts until the server says itself that it does not know.
 const PATIENCE: [Duration; 4] = [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(16)];
 /// How long it waits when nothing is in the way of the answer.
 pub(super) const LONG: Duration = Duration::from_secs(30);
