@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use engine::bucket;
-use engine::{DatabaseName, Error, Etag, Previous};
+use engine::{BranchName, DatabaseName, Error, Etag, Offered, Previous};
 
 use crate::plan::FORCE_DELETE;
 use crate::reason::Reason;
@@ -136,19 +136,7 @@ impl Problem {
             Error::StateTooLarge { branch, limit, .. } => {
                 Self::stuck(reason, format!("branch {branch} is larger than the {limit} bytes of spec.limits.maxSize: raise it"))
             }
-            Error::ChainBroken { branch, detail, offered, .. } => Self::stuck(
-                reason,
-                format!(
-                    "the state of branch {branch} cannot be put together ({detail}): bring the files back, for example from a backup or an older version of the \
-                     object.{}",
-                    offered.map_or_else(String::new, |offered| format!(
-                        " Or go on with the newest state that can be proved, txid {} of {}, and lose what was committed after it: `{}`",
-                        offered.state.txid,
-                        offered.time,
-                        annotate(database, ACCEPT_STATE, &offered.state.to_string())
-                    ))
-                ),
-            ),
+            Error::ChainBroken { branch, detail, offered, .. } => Self::stuck(reason, broken(database, branch, detail, *offered)),
             Error::HeldElsewhere { by, .. } => Self::held(by),
             Error::Sql(_)
             | Error::Lagging { .. }
@@ -210,6 +198,18 @@ impl From<ResolveError> for Problem {
             ResolveError::TokenMissing { .. } => Self::passing(Reason::TokenMissing, message),
         }
     }
+}
+
+/// A chain whose newest state cannot be put together, and the ways out.
+fn broken(database: &DatabaseName, branch: &BranchName, detail: &str, offered: Option<Offered>) -> String {
+    let way = "bring the files back, for example from a backup or an older version of the object";
+    let told = format!("the state of branch {branch} cannot be put together ({detail}): {way}");
+    let Some(Offered { state, time }) = offered else { return told };
+    let command = annotate(database, ACCEPT_STATE, &state.to_string());
+    format!(
+        "{told}. Or go on with the newest state that can be proved, txid {} of {time}, and lose what was committed after it: `{command}`",
+        state.txid
+    )
 }
 
 /// How to go on when the newest snapshot is damaged.

@@ -66,7 +66,7 @@ fn readable(resource: &Guarded) -> (Cow<'_, BucketDatabase>, Option<Problem>) {
 /// Looks once, and counts it.
 pub(crate) async fn run(resource: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     let begun = ctx.cluster.options.clock.now();
-    let result = reconcile(&resource, &ctx).await;
+    let result = Box::pin(reconcile(&resource, &ctx)).await;
     ctx.cluster.options.metrics.count(ctx.cluster.options.clock.now() - begun, &result);
     ctx.cluster.memory.count_failure(&name_of(&resource), result.is_err());
     result

@@ -80,7 +80,9 @@ fn digest_of(value: &Value, digest: &mut Sha256) {
         }
         Value::Array(values) => {
             digest.update(b"[");
-            values.iter().for_each(|value| digest_of(value, digest));
+            for value in values {
+                digest_of(value, digest);
+            }
             digest.update(b"]");
         }
         leaf => {

@@ -155,11 +155,14 @@ async fn branches_of_either_side_are_branches_of_the_other() {
     let operator = Operator::start(&namespace).await;
     namespace.wait_ready(DATABASE).await;
     let database = namespace.connect(&operator, DATABASE).await;
-    assert_eq!(names(&database).await, ["main", "ours", "theirs"]);
-    assert_eq!(database.sql("select x from t").await, json!([[1], [20], [30], [40]]));
+    // Its overwrite lacks our last row. Nobody can tell it from what is made of an earlier state, so it stands beside ours.
+    let [main, ours, outside, theirs] = <[String; 4]>::try_from(names(&database).await).unwrap();
+    assert_eq!((&*main, &*ours, &*theirs), ("main", "ours", "theirs"));
+    assert!(outside.starts_with("outside-"), "{outside}");
+    assert_eq!(database.sql("select x from t").await, json!([[1], [2]]));
     // The seed's overwrite takes its memory along, and leaves the branch where it was in the bucket.
-    for (branch, rows) in [("theirs", json!([[1], [20]])), ("ours", json!([[1], [20]]))] {
-        namespace.apply(&resource.clone().with("/spec/branch", branch)).await;
+    for (branch, rows) in [(outside, json!([[1], [20], [30], [40]])), (theirs, json!([[1], [20]])), (ours, json!([[1], [20]]))] {
+        namespace.apply(&resource.clone().with("/spec/branch", branch.as_str())).await;
         namespace.kubectl(&["wait", &format!("--for=jsonpath={{.status.branch}}={branch}"), &format!("bucketdatabase/{DATABASE}")]).await;
         assert_eq!(database.sql("select x from t").await, rows, "{branch}");
         database.sql("insert into t values (100)").await;
@@ -169,7 +172,6 @@ async fn branches_of_either_side_are_branches_of_the_other() {
     let previous = ["", ".branch.ours", ".branch.theirs"].map(|branch| format!("{KEY}{branch}.prev"));
     let keys = place.list(KEY).await;
     assert!(previous.iter().all(|key| keys.contains(key)), "{keys:?}");
-    assert!(keys.iter().all(|key| !key.contains("outside-")), "{keys:?}");
 }
 
 /// The names of all branches.

@@ -52,11 +52,10 @@ fn a_missing_secret_is_waited_for_and_a_wrong_field_is_not() {
 
 #[test]
 fn a_state_that_is_offered_is_named_with_the_command_that_accepts_it() {
-    let broken =
-        |offered| Error::ChainBroken { database: name(), branch: engine::BranchName::main(), detail: "0000/6: cut".to_owned(), offered };
+    let broken = |offered| Error::ChainBroken { database: name(), branch: BranchName::main(), detail: "0000/6: cut".to_owned(), offered };
     assert!(!message(&broken(None)).contains("kubectl"));
     let state = engine::ProvedState { epoch: engine::Epoch(3), txid: 1204 };
-    let text = message(&broken(Some(engine::Offered { state, time: second(0) })));
+    let text = message(&broken(Some(Offered { state, time: second(0) })));
     assert!(text.contains("`kubectl annotate bdb orders -n apps buckethead.dev/accept-state=3.1204 --overwrite`"), "{text}");
     assert!(text.contains("0000/6: cut"), "{text}");
 }

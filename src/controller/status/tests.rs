@@ -240,14 +240,14 @@ fn a_suspended_database_is_not_ready_neither_reconciling_nor_stalled_and_all_of_
     assert_eq!(told(&served(), &Verdict::Suspending { serves: true })[..2], ["Ready False Suspending", "Reconciling True Suspending"]);
 }
 
-fn proof(failure: Option<&str>) -> Option<Verified> {
+fn proof(failure: Option<&str>) -> Verified {
     let took = Duration::from_secs(1);
-    Some(Verified { time: second(-60), txid: 4, past: Some(2), took, failure: failure.map(str::to_owned) })
+    Verified { time: second(-60), txid: 4, past: Some(2), took, failure: failure.map(str::to_owned) }
 }
 
-fn damaged(renewed: Option<u64>) -> Option<Damaged> {
+fn damaged(renewed: Option<u64>) -> Damaged {
     let files = vec![Damage { file: "0000/3".to_owned(), detail: "cut".to_owned() }];
-    Some(Damaged { files, time: second(-90), renewed })
+    Damaged { files, time: second(-90), renewed }
 }
 
 fn verified(facts: Facts) -> (String, String) {
@@ -258,14 +258,14 @@ fn verified(facts: Facts) -> (String, String) {
 
 #[test]
 fn whether_it_can_be_restored_is_told_with_what_was_found() {
-    let fine = Facts { verified: proof(None), ..facts() };
+    let fine = Facts { verified: Some(proof(None)), ..facts() };
     let (found, message) = verified(fine.clone());
     assert_eq!(found, "True Restorable");
     assert!(message.contains("txid 4 and that of txid 2"), "{message}");
-    let broken = Facts { verified: proof(Some("a gap")), damaged: damaged(Some(5)), ..facts() };
+    let broken = Facts { verified: Some(proof(Some("a gap"))), damaged: Some(damaged(Some(5))), ..facts() };
     assert_eq!(verified(broken).0, "False NotRestorable");
     for (renewed, expected) in [(None, "False DamageFound"), (Some(5), "True DamageHealed")] {
-        let (found, message) = verified(Facts { damaged: damaged(renewed), ..fine.clone() });
+        let (found, message) = verified(Facts { damaged: Some(damaged(renewed)), ..fine.clone() });
         assert_eq!(found, expected);
         assert!(message.contains("0000/3: cut"), "{message}");
     }
@@ -276,7 +276,7 @@ fn whether_it_can_be_restored_is_told_with_what_was_found() {
 
 #[test]
 fn a_proof_is_remembered_by_the_status() {
-    let status = status_of(&opened(Facts { verified: proof(None), ..facts() }), &SERVING);
+    let status = status_of(&opened(Facts { verified: Some(proof(None)), ..facts() }), &SERVING);
     let known = status.last_verified.clone().unwrap();
     assert_eq!((known.txid, known.ok), (4, true));
     let later = next(&resource(json!({})), &status, &opened(facts()), &said(&SERVING));

@@ -43,8 +43,10 @@ struct Ways<'a> {
     options: &'a MemoryOptions,
     files: Files,
     damage: Vec<Damage>,
-    /// The plain file, once it was looked for.
-    plain: Option<Option<Plain>>,
+    /// The plain file, if it is a way.
+    plain: Option<Plain>,
+    /// Somebody has looked for it.
+    looked: bool,
 }
 
 impl Chain {
@@ -127,33 +129,31 @@ impl Claim {
 
 impl<'a> Ways<'a> {
     async fn of(chain: &'a Chain, first: Txid, options: &'a MemoryOptions) -> Result<Self, Error> {
-        Ok(Self { chain, first, options, files: chain.all_files(first).await?, damage: Vec::new(), plain: None })
+        Ok(Self { chain, first, options, files: chain.all_files(first).await?, damage: Vec::new(), plain: None, looked: false })
     }
 
     /// Those that were not found damaged.
     fn left(&self) -> Files {
         let damaged: BTreeSet<String> = self.damage.iter().map(|damage| damage.file.clone()).collect();
         let left = self.files.without(&damaged);
-        match self.plain.iter().flatten().next() {
+        match &self.plain {
             Some(plain) if !left.iter().any(|file| file.level == Level::Whole && file.txids == plain.file.txids) => left.and(plain.file),
             Some(_) | None => left,
         }
     }
 
     async fn recall(&self, target: Target) -> Result<Result<Recalled, Problem>, Error> {
-        let plain = self.plain.iter().flatten().next();
-        Box::pin(self.chain.recall(&self.left(), target, plain, self.options)).await
+        Box::pin(self.chain.recall(&self.left(), target, self.plain.as_ref(), self.options)).await
     }
 
     /// Whether the plain file, which nobody has looked at yet, is one more way.
     async fn look_at_plain(&mut self) -> Result<bool, Error> {
-        if self.plain.is_some() {
+        if self.looked {
             return Ok(false);
         }
-        let plain = self.chain.plain(self.first, self.options).await?;
-        let is_there = plain.is_some();
-        self.plain = Some(plain);
-        Ok(is_there)
+        self.plain = self.chain.plain(self.first, self.options).await?;
+        self.looked = true;
+        Ok(self.plain.is_some())
     }
 
     /// Takes the file no more.
@@ -173,9 +173,7 @@ impl<'a> Ways<'a> {
     }
 
     fn note(&mut self, file: File, detail: String) {
-        if self.plain.iter().flatten().any(|plain| plain.file == file) {
-            self.plain = Some(None);
-        }
+        self.plain = self.plain.take().filter(|plain| plain.file != file);
         tracing::error!(database = %self.chain.database, branch = %self.chain.branch, %file, detail, "a file of the chain is damaged");
         self.damage.push(Damage { file: file.to_string(), detail });
     }

@@ -218,14 +218,14 @@ impl Chain {
         plain: Option<&Plain>,
         options: &MemoryOptions,
     ) -> Result<Result<Recalled, Problem>, Error> {
-        let plan = match files.plan(target) {
-            Ok(plan) => plan,
+        let way = match files.plan(target) {
+            Ok(way) => way,
             Err(missing) => return Ok(Err(Problem::Missing(missing))),
         };
-        if plan.reaches().get() > LAST_NUMBER {
-            return Err(self.broken(format!("it leads to txid {}, behind which no number is left", plan.reaches().get())));
+        if way.reaches().get() > LAST_NUMBER {
+            return Err(self.broken(format!("it leads to txid {}, behind which no number is left", way.reaches().get())));
         }
-        let Plan { whole, steps } = plan;
+        let Plan { whole, steps } = way;
         let behind = steps.iter().map(|file| file.size).sum();
         let mut assembly = Assembly::new(options.clone());
         let mut states: Vec<(Txid, Checksum)> = Vec::new();

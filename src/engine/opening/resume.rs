@@ -27,7 +27,7 @@ impl Opener {
     pub(super) async fn resume(&self, config: &DatabaseConfig, begun: &mut Begun, first: Txid) -> Result<Option<Ready>, Error> {
         let Begun { tenure, chain, last, entry } = begun;
         let Proved { recalled, accepted } = self.proved(config, chain, first, last.as_ref()).await?;
-        let Recalled { memory, mut tip, differs, epoch, kept_slots, behind, damage } = recalled;
+        let Recalled { memory, mut tip, differs, epoch, kept_slots, mut behind, mut damage } = recalled;
         if epoch >= tenure.epoch() {
             // Whoever wrote that has the branch; a fence of ours behind it would end their tenure. If nobody has, the record was an old one.
             return tenure.check().await.map(|()| None).map_err(|failure| ended(config, tenure, failure));
@@ -46,6 +46,9 @@ impl Opener {
                 return Ok(None);
             };
             tip = fenced;
+            // The whole database that it begins anew with needs none of the files before it.
+            damage.clear();
+            behind = 0;
             slots.insert(tip.txid.get());
         } else if may_be_late {
             let fence = tip.fence(&memory.pin(), self.by(tenure));

@@ -88,7 +88,7 @@ fn one_that_somebody_needs_stays_and_is_brought_back() {
         let preview = resource(json!({"metadata": {"name": "preview"}, "spec": {"branch": "next"}}));
         let elsewhere = Observed { neighbours: rival::neighbours(&resource(json!({})), [&preview]), ..with(found.clone()) };
         let by_hand = Observed { hosted: State::Open(Facts { branch: branch("next"), ..facts() }), ..with(found.clone()) };
-        [
+        vec![
             (json!({"spec": {"branch": "next"}}), with(found.clone())),
             (promotion.clone(), with(found.clone())),
             (json!({}), with(BranchFacts { holder: holder.clone(), ..found.clone() })),

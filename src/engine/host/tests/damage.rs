@@ -92,9 +92,9 @@ async fn damage_on_the_way_to_the_newest_state_is_found_and_healed_from_memory()
         let mut bench = Bench::start().await;
         let database = of_rows(&bench, 3).await;
         if cut {
-            bench.delete(&delta(3)).await
+            bench.delete(&delta(3)).await;
         } else {
-            bench.flip(&delta(3)).await
+            bench.flip(&delta(3)).await;
         }
         let proof = bench.proved(&database).await;
         assert_eq!(newest(proof.failure), None);
@@ -218,7 +218,7 @@ async fn where_the_newest_state_cannot_be_proved_the_last_that_can_is_offered_an
     assert_eq!(count(&database).await, 2);
     let facts = database.facts();
     assert_eq!(facts.origin, Origin::Accepted { state, instead_of: 5 });
-    assert_eq!(facts.txid, 6, "no number is given twice");
+    assert_eq!((facts.txid, facts.damaged), (6, None), "no number is given twice, and it needs nothing that is damaged");
     write(&database, "insert into t values (7)").await;
     bench.close("orders").await.unwrap();
     // Whoever had it before finds its slot taken.
