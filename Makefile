@@ -60,7 +60,7 @@ lint-links:
 
 # The compiler denies it, but each file could allow itself.
 lint-unsafe:
-	@! grep -rnwE --include='*.rs' 'unsafe|allow\(unsafe_code' src tests e2e | grep -vE '^src/engine/vfs/ffi\.rs:|:[0-9]+: *//' || { echo 'unsafe code belongs into src/engine/vfs/ffi.rs' >&2; exit 1; }
+	@! grep -rnE --include='*.rs' '\bunsafe([[:space:]{(]|$$)|allow\(unsafe_code' src tests e2e | grep -vE '^src/engine/vfs/ffi\.rs:|:[0-9]+: *//' || { echo 'unsafe code belongs into src/engine/vfs/ffi.rs' >&2; exit 1; }
 
 audit: ## look for known vulnerabilities; fetches the advisory database, so it needs the internet
 	@$$(testbench/tools.sh deny)/cargo-deny check advisories

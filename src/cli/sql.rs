@@ -15,14 +15,24 @@ pub(super) struct Arguments {
     /// Memory for results that are made before they are sent, of all requests together. Beyond it requests are told to come again.
     #[arg(long, value_name = "BYTES", default_value = "256Mi", env = "BUCKETHEAD_RESULT_MEMORY")]
     result_memory: ByteSize,
-    /// The largest database that is proved restorable, by restoring it from its bucket beside what is served: so much memory it takes, once.
-    #[arg(long, value_name = "BYTES", default_value = "1Gi", env = "BUCKETHEAD_VERIFY_MEMORY")]
-    verify_memory: ByteSize,
+    /// The largest database that is proved restorable, by restoring it from its bucket beside what is served: so much memory it takes, once. By
+    /// default 1Gi, or a quarter of what this process may take if that is less.
+    #[arg(long, value_name = "BYTES", env = "BUCKETHEAD_VERIFY_MEMORY")]
+    verify_memory: Option<ByteSize>,
+}
+
+const USUAL_FOR_PROOFS: u64 = 1 << 30;
+
+/// What the container may take, where the kernel says so.
+fn memory_limit() -> Option<u64> {
+    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
 impl Arguments {
     pub(super) fn verify_memory(&self) -> u64 {
-        self.verify_memory.as_bytes()
+        let usual = || memory_limit().map_or(USUAL_FOR_PROOFS, |limit| (limit / 4).min(USUAL_FOR_PROOFS));
+        self.verify_memory.as_ref().map_or_else(usual, ByteSize::as_bytes)
     }
 
     pub(super) fn pool(&self) -> SqlPool {

@@ -51,7 +51,7 @@ async fn a_suspended_database_says_how_to_resume_it_and_another_resource_may_hav
     namespace.wait_condition(DATABASE, "Durable", "True", "Suspended").await;
     let status = namespace.get("bucketdatabase", DATABASE).await["status"].take();
     let kinds: Vec<_> = status["conditions"].as_array().unwrap().iter().map(|condition| condition["type"].clone()).collect();
-    assert_eq!(kinds, ["Ready", "Restored", "Durable", "Writable"], "neither Reconciling nor Stalled");
+    assert_eq!(kinds, ["Ready", "Restored", "Durable", "Verified", "Writable"], "neither Reconciling nor Stalled");
     assert_eq!(rows(&place, KEY).await, 1);
     let refused = database.try_sql("select 1").await;
     assert_eq!((refused.status(), refused.headers()["retry-after"].clone()), (StatusCode::SERVICE_UNAVAILABLE, "60".parse().unwrap()));

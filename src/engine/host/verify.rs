@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ltx::Txid;
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::{Host, Serving};
@@ -78,7 +78,6 @@ impl Host {
 
     /// Restores what is in the bucket of an open database beside what is served, and tells whether that was it.
     async fn prove(&self, config: &DatabaseConfig, database: &Database) -> Result<Verified, NotProved> {
-        let _turn = self.proofs.acquire().await.expect("the semaphore is never closed");
         let begun = self.options.clock.now();
         let proved = self.try_to_prove(config, database).await.map(|(txid, past)| {
             let clock = &self.options.clock;
@@ -96,11 +95,15 @@ impl Host {
         if size > limit {
             return Err(NotProved::TooLarge { size, limit });
         }
+        let mut turn = self.proof_turn().await;
         let archive = self.opener(config).await?.archive(config);
         let (mut expected, mut newest) = prove_newest(&archive, database).await?;
         if let Err(damage) = &newest {
+            // Others need not wait until the store takes it.
+            drop(turn);
             // What is in memory is what was committed.
             database.renew(damage.clone()).await?;
+            turn = self.proof_turn().await;
             (expected, newest) = prove_newest(&archive, database).await?;
         }
         let Expected { branch, first, txid, .. } = expected;
@@ -112,7 +115,12 @@ impl Host {
             Err(Error::ChainBroken { detail, .. }) => Err(format!("a past state cannot be restored: {detail}")),
             Err(error) => return Err(error.into()),
         };
+        drop(turn);
         Ok((txid, past))
+    }
+
+    async fn proof_turn(&self) -> SemaphorePermit<'_> {
+        self.proofs.acquire().await.expect("the semaphore is never closed")
     }
 }
 
