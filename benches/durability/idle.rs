@@ -91,7 +91,9 @@ async fn open(host: &Arc<Host>, name: &str) -> Database {
     let credentials = Credentials { access_key_id: String::new(), secret_access_key: String::new(), session_token: None };
     let store = StoreConfig { endpoint: None, region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None };
     let bucket = BucketName::parse("bench").unwrap();
-    let config = engine::DatabaseConfig { durability: Durability::default(), ..hosted::config(name, store, &bucket) };
+    // Proofs ask of their own accord.
+    let durability = Durability { verify_interval: Duration::ZERO, ..Durability::default() };
+    let config = engine::DatabaseConfig { durability, ..hosted::config(name, store, &bucket) };
     let (name, mut changes) = (config.name.clone(), host.changes());
     host.open(config, Remembered::default());
     while matches!(host.state(&name), State::Opening) {
