@@ -56,12 +56,17 @@ pub async fn past_state(
     point: Point,
     options: MemoryOptions,
 ) -> Result<PastState, Error> {
-    let now = options.clock.wall();
-    let heads = Heads { database: DatabaseName::new("", key.as_str()), bucket, key, put_ids: Arc::new(PutIds::new()) };
-    Archive { heads, options, now }.state(branch, point).await
+    Archive::straight(bucket, key, options).state(branch, point).await
 }
 
 impl Archive {
+    /// Of a bucket that nobody here serves anything of.
+    pub(crate) fn straight(bucket: Arc<dyn Bucket>, key: DatabaseKey, options: MemoryOptions) -> Self {
+        let now = options.clock.wall();
+        let heads = Heads { database: DatabaseName::new("", key.as_str()), bucket, key, put_ids: Arc::new(PutIds::new()) };
+        Self { heads, options, now }
+    }
+
     /// A state of a branch.
     pub(crate) async fn state(&self, branch: &BranchName, point: Point) -> Result<PastState, Error> {
         let record = self.record(branch).await?;

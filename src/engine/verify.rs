@@ -14,12 +14,10 @@ use crate::clock::WallTime;
 use crate::error::Error;
 use crate::facts::Damage;
 use crate::head::HeadRecord;
-use crate::heads::Heads;
 use crate::memory::{MemoryDatabase, MemoryOptions};
-use crate::names::{BranchName, DatabaseKey, DatabaseName};
+use crate::names::{BranchName, DatabaseKey};
 use crate::opening::short_of;
 use crate::past::{Archive, Point};
-use crate::snapshot::PutIds;
 
 /// A state that was restored and found sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +51,7 @@ pub async fn verify(
     point: Point,
     options: MemoryOptions,
 ) -> Result<Verification, Error> {
-    let now = options.clock.wall();
-    let heads = Heads { database: DatabaseName::new("", key.as_str()), bucket, key, put_ids: Arc::new(PutIds::new()) };
-    let archive = Archive { heads, options, now };
+    let archive = Archive::straight(bucket, key, options);
     let record = archive.record(branch).await?;
     let Some(first) = record.as_ref().and_then(HeadRecord::first) else {
         let state = archive.state(branch, point).await?;
@@ -126,6 +122,6 @@ impl Archive {
     }
 
     fn broken(&self, branch: &BranchName, detail: String) -> Error {
-        Error::ChainBroken { database: self.heads.database.clone(), branch: branch.clone(), detail, offered: None }
+        Chain::of(&self.heads, branch).broken(detail)
     }
 }

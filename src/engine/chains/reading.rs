@@ -315,7 +315,7 @@ impl Chain {
         Error::Internal { database: self.database.clone(), detail }
     }
 
-    pub(super) fn broken(&self, detail: String) -> Error {
+    pub(crate) fn broken(&self, detail: String) -> Error {
         Error::ChainBroken { database: self.database.clone(), branch: self.branch.clone(), detail, offered: None }
     }
 

@@ -15,7 +15,7 @@ fn whole(txid: u64) -> String {
     format!("{CHAIN}/0009/{:016x}-{txid:016x}.ltx", 1)
 }
 
-fn keeping(bench: &Bench) -> DatabaseConfig {
+pub(super) fn keeping(bench: &Bench) -> DatabaseConfig {
     // The plain file follows only when it is asked to.
     let durability = Durability { stream_interval: HOUR, retention: HOUR, verify_interval: Duration::ZERO, ..Durability::default() };
     DatabaseConfig { durability, ..bench.config("orders") }

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::damage::keeping;
 use super::*;
 use crate::bucket::ObjectMeta;
 use crate::files::{Description, FileKey};
@@ -24,11 +25,6 @@ const HARMS: [Harm; 4] = [Harm::Flip, Harm::Cut, Harm::Delete, Harm::Swap];
 const RECEIPT: &[u8] = b"a receipt";
 
 type Objects = BTreeMap<ObjectKey, (Bytes, ObjectMeta)>;
-
-fn keeping(bench: &Bench) -> DatabaseConfig {
-    let durability = Durability { stream_interval: HOUR, retention: HOUR, verify_interval: Duration::ZERO, ..Durability::default() };
-    DatabaseConfig { durability, ..bench.config("orders") }
-}
 
 impl Bench {
     async fn objects(&self) -> Objects {
