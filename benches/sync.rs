@@ -11,11 +11,12 @@ mod it {
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::bucket::{Bucket, Condition, Content, Form, Put};
-use engine::{BucketName, Database, DatabaseConfig, Durability, Mode, ObjectKey, Request, Statement, Transaction};
+use engine::{BucketName, Database, DatabaseConfig, Durability, Mode, ObjectKey, Params, Request, Statement, Transaction, Value};
 use tokio::task::JoinSet;
 
 use hosted::Hosted;
@@ -24,7 +25,7 @@ use report::{Bound, Report, median, now, percentile};
 
 const CLIENTS: u64 = 64;
 const ROUND: Duration = Duration::from_secs(10);
-/// PUTs by themselves, one after the other.
+/// PUTs by themselves, one after the other, in each of two rounds.
 const PUTS: usize = 500;
 const BUCKET: &str = "bench-sync";
 
@@ -51,42 +52,49 @@ async fn many_clients(report: &mut Report) {
     };
     let durability = Durability { mode: Mode::Sync, ..Durability::default() };
     let database = hosted.open_as(DatabaseConfig { durability, ..hosted::config("sync", store.clone(), &bucket) }).await;
-    database.write(request("CREATE TABLE events(id INTEGER PRIMARY KEY, what TEXT NOT NULL)".to_owned())).await.unwrap();
-    commit_for(&database, Duration::from_secs(2)).await;
+    database.write(request("CREATE TABLE events(id INTEGER PRIMARY KEY, what TEXT NOT NULL)", Params::None)).await.unwrap();
+    commit_for(&database, CLIENTS, Duration::from_secs(2)).await;
 
     let (before, begun) = (database.facts().txid, now());
-    let took = commit_for(&database, ROUND).await;
+    let took = commit_for(&database, CLIENTS, ROUND).await;
     let (seconds, deltas) = (begun.elapsed().as_secs_f64(), database.facts().txid - before);
-    let put = puts(&*hosted.bucket_in(&store, &bucket), delta_size(&own, before, deltas).await).await;
+    let size = delta_size(&own, before, deltas).await;
+    // The store's pace changes from one second to the next, so it is measured on both sides of what it is compared with.
+    let puts_of = hosted.bucket_in(&store, &bucket);
+    let mut put = puts(&*puts_of, 0..PUTS, size).await;
+    let alone = commit_for(&database, 1, ROUND / 5).await;
+    put.extend(puts(&*puts_of, PUTS..2 * PUTS, size).await);
     report.alone("sync, 64 clients: commits", "1/s", took.len() as f64 / seconds, Bound::AtLeast(2000.0));
     report.alone("sync, 64 clients: commits in a PUT", "", took.len() as f64 / deltas as f64, Bound::AtLeast(20.0));
     report.compare("sync, 64 clients: a commit, p50", "ms", median(&took), ("a PUT of that size by itself, p50", median(&put)), None);
     let (ours, theirs) = (percentile(&took, 99), percentile(&put, 99));
     report.compare("sync, 64 clients: a commit, p99", "ms", ours, ("a PUT of that size by itself, p99", theirs), Some(Bound::AtMost(4.0)));
+    report.compare("sync, one client: a commit, p50", "ms", median(&alone), ("a PUT by itself, p50", median(&put)), None);
 }
 
-fn request(sql: String) -> Request {
-    Request { statements: vec![Statement { sql, ..Statement::default() }], transaction: Transaction::Immediate }
+fn request(sql: &str, params: Params) -> Request {
+    Request { statements: vec![Statement { sql: sql.to_owned(), params }], transaction: Transaction::Immediate }
 }
 
 /// Each client commits one row after the other. How long each took, in milliseconds.
-async fn commit_for(database: &Database, time: Duration) -> Vec<f64> {
-    let mut clients = JoinSet::new();
+async fn commit_for(database: &Database, clients: u64, time: Duration) -> Vec<f64> {
+    let mut tasks = JoinSet::new();
     let end = now() + time;
-    for client in 0..CLIENTS {
+    for client in 0..clients {
         let database = database.clone();
-        clients.spawn(async move {
+        tasks.spawn(async move {
             let mut took = Vec::new();
             while now() < end {
                 let begun = now();
-                let sql = format!("INSERT INTO events(what) VALUES ('client {client} has done its work number {} just now')", took.len());
-                database.write(request(sql)).await.unwrap();
+                let what = Value::Text(format!("client {client} has done its work number {} just now", took.len()));
+                let insert = request("INSERT INTO events(what) VALUES (?)", Params::Positional(vec![what]));
+                database.write(insert).await.unwrap();
                 took.push(begun.elapsed().as_secs_f64() * 1e3);
             }
             took
         });
     }
-    clients.join_all().await.concat()
+    tasks.join_all().await.concat()
 }
 
 /// Of one of the deltas, in bytes.
@@ -96,10 +104,10 @@ async fn delta_size(own: &OwnStore, before: u64, deltas: u64) -> usize {
 }
 
 /// How long each takes, in milliseconds.
-async fn puts(bucket: &dyn Bucket, size: usize) -> Vec<f64> {
+async fn puts(bucket: &dyn Bucket, numbers: Range<usize>, size: usize) -> Vec<f64> {
     let body: Vec<u8> = (0..size).map(|at| (at.wrapping_mul(167) >> 3).to_le_bytes()[0]).collect();
     let mut took = Vec::new();
-    for number in 0..PUTS {
+    for number in numbers {
         let put = Put { condition: Condition::IfAbsent, form: Form::plain("application/octet-stream") };
         let begun = now();
         bucket.put(&ObjectKey::new(format!("puts/{number}")), Content::from_bytes(body.clone().into()), put).await.unwrap();

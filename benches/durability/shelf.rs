@@ -86,10 +86,10 @@ impl BucketSource for Source {
 pub struct Handle(pub Arc<Shelf>);
 
 /// As a thread that may block reads it.
-async fn read(mut content: Content) -> Bytes {
+async fn read(content: Content) -> Bytes {
     let bytes = tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
-        content.reader.read_to_end(&mut bytes).map(|_| bytes)
+        content.reader().read_to_end(&mut bytes).map(|_| bytes)
     });
     bytes.await.unwrap().unwrap().into()
 }

@@ -299,10 +299,10 @@ async fn copy_into(heads: &Heads, from: &Place, etag: &Etag, reserved: Stored, b
             return Err(heads.failed(doing, bucket::Error::Unavailable { message: format!("{} went away", from.key) }));
         };
         let len = object.meta.size;
-        let reader = Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))));
+        let reader = SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other)));
         let metadata = BTreeMap::from([(metadata::PUT_ID.to_owned(), put_id.clone())]);
         let put = Put { condition: Condition::IfAbsent, form: Form { metadata, content_type: CONTENT_TYPE } };
-        match heads.bucket.put(&place.key, Content { len, reader }, put).await {
+        match heads.bucket.put(&place.key, Content::new(len, reader), put).await {
             Ok(_) => {}
             Err(bucket::Error::PreconditionFailed) if is_put(heads, &place.key, &put_id).await => {}
             Err(error) => {

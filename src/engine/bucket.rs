@@ -123,16 +123,50 @@ pub struct Listed {
 
 /// Bytes to upload, read once and in order, never held whole when large.
 pub struct Content {
-    /// Exactly as many bytes as the reader gives.
-    pub len: u64,
-    /// Called from a thread that may block.
-    pub reader: Box<dyn Read + Send>,
+    len: u64,
+    source: Source,
+}
+
+enum Source {
+    Whole(Bytes),
+    Reader(Box<dyn Read + Send>),
 }
 
 impl Content {
+    /// What a reader gives, which is called from a thread that may block, and gives exactly so many bytes.
+    pub fn new(len: u64, reader: impl Read + Send + 'static) -> Self {
+        Self { len, source: Source::Reader(Box::new(reader)) }
+    }
+
     /// Bytes that are in memory already.
     pub fn from_bytes(bytes: Bytes) -> Self {
-        Self { len: bytes.len() as u64, reader: Box::new(std::io::Cursor::new(bytes)) }
+        Self { len: bytes.len() as u64, source: Source::Whole(bytes) }
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All of it at once, if it is in memory already.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        match &self.source {
+            Source::Whole(bytes) => Some(bytes),
+            Source::Reader(_) => None,
+        }
+    }
+
+    /// Its bytes, in order. Reading them may block.
+    pub fn reader(self) -> Box<dyn Read + Send> {
+        match self.source {
+            Source::Whole(bytes) => Box::new(std::io::Cursor::new(bytes)),
+            Source::Reader(reader) => reader,
+        }
     }
 }
 

@@ -82,6 +82,13 @@ impl Tip {
         now.max(UnixMillis(self.time.0.saturating_add(1)))
     }
 
+    /// How much the pages of the next delta hold at most.
+    pub(crate) fn most_bytes(&self, pin: &Pin, changes: Option<&Changes>) -> u64 {
+        let Some(changes) = changes else { return pin.size() };
+        let above = pin.count().0.saturating_sub(changes.smallest.min(self.count).0);
+        (changes.pages.len() as u64).saturating_add(above.into()).saturating_mul(pin.page_size().get().into())
+    }
+
     /// What has changed since, as the next delta. `changes` are those since [`Tip::commits`], or of more; all pages count as changed if they
     /// are not known. Blocks: it reads what has changed.
     pub(crate) fn delta(&self, pin: &Pin, changes: Option<Changes>, by: By) -> Delta {
@@ -265,7 +272,7 @@ impl Encoded {
     pub(crate) fn content(&self) -> Content {
         match &self.bytes {
             Some(bytes) => Content::from_bytes(bytes.clone()),
-            None => Content { len: self.len, reader: Box::new(self.draft.reader()) },
+            None => Content::new(self.len, self.draft.reader()),
         }
     }
 }

@@ -283,7 +283,8 @@ impl Flusher {
         let mut wanted = self.durable.wanted();
         loop {
             let newest = *commits.borrow_and_update();
-            self.progress.observe(newest, self.clock.now());
+            let now = self.clock.now();
+            self.progress.observe(newest, now);
             let settings = self.settings.borrow_and_update().clone();
             {
                 let mut ledger = self.ledger.lock();
@@ -297,9 +298,9 @@ impl Flusher {
             // What somebody waits for is due at once.
             wanted.mark_unchanged();
             let interval = if self.durable.is_awaited() { Duration::ZERO } else { settings.interval() };
-            let delta_due: OptionFuture<_> = wait(self.progress.next(interval)).into();
-            let copy_due: OptionFuture<_> = wait(self.line.copy.next(&settings.durability, self.memory.size())).into();
-            let upkeep_due: OptionFuture<_> = wait(self.line.upkeep.next(self.memory.size())).into();
+            let delta_due: OptionFuture<_> = wait(self.progress.next(interval), now).into();
+            let copy_due: OptionFuture<_> = wait(self.line.copy.next(&settings.durability, self.memory.size()), now).into();
+            let upkeep_due: OptionFuture<_> = wait(self.line.upkeep.next(self.memory.size()), now).into();
             let copied: OptionFuture<_> = self.line.copy.under_way().into();
             let kept_up: OptionFuture<_> = self.line.upkeep.under_way().into();
             // Once dirty, further commits change nothing about the next moment, so they need not wake anybody.
@@ -483,13 +484,15 @@ impl Flusher {
     async fn made(&self, pin: Pin, changes: Option<Changes>, mark: SlotMark, pinned_at: (Instant, WallTime)) -> Result<OnItsWay, Error> {
         let by = By { epoch: self.line.tenure.epoch(), time: millis(self.clock.wall()) };
         let tip = Arc::clone(&self.line.tip);
-        let work = tokio::task::spawn_blocking(move || {
+        let is_quick = tip.most_bytes(&pin, changes.as_ref()) <= QUICK;
+        let work = move || {
             let delta = tip.delta(&pin, changes, by);
             let file = delta.draft.clone().encoded()?;
             Ok::<_, std::io::Error>((delta, file))
-        });
+        };
         let fault = |detail: String| Error::Internal { database: self.name.clone(), detail };
-        let (delta, file) = work.await.map_err(|panic| fault(panic.to_string()))?.map_err(|error| fault(error.to_string()))?;
+        let made = if is_quick { work() } else { tokio::task::spawn_blocking(work).await.map_err(|panic| fault(panic.to_string()))? };
+        let (delta, file) = made.map_err(|error| fault(error.to_string()))?;
         let upload = Upload { level: chain::Level::Delta, file, put_id: self.put_ids.fresh(), mark };
         Ok(OnItsWay { delta, upload, pinned_at })
     }
@@ -639,17 +642,24 @@ fn with_first_page(mut changes: Changes) -> Changes {
     changes
 }
 
-fn wait(next: Next) -> Option<tokio::time::Sleep> {
-    match next {
-        Next::Idle => None,
-        Next::At(moment) => Some(tokio::time::sleep_until(moment)),
-    }
+/// A timer counts whole milliseconds and may be late by one, so what is due now waits for none.
+fn wait(next: Next, now: Instant) -> Option<impl Future<Output = ()>> {
+    let Next::At(moment) = next else { return None };
+    let timer = (moment > now).then(|| tokio::time::sleep_until(moment));
+    Some(async move {
+        if let Some(timer) = timer {
+            timer.await;
+        }
+    })
 }
 
 /// Whether a failure means that the database must not be served any more.
 fn is_end(error: &Error) -> bool {
     matches!(error, Error::Fenced { .. })
 }
+
+/// A delta of so many bytes is made where it is asked for: that takes less time than waiting for another thread, and commits wait for it.
+const QUICK: u64 = 64 << 10;
 
 /// Between two looks at what nobody can tell yet.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -121,7 +121,7 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Equal for every try.
     fn content(&self) -> Content {
-        Content { len: self.pin.size(), reader: self.pin.stamped_image(self.put_id.stamp()) }
+        Content::new(self.pin.size(), self.pin.stamped_image(self.put_id.stamp()))
     }
 
     fn form(&self, branch: &BranchName) -> Form {

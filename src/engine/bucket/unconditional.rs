@@ -89,7 +89,7 @@ impl Bucket for Unconditional {
     }
 
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-        if self.is_large(content.len) {
+        if self.is_large(content.len()) {
             return self.put_in_parts(key, content, put).await;
         }
         // Held over both requests on purpose: a turn is nothing else.

@@ -32,7 +32,7 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn fetched(&self) -> Fetched {
-        Fetched { mark: SlotMark::None, body: self.encoded.content().reader }
+        Fetched { mark: SlotMark::None, body: self.encoded.content().reader() }
     }
 }
 

@@ -28,7 +28,7 @@ fn bytes_of(draft: Draft) -> (TxidRange, Vec<u8>) {
     let txids = draft.header.txids;
     let encoded = draft.encoded().unwrap();
     let mut bytes = Vec::new();
-    encoded.content().reader.read_to_end(&mut bytes).unwrap();
+    encoded.content().reader().read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, encoded.len);
     (txids, bytes)
 }
@@ -180,7 +180,7 @@ fn a_large_file_is_encoded_twice_with_the_same_bytes_and_never_held_whole() {
     assert!(encoded.bytes.is_none() && encoded.len > WHOLE_IN_MEMORY);
     let read = || {
         let mut bytes = Vec::new();
-        encoded.content().reader.read_to_end(&mut bytes).unwrap();
+        encoded.content().reader().read_to_end(&mut bytes).unwrap();
         bytes
     };
     assert_eq!((read().len() as u64, read()), (encoded.len, read()));

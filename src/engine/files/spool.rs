@@ -260,7 +260,7 @@ impl Spooled {
     pub(crate) fn content(&self) -> Content {
         match &self.bytes {
             Kept::InMemory(bytes) => Content::from_bytes(bytes.clone()),
-            Kept::OnDisk(file) => Content { len: self.len, reader: Box::new(FromStart { file: Arc::clone(file), at: 0 }) },
+            Kept::OnDisk(file) => Content::new(self.len, FromStart { file: Arc::clone(file), at: 0 }),
         }
     }
 }
@@ -298,9 +298,9 @@ mod tests {
     }
 
     fn all_of(content: Content) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        { content.reader }.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes.len() as u64, content.len);
+        let (len, mut bytes) = (content.len(), Vec::new());
+        content.reader().read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, len);
         bytes
     }
 

@@ -322,7 +322,7 @@ impl View {
 async fn bytes_of(content: Content) -> Result<Bytes, Error> {
     let read = tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
-        let mut reader = content.reader;
+        let mut reader = content.reader();
         std::io::Read::read_to_end(&mut reader, &mut bytes)?;
         Ok::<_, std::io::Error>(Bytes::from(bytes))
     });

@@ -189,8 +189,8 @@ async fn a_large_put_reads_at_most_two_parts_ahead() {
     let bytes = pattern(44 * MIB + 17);
     let (counted, len) = (Arc::clone(&f), bytes.len() as u64);
     let arrived = Box::new(move || counted.store.requests().of(Operation::UploadPart));
-    let reader = Box::new(Watched { inner: Cursor::new(bytes.clone()), most_ahead: &MOST_AHEAD, arrived });
-    f.bucket.put(&key("large"), Content { len, reader }, put(Condition::IfAbsent)).await.unwrap();
+    let reader = Watched { inner: Cursor::new(bytes.clone()), most_ahead: &MOST_AHEAD, arrived };
+    f.bucket.put(&key("large"), Content::new(len, reader), put(Condition::IfAbsent)).await.unwrap();
     assert!((1..=2).contains(&MOST_AHEAD.load(Ordering::Relaxed)), "{}", MOST_AHEAD.load(Ordering::Relaxed));
     assert_eq!(f.store.requests().of(Operation::UploadPart), 6);
     assert_eq!(f.bucket.head(&key("large")).await.unwrap().unwrap().metadata["buckethead-txid"], "7");
@@ -201,7 +201,7 @@ async fn a_large_put_reads_at_most_two_parts_ahead() {
 async fn content_of_another_length_is_not_written() {
     let f = Fixture::start(Dialect::Standard).await;
     for (len, real) in [(10, 9), (10, 11), (20 * MIB, 20 * MIB - 1), (20 * MIB, 20 * MIB + 1)] {
-        let content = Content { len: len as u64, reader: Box::new(Cursor::new(vec![1; real])) };
+        let content = Content::new(len as u64, Cursor::new(vec![1; real]));
         assert_fails!(f.bucket.put(&key("k"), content, put(Condition::Always)).await, Error::Content(_));
         assert!(f.bucket.head(&key("k")).await.unwrap().is_none(), "{len} {real}");
     }

@@ -29,10 +29,14 @@ pub(super) fn is_large(len: u64) -> bool {
 }
 
 pub(super) async fn put(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, Error> {
-    if is_large(content.len) { put_in_parts(bucket, key, content, put).await } else { put_whole(bucket, key, content, &put).await }
+    if is_large(content.len()) { put_in_parts(bucket, key, content, put).await } else { put_whole(bucket, key, content, &put).await }
 }
 
 async fn put_whole(bucket: &S3Bucket, key: &ObjectKey, content: Content, put: &Put) -> Result<Etag, Error> {
+    // It is sent as it is, without a copy, and without a wait for a thread that may block.
+    if let Some(bytes) = content.whole() {
+        return send_whole(bucket, key, bytes.clone(), put).await;
+    }
     let Some((bytes, _)) = Source::new(content).next(PART).await? else { return send_whole(bucket, key, Bytes::new(), put).await };
     send_whole(bucket, key, bytes, put).await
 }
@@ -200,12 +204,12 @@ struct Source {
 
 impl Source {
     fn new(content: Content) -> Self {
-        Self { reader: content.reader, left: content.len }
+        Self { left: content.len(), reader: content.reader() }
     }
 
     /// Numbered from one, each read when it is asked for.
     fn parts(content: Content) -> BoxStream<'static, Result<(i32, Bytes), Error>> {
-        let size = part_size(content.len);
+        let size = part_size(content.len());
         let read = stream::try_unfold((Self::new(content), 1), move |(source, number)| async move {
             let part = source.next(size).await?;
             Ok(part.map(|(bytes, source)| ((number, bytes), (source, number + 1))))

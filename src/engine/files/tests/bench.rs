@@ -278,9 +278,9 @@ impl Bucket for MemoryBucket {
     }
 
     async fn put(&self, key: &ObjectKey, content: Content, put: Put) -> Result<Etag, BucketError> {
-        let mut bytes = Vec::new();
-        { content.reader }.read_to_end(&mut bytes)?;
-        assert_eq!(bytes.len() as u64, content.len);
+        let (len, mut bytes) = (content.len(), Vec::new());
+        content.reader().read_to_end(&mut bytes)?;
+        assert_eq!(bytes.len() as u64, len);
         self.request("put", key.as_str(), |inner| {
             let found = inner.objects.get(key.as_str()).map(|stored| stored.meta().etag);
             let holds = match &put.condition {

@@ -69,7 +69,7 @@ impl Line {
     fn add(&mut self, level: Level, draft: Draft) -> u64 {
         let (txids, time) = (draft.header.txids, draft.header.time);
         let mut bytes = Vec::new();
-        draft.encoded().unwrap().content().reader.read_to_end(&mut bytes).unwrap();
+        draft.encoded().unwrap().content().reader().read_to_end(&mut bytes).unwrap();
         let file = File { level, txids, time, size: bytes.len() as u64 };
         fs::create_dir_all(self.path(&file).parent().unwrap()).unwrap();
         fs::write(self.path(&file), bytes).unwrap();
