@@ -83,6 +83,10 @@ const NAMES: u32 = 100;
 /// Makes a branch, or finishes one that somebody began.
 pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
     let reserved = reserve(heads, name, source, birth).await?;
+    make(heads, name, reserved, source, birth).await
+}
+
+async fn make(heads: &Heads, name: &BranchName, reserved: Stored, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
     let place = Place::of(&heads.key, name);
     let first = first_of(heads, &reserved)?;
     let made = match begin(heads, &place, Known::Absent, first, source).await? {
@@ -94,7 +98,9 @@ pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, bi
             return Err(heads.failed(WRITING, source));
         }
     };
-    finish(heads, &place, reserved, |record| made.noted_in(&record.ready())).await?;
+    // Somebody else may have reserved the name for another state meanwhile. What stands is ours, and has our number.
+    let from = parent(&source.branch, source.txid);
+    finish(heads, &place, reserved, |record| made.noted_in(&record.made(from.clone(), made.first.get()))).await?;
     Ok(BranchFacts {
         name: name.clone(),
         txid: first.get(),
@@ -421,3 +427,6 @@ fn describe(name: BranchName, object: &Listed, record: Option<HeadRecord>, me: &
 fn refused(heads: &Heads, branch: &BranchName, why: &str) -> Error {
     Error::BranchRefused { database: heads.database.clone(), branch: branch.clone(), why: why.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -317,9 +317,9 @@ impl HeadRecord {
         self.earlier.iter().any(|earlier| earlier == content)
     }
 
-    /// Its snapshot stands.
-    pub(crate) fn ready(&self) -> Self {
-        Self { state: HeadState::Ready, ..self.clone() }
+    /// Of a reserved branch the objects stand, which begin with this number.
+    pub(crate) fn made(&self, parent: Parent, first: u64) -> Self {
+        Self { state: HeadState::Ready, parent: Some(parent), txid: first, ..self.clone() }
     }
 
     /// A reserved branch is made of something else. Its numbers begin above those of what somebody may have begun to make.
