@@ -53,6 +53,9 @@ impl Event {
     const ALL: [Self; 3] = [Self::Kill, Self::TakeOver(Old::Awake), Self::TakeOver(Old::Asleep)];
 }
 
+/// A process that is not ready by then finds fair weather from there on.
+const LONGEST_START: Duration = Duration::from_secs(5);
+
 /// Of each database.
 const CLIENTS: usize = 3;
 
@@ -93,6 +96,8 @@ pub(super) struct Stage {
     board: watch::Sender<Board>,
     /// How many processes there were.
     processes: Cell<usize>,
+    /// Since when one is about to be ready.
+    starting: Cell<Option<Instant>>,
 }
 
 impl Stage {
@@ -101,7 +106,7 @@ impl Stage {
         let place = Place::create(ServedBy::Minio, bucket).await;
         let proxy = Proxy::before(&place, StdRng::seed_from_u64(rng.random())).await;
         let (begun, board) = (SystemClock.now(), watch::Sender::new(Board::Asked { readers: Vec::new(), writers: Vec::new() }));
-        let stage = Self { modes, place, proxy, begun, board, processes: Cell::default() };
+        let stage = Self { modes, place, proxy, begun, board, processes: Cell::default(), starting: Cell::default() };
         let running = stage.start(stage.cluster(&stage.proxy.place)).await;
         for database in &running.served.databases {
             create(database).await;
@@ -191,7 +196,9 @@ impl Stage {
     }
 
     async fn start(&self, cluster: Folders) -> Running {
+        self.starting.set(Some(SystemClock.now()));
         let dev = cluster.start("standard").await;
+        self.starting.set(None);
         self.processes.set(self.processes.get() + 1);
         let databases = (0..self.modes.len()).map(|number| dev.database(&name(number))).collect();
         let served = Arc::new(Served { process: self.processes.get(), databases });
@@ -247,6 +254,10 @@ impl Stage {
         loop {
             self.proxy.set(Weather::Fair);
             live(300..2000, rng).await;
+            // Each failure makes a process wait for longer before it tries to open again, on a slow machine until this test's patience ends.
+            while self.starting.get().is_some_and(|since| SystemClock.now() - since > LONGEST_START) {
+                live(100..200, rng).await;
+            }
             self.proxy.set(*[Weather::Foul, Weather::Refusing].choose(rng).unwrap());
             live(100..1000, rng).await;
         }
