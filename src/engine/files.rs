@@ -70,9 +70,12 @@ pub(crate) struct FileSettings {
     pub(crate) retention: Duration,
 }
 
+/// Where replies wait for the bucket there is no interval at all. But a row's turn to be written may take a moment, and so does its PUT.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
 impl FileSettings {
     pub(crate) fn of(config: &DatabaseConfig, bucket: Arc<dyn Bucket>) -> Self {
-        let flush_interval = config.interval();
+        let flush_interval = config.interval().max(SHORTEST_INTERVAL);
         Self { bucket, policy: config.files.clone(), flush_interval, retention: config.durability.retention }
     }
 }

@@ -3,6 +3,7 @@
 use futures::TryStreamExt as _;
 
 use super::*;
+use crate::config::Mode;
 use crate::files::{Description, FileContent, FileKey, FileRecord, Spooled};
 
 const MIB: usize = 1 << 20;
@@ -129,4 +130,20 @@ async fn files_outlive_their_process_with_the_next_snapshot() {
     // It is announced to gc at the open; the record stands there already.
     assert_eq!(bench.bucket().list("files.owners/", None, 10).await.unwrap(), announced);
     assert!(matches!(database.files().head(FileKey::of_digest([0; 32])).await, Err(Error::FileNotFound { .. })));
+}
+
+#[tokio::test]
+async fn files_are_kept_in_every_mode() {
+    for mode in [Mode::Snapshot, Mode::Stream, Mode::Sync] {
+        let bench = Bench::start().await;
+        let mut config = bench.config("orders");
+        config.durability.mode = mode;
+        let database = bench.open(config).await;
+        let record = put(&database, b"hello").await;
+        assert_eq!(read(database.files().get(&record, None).await.unwrap()).await.unwrap(), b"hello", "{mode:?}");
+        let owner = bench.bucket().list("files.owners/", None, 10).await.unwrap().remove(0);
+        let (_, owner) = bench.object(owner.key.as_str()).await.unwrap();
+        let owner: serde_json::Value = serde_json::from_slice(&owner).unwrap();
+        assert_ne!(owner["branches"]["main"]["flushIntervalSeconds"], 0, "{mode:?}: gc waits for rows on their way");
+    }
 }
