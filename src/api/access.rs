@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use engine::{Access, DatabaseName, Handle, Permission, Witness};
+use engine::{Access, Database, DatabaseName, Error, Handle, NotServed, Permission, Witness};
 use serde::Deserialize;
 
 use crate::error::{Kind, Problem};
@@ -47,12 +47,36 @@ impl Admitted {
 /// The same on a route that changes nothing by itself, whatever its method is: it only looks, or heeds `caller.read_only`.
 pub(crate) struct Reading(pub(crate) Admitted);
 
+/// The same where the database need not be open, for what is done with its branches in the bucket.
+pub(crate) struct Known {
+    pub(crate) name: DatabaseName,
+}
+
+impl FromRequestParts<App> for Known {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Entered { name, found, .. } = enter(parts, app, needed(parts)).await?;
+        match found {
+            // It is not even declared.
+            Err(error @ Error::NotServed { why: NotServed::Unknown, .. }) if app.host.branch_of(&name).is_none() => Err(error.into()),
+            found => {
+                promise(parts, found.ok().map(|handle| handle.database)).await?;
+                Ok(Self { name })
+            }
+        }
+    }
+}
+
+fn needed(parts: &Parts) -> Permission {
+    if parts.method.is_safe() { Permission::Read } else { Permission::Write }
+}
+
 impl FromRequestParts<App> for Admitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let needed = if parts.method.is_safe() { Permission::Read } else { Permission::Write };
-        enter(parts, app, needed).await
+        admit(parts, app, needed(parts)).await
     }
 }
 
@@ -60,11 +84,18 @@ impl FromRequestParts<App> for Reading {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        enter(parts, app, Permission::Read).await.map(Self)
+        admit(parts, app, Permission::Read).await.map(Self)
     }
 }
 
-async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admitted, Problem> {
+/// Who asks which database, and whether that is open.
+struct Entered {
+    name: DatabaseName,
+    caller: Caller,
+    found: Result<Handle, Error>,
+}
+
+async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Entered, Problem> {
     /// Routes have other parts of the path, too.
     #[derive(Deserialize)]
     struct Named {
@@ -83,23 +114,38 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admit
         app.failures.count(Reason::ReadOnly);
         return Err(read_only(access.as_deref()));
     }
-    let Handle { mut database, access } = found?;
-    if let Some(admitted) = parts.extensions.get::<Arc<AdmittedTo>>() {
+    if found.is_ok()
+        && let Some(admitted) = parts.extensions.get::<Arc<AdmittedTo>>()
+    {
         admitted.0.set(name.clone()).ok();
     }
+    Ok(Entered { name, caller, found })
+}
+
+async fn admit(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admitted, Problem> {
+    let Entered { name, caller, found } = enter(parts, app, needed).await?;
+    let Handle { mut database, access } = found?;
     if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
         database = database.before(Arc::clone(witness));
     }
-    let promise = Promise::take(&mut parts.uri)?;
-    if promise.durable {
+    if promise(parts, Some(database.clone())).await? {
         database = database.confirming();
     }
-    if promise.strong {
+    let is_own = parts.extensions.get::<address::OwnService>().is_some();
+    Ok(Admitted { name, handle: Handle { database, access }, is_own, caller })
+}
+
+/// Keeps what can be kept by now of what a reply is to promise. Tells whether it is to wait until the bucket has what it tells of.
+async fn promise(parts: &mut Parts, database: Option<Database>) -> Result<bool, Problem> {
+    let promise = Promise::take(&mut parts.uri)?;
+    let is_durable = promise.durable;
+    if promise.strong
+        && let Some(database) = database
+    {
         database.check_tenure().await.map_err(|error| Problem::from(&*error))?;
     }
     parts.extensions.insert(promise);
-    let is_own = parts.extensions.get::<address::OwnService>().is_some();
-    Ok(Admitted { name, handle: Handle { database, access }, is_own, caller })
+    Ok(is_durable)
 }
 
 /// Whoever bears this token, if the database admits them.

@@ -7,6 +7,7 @@ use engine::{BranchFacts, BranchName, DatabaseName, OverwriteRequest, Overwritte
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Known;
 use crate::error::{Kind, Problem};
 use crate::{Admitted, App, body, point, reply};
 
@@ -90,20 +91,23 @@ impl<'a> Branch<'a> {
 }
 
 /// All branches that are there.
-pub(crate) async fn list(State(app): State<App>, admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn list(State(app): State<App>, known: Known, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
-    let branches = app.host.branches(&admitted.name).await.map_err(|error| Problem::from(&*error))?.branches;
-    let current = admitted.handle.database.facts().branch;
-    Ok(reply::document(&List { current: current.as_str(), branches: branches.iter().map(Branch::of).collect() }))
+    let branches = app.host.branches(&known.name).await.map_err(|error| Problem::from(&*error))?.branches;
+    let current = app.host.branch_of(&known.name);
+    Ok(reply::document(&List {
+        current: current.as_ref().map_or("", BranchName::as_str),
+        branches: branches.iter().map(Branch::of).collect(),
+    }))
 }
 
 /// Makes one.
-pub(crate) async fn create(State(app): State<App>, admitted: Admitted, request: Request) -> Result<Response, Problem> {
-    may_change(&app, &admitted.name)?;
+pub(crate) async fn create(State(app): State<App>, known: Known, request: Request) -> Result<Response, Problem> {
+    may_change(&app, &known.name)?;
     let asked: NewBranch = wish(request).await?;
     let point = point::of(asked.txid, asked.at.as_deref())?;
     let (name, from) = (branch("name", &asked.name)?, asked.from.as_deref().map(|from| branch("from", from)).transpose()?);
-    let made = app.host.create_branch_of(&admitted.name, &name, from.as_ref(), point).await;
+    let made = app.host.create_branch_of(&known.name, &name, from.as_ref(), point).await;
     let made = made.map_err(|error| Problem::from(&*error))?;
     Ok((StatusCode::CREATED, reply::document(&Branch::of(&made))).into_response())
 }
@@ -111,24 +115,24 @@ pub(crate) async fn create(State(app): State<App>, admitted: Admitted, request: 
 /// Deletes one. One that is not there is fine.
 pub(crate) async fn delete(
     State(app): State<App>,
-    admitted: Admitted,
+    known: Known,
     Path((_, _, name)): Path<(String, String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
-    may_change(&app, &admitted.name)?;
-    app.host.delete_branch(&admitted.name, &branch("the path", &name)?).await.map_err(|error| Problem::from(&*error))?;
+    may_change(&app, &known.name)?;
+    app.host.delete_branch(&known.name, &branch("the path", &name)?).await.map_err(|error| Problem::from(&*error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Puts the content of another branch into one.
 pub(crate) async fn overwrite(
     State(app): State<App>,
-    admitted: Admitted,
+    known: Known,
     Path((_, _, name)): Path<(String, String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    may_change(&app, &admitted.name)?;
+    may_change(&app, &known.name)?;
     let asked: NewContent = wish(request).await?;
     let to = branch("the path", &name)?;
     let overwrite = OverwriteRequest {
@@ -139,7 +143,7 @@ pub(crate) async fn overwrite(
         keep_as: asked.keep_previous_as.as_deref().map(|name| branch("keepPreviousAs", name)).transpose()?,
         meant_for: None,
     };
-    let done = app.host.overwrite_branch(&admitted.name, &to, overwrite).await.map_err(|error| Problem::from(&*error))?;
+    let done = app.host.overwrite_branch(&known.name, &to, overwrite).await.map_err(|error| Problem::from(&*error))?;
     let Overwritten { txid, time, before, snapshot, from: _ } = &done;
     Ok(reply::document(&Overwrote {
         txid: *txid,

@@ -165,6 +165,7 @@ pub fn api(config: Config) -> Api {
         .route("/{namespace}/{name}/docs/{collection}/{id}", get(docs::get).put(docs::replace).patch(docs::update).delete(docs::delete))
         .route("/{namespace}/{name}/snapshot", get(snapshot::download))
         .route("/{namespace}/{name}/flush", post(snapshot::flush))
+        .route("/{namespace}/{name}/verify", post(snapshot::verify))
         .route("/{namespace}/{name}/branches", get(branches::list).post(branches::create))
         .route("/{namespace}/{name}/branches/{branch}", delete(branches::delete))
         .route("/{namespace}/{name}/branches/{branch}/overwrite", post(branches::overwrite))

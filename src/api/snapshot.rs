@@ -1,4 +1,4 @@
-//! `GET snapshot` hands out the database as a file, `POST flush` brings it into the bucket.
+//! `GET snapshot` hands out the database as a file, `POST flush` brings it into the bucket, `POST verify` proves that it can be had from there.
 
 use std::io::{self, Read};
 
@@ -7,12 +7,12 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use engine::{Flush, Flushed, Point, SnapshotFacts};
+use engine::{Flush, Flushed, Point, SnapshotFacts, Verified};
 use futures::{Stream, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use crate::error::Problem;
+use crate::error::{Kind, Problem};
 use crate::point::Rest;
 use crate::{Admitted, App, point, reply};
 
@@ -59,6 +59,25 @@ pub(crate) async fn flush(admitted: Admitted, uri: Uri) -> Result<Response, Prob
     reply::no_query(uri.query())?;
     let flushed = admitted.handle.database.flush(Flush::Forced).await.map_err(|error| Problem::from(&*error))?;
     Ok(reply::document(&FlushReply::of(&flushed)))
+}
+
+/// Restores what is in the bucket beside what is served, and tells whether that was it.
+pub(crate) async fn verify(State(app): State<App>, admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Reply {
+        time: String,
+        /// Of the newest state at that time.
+        txid: u64,
+        /// The number of a past state that was restored as well.
+        past: Option<u64>,
+        took_ms: u128,
+        /// Why it cannot be restored; null if it can.
+        failure: Option<String>,
+    }
+    reply::no_query(uri.query())?;
+    let proved = app.host.verify(&admitted.name).await.map_err(|why| Problem::new(Kind::NotVerified, why))?;
+    let Verified { time, txid, past, took, failure } = proved;
+    Ok(reply::document(&Reply { time: time.to_string(), txid, past, took_ms: took.as_millis(), failure }))
 }
 
 #[derive(Serialize)]

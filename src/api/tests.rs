@@ -223,7 +223,7 @@ fn empty_host() -> Arc<Host> {
         clock: Arc::new(SystemClock),
         pod: "pod".to_owned(),
         release_wait: Duration::ZERO,
-        verify_memory: 1 << 30,
+        verify_memory: 2 << 20,
     })
 }
 
@@ -471,6 +471,22 @@ mod with_a_database {
         assert_eq!(again["uploaded"], false);
         assert_eq!(again["snapshot"]["etag"], first["snapshot"]["etag"]);
         assert_eq!(server.get("/apps/orders/").await.json()["pending"], false);
+    }
+
+    #[tokio::test]
+    async fn a_proof_tells_what_was_restored_or_why_nothing_was() {
+        let server = Server::open().await;
+        server.run("create table t(a)").await.rows();
+        server.ask("POST", "/apps/orders/flush", &[], "").await.json();
+        let proof = server.ask("POST", "/apps/orders/verify", &[], "").await.json();
+        let newest = server.get("/apps/orders/").await.json()["txid"].clone();
+        assert_eq!((&proof["failure"], &proof["txid"]), (&Value::Null, &newest), "{proof}");
+        let asked = server.ask("POST", "/apps/orders/verify?deep=1", &[], "").await.problem();
+        assert_eq!(asked, (400, "bad-request".to_owned()));
+        // More than what is set aside for proofs.
+        server.run("create table large as select randomblob(3000000)").await.rows();
+        let refused = server.ask("POST", "/apps/orders/verify", &[], "").await.problem();
+        assert_eq!(refused, (503, "not-verified".to_owned()));
     }
 
     #[tokio::test]

@@ -141,6 +141,7 @@ impl Problem {
             Error::Sql(_)
             | Error::Lagging { .. }
             | Error::StateChanged { .. }
+            | Error::OnlyShown { .. }
             | Error::TooManyRequests { .. }
             | Error::NotServed { .. }
             | Error::FileNotFound { .. }
@@ -265,6 +266,7 @@ fn retry(error: &Error) -> Retry {
         | Error::HeldElsewhere { .. }
         | Error::Lagging { .. }
         | Error::StateChanged { .. }
+        | Error::OnlyShown { .. }
         | Error::TooManyRequests { .. }
         | Error::Fenced { .. }
         | Error::BranchNotFound { .. }

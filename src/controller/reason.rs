@@ -205,6 +205,7 @@ impl From<&engine::Error> for Reason {
             engine::Error::ConditionsIgnored { .. } => Self::ConditionsIgnored,
             engine::Error::Sql(_)
             | engine::Error::StateChanged { .. }
+            | engine::Error::OnlyShown { .. }
             | engine::Error::TooManyRequests { .. }
             | engine::Error::NotServed { .. }
             | engine::Error::FileNotFound { .. }

@@ -168,7 +168,7 @@ fn durability(asked: &crd::Durability, snapshot_interval: Duration) -> Durabilit
         },
         stream_interval: asked.stream_interval.as_duration(),
         snapshot_interval,
-        retention: asked.retention.as_duration(),
+        retention: Some(asked.retention.as_duration()),
         max_lag: asked.max_lag.as_duration(),
         on_max_lag: match asked.on_max_lag {
             crd::OnMaxLag::Refuse => OnMaxLag::Refuse,

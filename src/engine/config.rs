@@ -60,8 +60,8 @@ pub struct Durability {
     pub stream_interval: Duration,
     /// In `Stream` and `Sync`: how old `<key>` may become while the database changes.
     pub snapshot_interval: Duration,
-    /// How long each state can be had.
-    pub retention: Duration,
+    /// How long each state can be had. `None` if others say that: nothing is deleted, and what gc was told before stays.
+    pub retention: Option<Duration>,
     /// How old the oldest commit may become that is not in the bucket.
     pub max_lag: Duration,
     /// And then.
@@ -76,7 +76,7 @@ impl Default for Durability {
             mode: Mode::Stream,
             stream_interval: Duration::from_secs(1),
             snapshot_interval: Duration::from_hours(1),
-            retention: Duration::from_hours(24),
+            retention: Some(Duration::from_hours(24)),
             max_lag: Duration::from_mins(5),
             on_max_lag: OnMaxLag::Refuse,
             verify_interval: Duration::from_hours(24),

@@ -27,6 +27,7 @@ use crate::memory::{Commits, MemoryDatabase, Pin, Sees};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
 use crate::opening::Opened;
+use crate::shown;
 use crate::sql::{Holding, QueryLimits, Request, Response, SlowStatement, Spent, SqlError, SqlErrorKind};
 use crate::statement::{Answered, Once};
 pub use stream::Stream;
@@ -634,13 +635,22 @@ impl Database {
     /// The same for who wants to write: while the bucket is too far behind nothing more is taken that could be lost.
     fn enter_to_write(&self) -> Result<TaskTrackerToken, Error> {
         let token = self.enter()?;
-        self.check_lag()?;
+        self.check_writable()?;
         Ok(token)
     }
 
-    fn check_lag(&self) -> Result<(), Error> {
-        let lag = self.lagging(&self.inner.ledger.lock());
+    fn check_writable(&self) -> Result<(), Error> {
+        let ledger = self.inner.ledger.lock();
+        if ledger.only_shown {
+            return Err(shown::refused(&self.inner.name));
+        }
+        let lag = self.lagging(&ledger);
         lag.map_or(Ok(()), |lag| Err(Error::Lagging { database: self.inner.name.clone(), lag }))
+    }
+
+    /// Whether it is a state as it lies in the bucket, which nobody changes.
+    pub(crate) fn is_only_shown(&self) -> bool {
+        self.inner.ledger.lock().only_shown
     }
 
     /// How old the oldest commit is that is not in the bucket, if that is too old.

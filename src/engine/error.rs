@@ -81,6 +81,12 @@ pub enum Error {
         /// And why.
         why: NotServed,
     },
+    /// The database is one that somebody looks at as it lies in its bucket.
+    #[error("{database} is shown as it lies in the bucket: nothing of it can be changed")]
+    OnlyShown {
+        /// Which one.
+        database: DatabaseName,
+    },
     /// The store could not be asked, or did not answer clearly. Nothing is known to be lost. Retry with backoff.
     #[error("{database}: the bucket failed while {doing}")]
     Bucket {
@@ -422,6 +428,7 @@ impl Error {
             Self::Bucket { .. } => "bucket",
             Self::Lagging { .. } => "lagging",
             Self::StateChanged { .. } => "state-changed",
+            Self::OnlyShown { .. } => "only-shown",
             Self::TooManyRequests { .. } => "too-many-requests",
             Self::Fenced { .. } => "fenced",
             Self::HeldByOther { .. } => "held-by-other",

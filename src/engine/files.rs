@@ -67,7 +67,7 @@ pub(crate) struct FileSettings {
     /// A row is in the bucket at most this long after its commit.
     pub(crate) flush_interval: Duration,
     /// How long past states can be read, which may have other rows.
-    pub(crate) retention: Duration,
+    pub(crate) retention: Option<Duration>,
 }
 
 /// Where replies wait for the bucket there is no interval at all. But a row's turn to be written may take a moment, and so does its PUT.

@@ -98,6 +98,8 @@ pub(crate) struct Ledger {
     pub(crate) longest_lag: Option<Duration>,
     /// What states in memory are called.
     pub(crate) naming: Naming,
+    /// It is a state as it lies in the bucket, which nobody changes.
+    pub(crate) only_shown: bool,
 }
 
 /// A request to the flusher.
@@ -235,6 +237,7 @@ impl Flusher {
             dirty_since: None,
             longest_lag: settings.borrow().longest_lag(),
             naming: Naming::new(line.tenure.epoch(), line.tip.txid, line.tip.commits),
+            only_shown: false,
         };
         let progress = Progress { durable: line.durable(), ..Progress::default() };
         let (confirms, durable) = (settings.borrow().confirms(), Arc::new(Durable::at(line.tip.commits)));

@@ -2,11 +2,12 @@
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
 //! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
-//! database is suspended (`host/suspension.rs`) and deleted (`host/removal.rs`), nor gc of its files (`host/gc.rs`).
+//! database is suspended (`host/suspension.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
 mod gc;
 mod removal;
+mod shown;
 mod suspension;
 mod verify;
 
@@ -130,6 +131,8 @@ struct Held {
 }
 
 enum Status {
+    /// Its configuration is known, and nobody wants it open. Holds no place against others.
+    Declared,
     Opening {
         number: u64,
     },
@@ -190,29 +193,26 @@ impl Host {
     pub fn open(self: &Arc<Self>, config: DatabaseConfig, remembered: Remembered) {
         let held = Held { endpoint: config.store.endpoint.clone(), location: config.location.clone() };
         let number = self.openings.fetch_add(1, Ordering::Relaxed);
-        let (name, access) = (config.name.clone(), Arc::new(config.access.clone()));
-        let config = Arc::new(config);
+        let name = config.name.clone();
         if let Some(epoch) = remembered.epoch {
             self.remember(&name, epoch);
         }
         let attempts = {
             let mut slots = self.slots.lock();
             let attempts = match slots.get(&name).map(|slot| &slot.status) {
-                None | Some(Status::Suspended { .. }) => 0,
+                None | Some(Status::Declared | Status::Suspended { .. }) => 0,
                 Some(Status::Failed { attempts, .. }) => *attempts,
                 Some(Status::Opening { .. } | Status::Open(_) | Status::Closing(..)) => return,
             };
             if let Some(by) = holder(&slots, &held, &name) {
                 let error = Arc::new(Error::HeldElsewhere { database: name.clone(), by });
                 let status = Status::Failed { error, attempts: attempts.saturating_add(1), at: self.options.clock.wall() };
-                slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, rests: false, config, access, status });
+                slots.insert(name.clone(), Slot::of(config, status));
                 drop(slots);
                 self.changed(&name);
                 return;
             }
-            let status = Status::Opening { number };
-            let config = Arc::clone(&config);
-            slots.insert(name.clone(), Slot { place: held, next: None, by_hand: false, rests: false, config, access, status });
+            slots.insert(name.clone(), Slot::of(config.clone(), Status::Opening { number }));
             attempts
         };
         let host = Arc::clone(self);
@@ -267,15 +267,29 @@ impl Host {
             bucket: self.guarded(config).await?,
             put_ids: Arc::clone(&self.put_ids),
             clock: Arc::clone(&self.options.clock),
-            options: MemoryOptions {
-                max_size: config.limits.max_size,
-                clock: Arc::clone(&self.options.clock),
-                ..MemoryOptions::new(self.options.sql_pool.clone())
-            },
+            options: self.memory_options(config),
             me: self.holder(config),
             held: self.held.lock().get(&config.name).copied(),
             ousted: self.ousted.lock().get(&config.name).cloned().unwrap_or_default(),
         })
+    }
+
+    fn memory_options(&self, config: &DatabaseConfig) -> MemoryOptions {
+        MemoryOptions {
+            max_size: config.limits.max_size,
+            clock: Arc::clone(&self.options.clock),
+            ..MemoryOptions::new(self.options.sql_pool.clone())
+        }
+    }
+
+    fn file_store(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> FileStore {
+        FileStore::new(
+            config.location.key.clone(),
+            FileSettings::of(config, Arc::clone(bucket)),
+            self.options.spool.clone(),
+            Arc::clone(&self.put_ids),
+            Arc::clone(&self.options.clock),
+        )
     }
 
     /// As what this process would hold a branch for a resource.
@@ -316,13 +330,7 @@ impl Host {
 
     /// Starts the flusher.
     fn serve(self: &Arc<Self>, config: &DatabaseConfig, bucket: Arc<dyn Bucket>, opened: Opened) -> Serving {
-        let files = FileStore::new(
-            config.location.key.clone(),
-            FileSettings::of(config, Arc::clone(&bucket)),
-            self.options.spool.clone(),
-            Arc::clone(&self.put_ids),
-            Arc::clone(&self.options.clock),
-        );
+        let files = self.file_store(config, &bucket);
         let (settings, settings_seen) = watch::channel(Settings::of(config, bucket));
         let (commands, commands_seen) = mpsc::channel(COMMANDS_KEPT);
         let (changes, name) = (self.changes.clone(), config.name.clone());
@@ -492,7 +500,7 @@ impl Host {
             }
             Status::Closing(_, closed) => Some(closed.clone()),
             // Nothing was served from it, so there is nothing to flush; an opening under way finds its slot gone.
-            Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => {
+            Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => {
                 slots.remove(name);
                 None
             }
@@ -505,7 +513,7 @@ impl Host {
         self.changed(name);
         match dropped.map(|slot| slot.status) {
             Some(Status::Open(serving) | Status::Closing(serving, _)) => serving.database.facts().pending,
-            Some(Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. }) | None => false,
+            Some(Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. }) | None => false,
         }
     }
 
@@ -522,7 +530,7 @@ impl Host {
         let slots = self.slots.lock();
         let slot = slots.get(name);
         match slot.map(|slot| &slot.status) {
-            None => State::Absent,
+            None | Some(Status::Declared) => State::Absent,
             Some(Status::Opening { .. }) => State::Opening,
             Some(Status::Open(serving)) => {
                 let unconditional = serving.settings.borrow().bucket.unconditional();
@@ -554,6 +562,7 @@ impl Host {
         let Some(slot) = slots.get(name) else { return Err(Error::NotServed { database: name.clone(), why: NotServed::Unknown }) };
         let why = match &slot.status {
             Status::Open(serving) => return Ok(Handle { database: serving.database.clone(), access: Arc::clone(&slot.access) }),
+            Status::Declared => NotServed::Unknown,
             Status::Opening { .. } => NotServed::Opening,
             Status::Failed { .. } => NotServed::Failed,
             Status::Closing(..) => NotServed::Closing,
@@ -626,7 +635,7 @@ impl Host {
             .iter()
             .map(|(name, slot)| match &slot.status {
                 Status::Open(serving) | Status::Closing(serving, _) => (serving.database.dirty_since(), name.clone()),
-                Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => (None, name.clone()),
+                Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => (None, name.clone()),
             })
             .collect();
         names.sort_by_key(|(since, name)| (since.is_none(), *since, name.clone()));
@@ -640,6 +649,20 @@ impl Host {
 }
 
 impl Slot {
+    /// Whether no other may have its place.
+    fn holds_place(&self) -> bool {
+        !self.is_only_known() && !matches!(self.status, Status::Failed { .. } | Status::Suspended { .. })
+    }
+
+    /// Whether somebody only looks at it.
+    fn is_only_known(&self) -> bool {
+        match &self.status {
+            Status::Declared => true,
+            Status::Open(serving) => serving.database.is_only_shown(),
+            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => false,
+        }
+    }
+
     /// Whether it is open, and this very opening.
     fn is_serving(&self, serving: &Serving) -> bool {
         matches!(&self.status, Status::Open(open) if open.is(serving))
@@ -663,10 +686,7 @@ fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
 fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) -> Option<DatabaseName> {
     slots
         .iter()
-        .find(|(name, slot)| {
-            let holds = !matches!(slot.status, Status::Failed { .. } | Status::Suspended { .. });
-            *name != but && (slot.place == *held || slot.next.as_ref() == Some(held)) && holds
-        })
+        .find(|(name, slot)| *name != but && (slot.place == *held || slot.next.as_ref() == Some(held)) && slot.holds_place())
         .map(|(name, _)| name.clone())
 }
 

@@ -33,6 +33,7 @@ mod probe;
 mod remains;
 mod restore;
 mod seed;
+mod shown;
 #[cfg(test)]
 mod simulator;
 mod snapshot;
@@ -73,7 +74,7 @@ pub use past::{PastState, Point, past_state};
 pub use remains::{BranchRemains, MadeBy, Remains};
 pub use sql::{
     Column, Effects, Flow, Holding, Params, Piece, QueryLimits, Request, Response, ResultMemory, ResultSet, Row, Rows, Script,
-    SlowStatement, Spent, SqlError, SqlErrorKind, Statement, StatementShape, Transaction, Value, ValueRef, pieces,
+    SlowStatement, Spent, SqlError, SqlErrorKind, Statement, StatementShape, Transaction, Value, ValueRef, is_whole, pieces,
 };
 pub use statement::{Answered, Once, WriteAnswer};
 pub use tasks::spawn_owned;

@@ -116,6 +116,11 @@ impl Naming {
         Self { epoch, ends: VecDeque::from([before, now]), from: commits, until: None }
     }
 
+    /// Of a state that is only shown: who made it gave it its name.
+    pub(crate) fn without_names() -> Self {
+        Self { epoch: Epoch::default(), ends: VecDeque::new(), from: Commits(u64::MAX), until: None }
+    }
+
     /// The next delta holds everything up to here.
     pub(crate) fn delta(&mut self, txid: Txid, up_to: Commits) {
         debug_assert!(self.ends.back().is_some_and(|last| last.txid < txid.get() && last.commits <= up_to));

@@ -15,7 +15,7 @@ pub(crate) use holding::Share;
 pub use holding::{Holding, ResultMemory};
 pub use row::{Effects, Flow, Row, Rows, Script, StatementShape, ValueRef};
 pub(crate) use script::{Ending, Verb, ending, likely_writes, verb};
-pub use script::{Piece, pieces};
+pub use script::{Piece, is_whole, pieces};
 pub use spent::{SlowStatement, Spent};
 pub(crate) use values::without_values;
 

@@ -2,10 +2,11 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 62] = [
+const KINDS: [Kind; 64] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ReadOnlyToken,
+    Kind::DatabaseReadOnly,
     Kind::TooManyFailures,
     Kind::AuthorityUnavailable,
     Kind::ForeignOrigin,
@@ -52,6 +53,7 @@ const KINDS: [Kind; 62] = [
     Kind::BodyTimeout,
     Kind::WritesRefused,
     Kind::DatabaseBusy,
+    Kind::NotVerified,
     Kind::NoSuchFile,
     Kind::FileLost,
     Kind::FileBusy,

@@ -110,3 +110,20 @@ async fn in_a_cluster_the_resource_says_which_branches_there_are() {
         assert_eq!(reply.problem(), problem(409, "managed-by-spec"), "{method} {route}");
     }
 }
+
+#[tokio::test]
+async fn branches_are_there_though_the_database_is_not_open() {
+    let server = Server::in_dev().await;
+    assert_eq!(server.sql_in_dev("create table t(n)").await.status, StatusCode::OK);
+    let name = DatabaseName::new("apps", "orders");
+    server.host.close(&name).await.unwrap();
+    let (store, _) = server.store.as_ref().unwrap();
+    assert_eq!(server.local("GET", BRANCHES).await.problem(), (404, "no-such-database".to_owned()));
+    server.host.declare(config("orders", store));
+    assert_eq!(server.wish("", json!({"name": "next"})).await.status, StatusCode::CREATED);
+    assert_eq!(server.branches().await, ["main", "main", "next"]);
+    assert_eq!(server.local("GET", "/apps/orders/kv").await.problem(), (404, "no-such-database".to_owned()));
+    assert_eq!(server.local("DELETE", &format!("{BRANCHES}/next")).await.status, StatusCode::NO_CONTENT);
+    let strong = server.local("GET", &format!("{BRANCHES}?consistency=strong")).await;
+    assert_eq!(strong.status, StatusCode::OK, "nobody serves anything that could be out of date");
+}

@@ -72,7 +72,7 @@ fn every_field_reaches_the_engine() {
             mode: Mode::Snapshot,
             stream_interval: Duration::from_secs(2),
             snapshot_interval: Duration::from_hours(2),
-            retention: Duration::from_hours(48),
+            retention: Some(Duration::from_hours(48)),
             max_lag: Duration::from_secs(61),
             on_max_lag: OnMaxLag::Continue,
             verify_interval: Duration::from_hours(2),

@@ -84,7 +84,10 @@ struct Confirming<'a> {
 
 impl Gate for Confirming<'_> {
     fn may_write(&self) -> Result<(), SqlError> {
-        self.database.check_lag().map_err(|error| SqlError::ours(SqlErrorKind::WritesRefused, error.to_string()))
+        self.database.check_writable().map_err(|error| {
+            let kind = if let Error::OnlyShown { .. } = error { SqlErrorKind::Forbidden } else { SqlErrorKind::WritesRefused };
+            SqlError::ours(kind, error.to_string())
+        })
     }
 
     fn confirms(&self) -> bool {

@@ -74,7 +74,12 @@ pub(crate) struct Registration {
     pub(crate) key: DatabaseKey,
     pub(crate) branch: BranchName,
     pub(crate) needs: Needs,
+    /// What stands there of the branch is left as it is.
+    pub(crate) only_if_new: bool,
 }
+
+/// For a branch of which nobody has said it yet: a day, as long as by default.
+pub(super) const USUAL_RETENTION: Duration = Duration::from_hours(24);
 
 /// How often others may come first.
 const TRIES: u32 = 8;
@@ -85,6 +90,9 @@ pub(crate) async fn register(bucket: &Arc<dyn Bucket>, put_ids: &PutIds, wanted:
     for _ in 0..TRIES {
         let found: Option<Found<Owner>> = document::read(bucket, &object).await?;
         let (mut branches, etag) = found.map_or((BTreeMap::new(), None), |found| (found.document.branches, Some(found.etag)));
+        if wanted.only_if_new && branches.contains_key(wanted.branch.as_str()) {
+            return Ok(());
+        }
         if branches.insert(wanted.branch.to_string(), wanted.needs) == Some(wanted.needs) {
             return Ok(());
         }

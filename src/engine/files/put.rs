@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::marks::{Marks, Standing};
-use super::owners::{self, Needs, Registration};
+use super::owners::{self, Needs, Registration, USUAL_RETENTION};
 use super::rows::{self, Description, FileRecord};
 use super::{BLOB, FileSettings, Files, Spooled};
 use crate::bucket::{self, Bucket, Condition, Form, Put};
@@ -97,7 +97,8 @@ impl Files<'_> {
             prefix: settings.policy.prefix.clone(),
             key: store.key.clone(),
             branch: self.database.branch(),
-            needs: Needs::new(settings.policy.grace, settings.flush_interval, settings.retention),
+            needs: Needs::new(settings.policy.grace, settings.flush_interval, settings.retention.unwrap_or(USUAL_RETENTION)),
+            only_if_new: settings.retention.is_none(),
         };
         // Held over the requests on purpose: puts at the same moment must not register one by one, nor go on before it is done.
         let mut registered = store.registered.lock().await;

@@ -184,12 +184,22 @@ async fn the_record_says_what_each_branch_needs() {
     // A change of the settings is told before the next put goes on.
     let policy = FilesPolicy { prefix: bench.prefix(), grace: Duration::from_secs(9) };
     let settings =
-        FileSettings { bucket: bench.bucket.shared(), policy, flush_interval: Duration::from_secs(8), retention: Duration::ZERO };
+        FileSettings { bucket: bench.bucket.shared(), policy, flush_interval: Duration::from_secs(8), retention: Some(Duration::ZERO) };
     assert!(main.file_store().set(settings.clone()));
-    assert!(!main.file_store().set(settings));
+    assert!(!main.file_store().set(settings.clone()));
     main.files().put(&content, Description::default()).await.unwrap();
     assert_eq!(owner().await.branches["main"], Needs::new(Duration::from_secs(9), Duration::from_secs(8), Duration::ZERO));
     assert_eq!(owner().await.branches["next"], needs);
+    // Whoever leaves to others how long states stay leaves what those said, and says what is usual where nobody did.
+    let passing = FileSettings { retention: None, flush_interval: Duration::ZERO, ..settings };
+    let before = owner().await.branches["main"];
+    let third = bench.open_branch("orders.db", "third").await;
+    for database in [&main, &third] {
+        assert!(database.file_store().set(passing.clone()));
+        database.files().put(&content, Description::default()).await.unwrap();
+    }
+    assert_eq!(owner().await.branches["main"], before);
+    assert_eq!(owner().await.branches["third"].retention_seconds, 24 * 60 * 60);
     remove_owner(&bench.bucket.shared(), &bench.prefix(), &bench::key("orders.db")).await.unwrap();
     assert_eq!(owners(&bench.bucket.shared(), &bench.prefix()).await.unwrap(), []);
 }

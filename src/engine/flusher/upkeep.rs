@@ -287,9 +287,9 @@ impl Flusher {
 
     /// Lets go what nobody can ask for any more: first says so, then deletes.
     async fn retire(&mut self, files: &Files) -> Result<(), Arc<Error>> {
+        let Some(retention) = self.settings.borrow().durability.retention else { return Ok(()) };
         let record = self.line.tenure.record();
         let Some(horizon) = record.horizon.and_then(Txid::new).or(record.first()) else { return Ok(()) };
-        let retention = self.settings.borrow().durability.retention;
         let since = UnixMillis(millis(self.clock.wall()).0.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));
         let slots = record.kept_slots();
         #[cfg(test)]

@@ -63,8 +63,15 @@ impl Host {
     /// The branches of a database that are there.
     pub async fn branches(&self, name: &DatabaseName) -> Result<Listing, Arc<Error>> {
         let config = self.config_of(name)?;
-        let opener = self.opener(&config).await?;
-        Ok(branches::list(&opener.heads(&config), &opener.me).await?)
+        Ok(branches::list(&self.heads(&config).await?, &self.holder(&config)).await?)
+    }
+
+    /// The branch that a database serves, or would.
+    pub fn branch_of(&self, name: &DatabaseName) -> Option<BranchName> {
+        match self.serving_of(name) {
+            Some(serving) => Some(serving.database.branch()),
+            None => self.slots.lock().get(name).map(|slot| slot.config.location.branch.clone()),
+        }
     }
 
     /// Makes a branch from a state of another, which is flushed first if it is served here. The database itself need not be open.
@@ -87,8 +94,7 @@ impl Host {
         point: Point,
     ) -> Result<BranchFacts, Arc<Error>> {
         let config = self.config_of(name)?;
-        let current = self.serving_of(name).map(|serving| serving.database.facts().branch);
-        let from = from.or(current.as_ref()).cloned().unwrap_or_else(BranchName::main);
+        let from = from.cloned().or_else(|| self.branch_of(name)).unwrap_or_else(BranchName::main);
         self.create_branch(&config, &NewBranch { name: branch.clone(), from, point, policy: OnLeave::Retain }).await
     }
 
@@ -183,8 +189,9 @@ impl Host {
         if let Some(by) = holder(&slots, &place, &database) {
             return Err(Error::ServedElsewhere { database, branch: to.clone(), by });
         }
-        let why = match slots.get(&database).filter(|slot| slot.place == place).map(|slot| &slot.status) {
-            None => {
+        let served = slots.get(&database).filter(|slot| slot.place == place && !slot.is_only_known());
+        let why = match served.map(|slot| &slot.status) {
+            None | Some(Status::Declared) => {
                 return match meant_for {
                     Some(by) => Err(Error::ServedElsewhere { database, branch: to.clone(), by: by.clone() }),
                     None => Ok(None),
@@ -307,10 +314,7 @@ impl Host {
     pub async fn past(&self, name: &DatabaseName, point: Point) -> Result<PastState, Arc<Error>> {
         let config = self.config_of(name)?;
         let opener = self.opener(&config).await?;
-        let branch = match self.serving_of(name) {
-            Some(serving) => serving.database.branch(),
-            None => config.location.branch.clone(),
-        };
+        let branch = self.branch_of(name).ok_or_else(|| unknown(name))?;
         // Each has a database in memory while it is read.
         let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
         Ok(opener.archive(&config).state(&branch, point).await?)
@@ -320,15 +324,15 @@ impl Host {
     fn server_of(&self, config: &DatabaseConfig, branch: &BranchName) -> Option<(DatabaseName, Database)> {
         let place = place_of(config, branch);
         self.slots.lock().iter().find(|(_, slot)| slot.place == place).and_then(|(name, slot)| match &slot.status {
-            Status::Open(serving) => Some((name.clone(), serving.database.clone())),
-            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
+            Status::Open(serving) if !slot.is_only_known() => Some((name.clone(), serving.database.clone())),
+            _ => None,
         })
     }
 
     pub(super) fn serving_of(&self, name: &DatabaseName) -> Option<Serving> {
         match &self.slots.lock().get(name)?.status {
             Status::Open(serving) => Some(Serving::clone(serving)),
-            Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
+            Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Closing(..) | Status::Suspended { .. } => None,
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Closed, Held, Host, Slot, Status};
+use super::{Closed, Host, Slot, Status};
 use crate::bucket;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, NotServed};
@@ -47,7 +47,7 @@ impl Host {
                         }
                         _ => Status::Suspended { released: false, last_snapshot: None },
                     };
-                    slots.insert(name, resting(&asked, status));
+                    slots.insert(name, Slot::of(asked.clone(), status));
                     return Ok((asked, None));
                 }
             }
@@ -84,18 +84,6 @@ impl Host {
         let holder = found.filter(|stored| !stored.record.released).and_then(|stored| stored.record.holder);
         let me = self.holder(config);
         Ok(holder.is_some_and(|holder| (holder.resource, holder.cluster) == (me.resource, me.cluster)))
-    }
-}
-
-fn resting(config: &DatabaseConfig, status: Status) -> Slot {
-    Slot {
-        place: Held { endpoint: config.store.endpoint.clone(), location: config.location.clone() },
-        next: None,
-        by_hand: false,
-        rests: false,
-        access: Arc::new(config.access.clone()),
-        config: Arc::new(config.clone()),
-        status,
     }
 }
 

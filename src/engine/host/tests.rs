@@ -11,6 +11,7 @@ mod leaving;
 mod opening;
 mod promotions;
 mod removal;
+mod shown;
 mod suspension;
 mod sync;
 mod tenure;
@@ -85,7 +86,7 @@ impl Bench {
                 kms_key_id: None,
             },
             snapshots: SnapshotPolicy { interval: HOUR, min_interval: Duration::ZERO, keep_previous: true },
-            durability: Durability { retention: Duration::ZERO, ..Durability::by_snapshots() },
+            durability: Durability { retention: Some(Duration::ZERO), ..Durability::by_snapshots() },
             files: FilesPolicy { prefix: FilesPrefix::parse("files/").unwrap(), grace: Duration::from_mins(5) },
             limits: Limits { max_size: 64 << 20, query: QueryLimits::default() },
             single_writer: false,

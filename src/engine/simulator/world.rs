@@ -372,5 +372,5 @@ impl World {
 
 /// Each state goes to the plain file as well, and nobody asks for past ones.
 fn by_snapshots() -> Durability {
-    Durability { retention: Duration::ZERO, verify_interval: Duration::ZERO, ..Durability::by_snapshots() }
+    Durability { retention: Some(Duration::ZERO), verify_interval: Duration::ZERO, ..Durability::by_snapshots() }
 }

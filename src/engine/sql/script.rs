@@ -41,6 +41,11 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
+/// Whether the last statement of a text is at its end: nothing that is added belongs to it. True of a text without any.
+pub fn is_whole(text: &str) -> bool {
+    Tokens::new(text).fold(Inside::Nothing, |state, token| state.after(&token)) == Inside::Nothing
+}
+
 /// What the statement does, by its first word, or for WITH by the first word behind the tables that it names.
 pub(crate) fn verb(statement: &str) -> Verb {
     let mut depth = 0u32;
@@ -242,6 +247,16 @@ mod tests {
         assert_eq!(split(&format!("{trigger}; select 1")), [trigger, "select 1"]);
         assert_eq!(split(&format!("explain query plan {trigger}; select 1")).len(), 2);
         assert_eq!(split("create table trigger_(a); select 1").len(), 2);
+    }
+
+    #[test]
+    fn a_text_is_whole_once_its_last_statement_has_its_semicolon() {
+        for text in ["", " -- nothing", "select 1;", "select ';' ; -- x", "create trigger t after insert on a begin select 1; end;"] {
+            assert!(is_whole(text), "{text}");
+        }
+        for text in ["select 1", "select 1; select", "select ';", "create trigger t after insert on a begin select 1;"] {
+            assert!(!is_whole(text), "{text}");
+        }
     }
 
     #[test]

@@ -382,9 +382,10 @@ impl Bench {
             dirty_since: None,
             longest_lag: None,
             naming: Naming::new(Epoch(1), ltx::Txid::FIRST, memory.pin().commits()),
+            only_shown: false,
         };
         let policy = FilesPolicy { prefix: self.prefix(), grace: GRACE };
-        let settings = FileSettings { bucket, policy, flush_interval: INTERVAL, retention: Duration::ZERO };
+        let settings = FileSettings { bucket, policy, flush_interval: INTERVAL, retention: Some(Duration::ZERO) };
         let files =
             FileStore::new(key(at), settings, self.spool.clone(), Arc::clone(&self.put_ids), Arc::clone(&self.clock) as Arc<dyn Clock>);
         let limits = Limits { max_size: 64 << 20, query: QueryLimits::default() };

@@ -17,7 +17,7 @@ fn whole(txid: u64) -> String {
 
 pub(super) fn keeping(bench: &Bench) -> DatabaseConfig {
     // The plain file follows only when it is asked to.
-    let durability = Durability { stream_interval: HOUR, retention: HOUR, verify_interval: Duration::ZERO, ..Durability::default() };
+    let durability = Durability { stream_interval: HOUR, retention: Some(HOUR), verify_interval: Duration::ZERO, ..Durability::default() };
     DatabaseConfig { durability, ..bench.config("orders") }
 }
 

@@ -32,7 +32,7 @@ async fn until(bench: &Bench, is_so: impl Fn(&[String]) -> bool) {
 /// A database whose states can be had for an hour.
 async fn keeping_states(bench: &Bench) -> Database {
     let mut config = bench.config("orders");
-    config.durability.retention = HOUR;
+    config.durability.retention = Some(HOUR);
     bench.open(config).await
 }
 
@@ -95,6 +95,20 @@ async fn what_is_older_than_the_retention_goes_and_the_horizon_says_so_first() {
     assert_eq!(round_of(&bench, *states.last().unwrap()).await.unwrap(), Value::Integer(7));
     bench.restart();
     assert_eq!(count(&bench.open(bench.config("orders")).await).await, 1);
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_how_long_states_stay_deletes_none() {
+    let bench = Bench::start().await;
+    let mut config = bench.config("orders");
+    config.durability.retention = None;
+    let database = bench.open(config).await;
+    let states = grow(&bench, &database, 8).await;
+    // It has been done with all that is kept up beside.
+    until(&bench, |files| files.iter().filter(|file| file.starts_with("0009/")).count() > 2).await;
+    for (round, txid) in states.iter().enumerate() {
+        assert_eq!(round_of(&bench, *txid).await.unwrap(), Value::Integer(i64::try_from(round).unwrap()));
+    }
 }
 
 /// It was stopped before its PUT, and all that was there then is covered and gone.

@@ -22,7 +22,7 @@ pub(super) fn durability(random: &mut StdRng) -> Durability {
     let retention = [Duration::ZERO, Duration::ZERO, Duration::from_mins(30), Duration::from_hours(48)];
     let usual = if random.random_bool(0.8) { Durability::default() } else { by_snapshots() };
     let retention = *retention.choose(random).expect("there are some");
-    Durability { retention, on_max_lag: OnMaxLag::Continue, verify_interval: Duration::ZERO, ..usual }
+    Durability { retention: Some(retention), on_max_lag: OnMaxLag::Continue, verify_interval: Duration::ZERO, ..usual }
 }
 
 /// How long it takes until something happens by itself, each with its weight.
