@@ -1,19 +1,31 @@
 //! What a person types: arguments in, a role or a command out.
 
 mod branch;
+mod branches;
+mod completions;
 mod crd;
 mod dev;
 mod dev_token;
+mod docs;
+mod files;
 mod gc;
+mod given;
+mod inspect;
+mod kv;
 mod logs;
 mod operator;
 mod parts;
 mod ready_file;
+mod report;
 mod restore;
+mod shared;
+mod show;
 mod signals;
 mod spool;
 mod sql;
+mod status;
 mod store;
+mod target;
 mod tls;
 mod verify;
 
@@ -36,12 +48,34 @@ enum Command {
     Dev(dev::Arguments),
     /// Serves the `BucketDatabase` resources of a Kubernetes cluster.
     Operator(Box<operator::Arguments>),
-    /// Deletes files' contents that no database uses any more.
-    Gc(gc::Arguments),
+    /// Tells at which state a database is, and what of it is in the bucket.
+    Status(status::Arguments),
+    /// Lists the tables of a database, their rows and columns.
+    Inspect(inspect::Arguments),
+    /// Runs SQL, or opens a shell for it.
+    Sql(Box<sql::Arguments>),
+    /// Reads and changes keys and values.
+    Kv(Box<kv::Arguments>),
+    /// Keeps, lists and fetches files.
+    Files(Box<files::Arguments>),
+    /// Reads and changes documents.
+    Docs(Box<docs::Arguments>),
+    /// Lists, makes, deletes and overwrites branches.
+    Branches(Box<branches::Arguments>),
+    /// Puts the content of a branch into `main`, or into another branch.
+    Promote(Box<branches::Promotion>),
+    /// Brings everything that is committed into the snapshot, the plain SQLite file in the bucket.
+    Flush(status::Flush),
     /// Writes a state of a database's branch into a file.
     Restore(restore::Arguments),
     /// Restores a state of a database's branch from its bucket, and tells whether it is sound.
     Verify(verify::Arguments),
+    /// Deletes files' contents that no database uses any more.
+    Gc(gc::Arguments),
+    /// Writes what somebody needs to help into one file, without secrets.
+    Report(report::Arguments),
+    /// Prints what a shell needs to complete commands and options.
+    Completions(completions::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
 }
@@ -57,6 +91,8 @@ enum Output {
 
 /// The exit code of a command that was not told enough, as of one with unknown arguments.
 const BAD_SETTINGS: u8 = 2;
+/// Of one that could not do what it was asked for.
+const FAILED: u8 = 1;
 
 /// How long threads that block may take once everything else has ended.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -79,22 +115,38 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
                 }
             }
         }
-        Command::Restore(arguments) => match arguments.settings(environment) {
-            Ok(settings) => on_runtime(restore::run(settings)),
-            Err(problem) => return refused(problem),
-        },
-        Command::Verify(arguments) => match arguments.settings(environment) {
-            Ok(settings) => on_runtime(verify::run(settings)),
-            Err(problem) => return refused(problem),
-        },
+        Command::Completions(arguments) => {
+            completions::run(&arguments);
+            Ok(())
+        }
+        Command::Status(arguments) => asked(arguments.settings(environment), status::run),
+        Command::Inspect(arguments) => asked(arguments.settings(environment), inspect::run),
+        Command::Sql(arguments) => asked(arguments.settings(environment), sql::run),
+        Command::Kv(arguments) => asked(arguments.settings(environment), kv::run),
+        Command::Files(arguments) => asked(arguments.settings(environment), files::run),
+        Command::Docs(arguments) => asked(arguments.settings(environment), docs::run),
+        Command::Branches(arguments) => asked(arguments.settings(environment), branches::run),
+        Command::Promote(arguments) => asked(arguments.settings(environment), branches::run),
+        Command::Flush(arguments) => asked(arguments.settings(environment), status::flush),
+        Command::Restore(arguments) => asked(arguments.settings(environment), restore::run),
+        Command::Verify(arguments) => asked(arguments.settings(environment), verify::run),
+        Command::Report(arguments) => asked(arguments.settings(environment), report::run),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logs::say_why(&error);
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<store::SettingsError>() { BAD_SETTINGS } else { FAILED })
         }
     }
+}
+
+/// A command of which it is known what it takes, or what is missing.
+fn asked<S, F>(settings: Result<S, store::SettingsError>, run: impl FnOnce(S) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    on_runtime(run(settings?))
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -1,11 +1,13 @@
 //! The state of a branch that a command works on: from its arguments and the environment.
 
+use std::path::PathBuf;
+
 use engine::{BranchName, DatabaseKey, Point, WallTime};
 
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
 
 /// Which database, branch and state.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 pub(super) struct StateArguments {
     #[command(flatten)]
@@ -13,9 +15,9 @@ pub(super) struct StateArguments {
     /// The database; by default `BUCKETHEAD_KEY`.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// The branch.
-    #[arg(long, value_name = "NAME", default_value = "main")]
-    branch: String,
+    /// The branch; by default `BUCKETHEAD_BRANCH`, or `main`.
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
     /// The state with this number.
     #[arg(long, value_name = "N", conflicts_with = "at")]
     txid: Option<u64>,
@@ -25,7 +27,7 @@ pub(super) struct StateArguments {
 }
 
 /// A state of a branch, and how its bucket is reached.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct StateSettings {
     pub(super) store: Store,
     pub(super) key: DatabaseKey,
@@ -33,30 +35,36 @@ pub(super) struct StateSettings {
     pub(super) point: Point,
 }
 
-/// What the help of such a command says of the environment.
-macro_rules! environment {
-    () => {
-        "\
-Environment: R2_BUCKET, R2_ENDPOINT_URL or R2_ACCOUNT_ID, R2_ACCESS_KEY_ID, R2_SECRET_ACCESS_KEY, BUCKETHEAD_KEY, or AWS_ACCESS_KEY_ID, \
-AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_ENDPOINT_URL, AWS_REGION.\n\n"
-    };
-}
-pub(super) use environment;
-
 impl StateArguments {
+    /// Whether the command line says which bucket is meant.
+    pub(super) fn names_a_bucket(&self) -> bool {
+        self.store.names_a_bucket() || self.key.is_some()
+    }
+
+    pub(super) fn into_ca_file(self) -> Option<PathBuf> {
+        self.store.ca_file
+    }
+
+    /// Which state is meant.
+    pub(super) fn point(&self) -> Result<Point, SettingsError> {
+        match (self.txid, &self.at) {
+            (None, None) => Ok(Point::Newest),
+            (Some(0), _) => Err(wrong("--txid: states are numbered from 1")),
+            (Some(txid), _) => Ok(Point::Txid(txid)),
+            (None, Some(at)) => match at.parse::<WallTime>() {
+                Ok(at) => Ok(Point::At(at)),
+                Err(_) => Err(wrong(format!("--at: `{at}` is no moment, such as 2026-11-23T08:00:00Z"))),
+            },
+        }
+    }
+
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<StateSettings, SettingsError> {
-        let Self { store, key, branch, txid, at } = self;
+        let point = self.point()?;
+        let Self { store, key, branch, .. } = self;
         let env = store::trimmed(env);
         let key = key.or_else(|| env("BUCKETHEAD_KEY")).unwrap_or_else(|| DatabaseKey::DEFAULT.to_owned());
-        let point = match (txid, at) {
-            (None, None) => Point::Newest,
-            (Some(0), _) => return Err(wrong("--txid: states are numbered from 1")),
-            (Some(txid), _) => Point::Txid(txid),
-            (None, Some(at)) => {
-                Point::At(at.parse::<WallTime>().map_err(|_| wrong(format!("--at: `{at}` is no moment, such as 2026-11-23T08:00:00Z")))?)
-            }
-        };
+        let branch = branch.or_else(|| env("BUCKETHEAD_BRANCH")).unwrap_or_else(|| BranchName::main().to_string());
         Ok(StateSettings {
             store: store.settings(&env)?,
             key: DatabaseKey::parse(&key).map_err(wrong)?,

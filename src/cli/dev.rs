@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     spool: super::spool::Arguments,
     #[command(flatten)]
-    sql: super::sql::Arguments,
+    shared: super::shared::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -170,12 +170,12 @@ fn new_host(arguments: &Arguments) -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
         stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
-        sql_pool: arguments.sql.pool(),
+        sql_pool: arguments.shared.pool(),
         spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
         pod: "dev".to_owned(),
         release_wait: Duration::ZERO,
-        verify_memory: arguments.sql.verify_memory(),
+        verify_memory: arguments.shared.verify_memory(),
     })
 }
 

@@ -132,7 +132,7 @@ async fn collect(bucket: Arc<dyn Bucket>, options: Options) -> anyhow::Result<Gc
     let Options { prefix, key, grace, dry_run, include_unowned, single_writer } = options;
     let largest_database = GcOptions::LARGEST_DATABASE;
     let options = GcOptions { prefix, key, grace, dry_run, include_unowned, single_writer, largest_database };
-    let pool = super::sql::pool();
+    let pool = super::shared::pool();
     engine::collect_garbage(bucket, options, pool, Arc::new(SystemClock)).await.context("gc stopped")
 }
 

@@ -70,7 +70,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     spool: super::spool::Arguments,
     #[command(flatten)]
-    sql: super::sql::Arguments,
+    shared: super::shared::Arguments,
 }
 
 /// How long requests under way may take at the end.
@@ -101,12 +101,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
         stores: Arc::new(Stores::new(policy)),
-        sql_pool: arguments.sql.pool(),
+        sql_pool: arguments.shared.pool(),
         spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
         pod: pod.clone(),
         release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
-        verify_memory: arguments.sql.verify_memory(),
+        verify_memory: arguments.shared.verify_memory(),
     });
 
     let (ready, mut ready_seen) = watch::channel(false);

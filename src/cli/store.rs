@@ -10,7 +10,7 @@ use engine::bucket::{Bucket, BucketSource as _};
 use url::Url;
 
 /// Which bucket, where, and with which keys.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct StoreArguments {
     /// The bucket; by default `R2_BUCKET`.
     #[arg(long, value_name = "NAME")]
@@ -25,13 +25,14 @@ pub(super) struct StoreArguments {
     /// If keys of both families are set, take those of `AWS_*`, as the operator does with a Secret; by default those of `R2_*`.
     #[arg(long)]
     prefer_aws: bool,
-    /// Certificates (PEM) of a private authority that the store's certificate is from; trusted besides the public ones.
+    /// Certificates (PEM) of a private authority that the certificate of the store, or of the server, is from; trusted besides the public
+    /// ones.
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 /// A bucket, and how it is reached.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Store {
     pub(super) bucket: BucketName,
     pub(super) config: StoreConfig,
@@ -44,6 +45,9 @@ pub(super) enum SettingsError {
     /// Nothing was done.
     #[error("settings are missing: {}", .0.join(", "))]
     Missing(Vec<&'static str>),
+    /// Nothing was done: neither a server nor a bucket is named.
+    #[error("name a server by BUCKETHEAD_URL (or --url), or a bucket, for which settings are missing: {}", .0.join(", "))]
+    Neither(Vec<&'static str>),
     /// Nothing was done.
     #[error("{0}")]
     Wrong(String),
@@ -55,6 +59,11 @@ pub(super) fn trimmed(env: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> 
 }
 
 impl StoreArguments {
+    /// Whether the command line says which bucket is meant.
+    pub(super) fn names_a_bucket(&self) -> bool {
+        self.bucket.is_some() || self.endpoint.is_some()
+    }
+
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: &impl Fn(&str) -> Option<String>) -> Result<Store, SettingsError> {
         let mut missing = Vec::new();
@@ -95,14 +104,24 @@ impl StoreArguments {
 }
 
 impl Store {
-    /// The bucket itself. What its user names on the command line is theirs to reach, and lends nobody's identity but its own.
-    pub(super) fn reach(mut self) -> anyhow::Result<Arc<dyn Bucket>> {
+    /// The bucket itself.
+    pub(super) fn reach(self) -> anyhow::Result<Arc<dyn Bucket>> {
+        let (bucket, config) = self.into_config()?;
+        stores().bucket(&config, &bucket).context("preparing to reach the store")
+    }
+
+    /// The bucket's name, and how its store is reached.
+    pub(super) fn into_config(mut self) -> anyhow::Result<(BucketName, StoreConfig)> {
         let read =
             |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read the certificates of --ca-file {}", path.display()));
         self.config.ca_bundle = self.ca_file.as_ref().map(read).transpose()?;
-        let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
-        stores.bucket(&self.config, &self.bucket).context("preparing to reach the store")
+        Ok((self.bucket, self.config))
     }
+}
+
+/// What its user names on the command line is theirs to reach, and lends nobody's identity but its own.
+pub(super) fn stores() -> Stores {
+    Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })
 }
 
 pub(super) fn wrong(error: impl std::fmt::Display) -> SettingsError {

@@ -4,22 +4,24 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use engine::{Damage, Sound, Verification, verify};
+use http::Method;
 use serde_json::{Value, json};
 
-use super::branch::{StateArguments, StateSettings, environment};
+use super::branch::StateSettings;
 use super::store::SettingsError;
-use super::{Output, logs};
+use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
+use super::{Output, logs, show};
 
 /// Restores a database's branch from its bucket and tells whether it is sound: the newest state and a past one, chosen by chance, or the one
 /// that is named.
 ///
-/// It reads the bucket alone: no operator has to run, and one that does is not disturbed. Each file's and each state's checksum is compared,
+/// In a bucket no operator has to run, and one that does is not disturbed; a server proves the branch that it serves. Each file's and each state's checksum is compared,
 /// and SQLite checks the integrity of what they make. It takes as much memory as the database.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    state: StateArguments,
+    target: TargetArguments,
     /// The form of the report.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -28,9 +30,8 @@ pub(super) struct Arguments {
 const HELP: &str = concat!(
     environment!(),
     "\
-Exit codes: 0 it is sound; 1 it is not, or that could not be found out, and standard error says why; 2 settings are missing or wrong.
-
 Examples:
+  buckethead verify --url http://127.0.0.1:8080/default/quickstart
   buckethead verify --bucket orders-data --key apps/orders.db
   buckethead verify --bucket orders-data --key apps/orders.db --branch next --txid 1204 --output json"
 );
@@ -38,23 +39,46 @@ Examples:
 /// Everything that it takes.
 #[derive(Debug, PartialEq)]
 pub(super) struct Settings {
-    state: StateSettings,
+    target: Target,
     output: Output,
 }
 
 impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
-        let Self { state, output } = self;
-        Ok(Settings { state: state.settings(env)?, output })
+        let Self { target, output } = self;
+        let target = target.settings(env)?;
+        let is_server = matches!(target, Target::Server { .. });
+        let target =
+            if is_server { target.newest_only("a server proves the present; of the past it is done in the bucket")? } else { target };
+        Ok(Settings { target, output })
     }
 }
 
 /// Tells what it found.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "off");
-    let Settings { state: StateSettings { store, key, branch, point }, output } = settings;
-    let Verification { state, past } = verify(store.reach()?, key, &branch, point, super::sql::one_database()).await?;
+    let Settings { target, output } = settings;
+    match target {
+        Target::Bucket(place) => in_bucket(place.state(), output).await,
+        target @ Target::Server { .. } => target.work(Purpose::Look, async |session| by_server(session, output).await).await,
+    }
+}
+
+async fn by_server(session: &Session, output: Output) -> anyhow::Result<()> {
+    let proved: Value = target::parsed(session.send(Method::POST, "verify", Sent::default()).await?).await?;
+    let text = |member: &str| proved[member].as_str().map(str::to_owned);
+    show::answer(output, &proved, || {
+        let past = proved["past"].as_u64().map_or_else(String::new, |past| format!(", and txid {past} of the past"));
+        let verdict = if proved["failure"].is_null() { "sound" } else { "not restored" };
+        format!("txid {}{past}: {verdict}", proved["txid"])
+    })?;
+    text("failure").map_or(Ok(()), |failure| Err(anyhow::anyhow!("it cannot be restored: {failure}")))
+}
+
+async fn in_bucket(state: StateSettings, output: Output) -> anyhow::Result<()> {
+    let StateSettings { store, key, branch, point } = state;
+    let Verification { state, past } = verify(store.reach()?, key, &branch, point, super::shared::one_database()).await?;
     let mut out = std::io::stdout().lock();
     match output {
         Output::Text => {

@@ -7,6 +7,7 @@
 mod access;
 mod api_document;
 mod clients;
+mod command;
 mod crashes;
 mod damage;
 mod dev;

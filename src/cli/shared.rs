@@ -1,0 +1,51 @@
+//! What all databases share: threads for statements, memory for results and proofs, and when a statement is slow.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use controller::crd::ByteSize;
+use engine::{GcOptions, MemoryOptions, ResultMemory, SqlPool};
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Log statements that run at least so long, with a `?` in the place of each value.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000, env = "BUCKETHEAD_SLOW_STATEMENT_MS")]
+    slow_statement_ms: u64,
+    /// Memory for results that are made before they are sent, of all requests together. Beyond it requests are told to come again.
+    #[arg(long, value_name = "BYTES", default_value = "256Mi", env = "BUCKETHEAD_RESULT_MEMORY")]
+    result_memory: ByteSize,
+    /// The largest database that is proved restorable, by restoring it from its bucket beside what is served: so much memory it takes, once. By
+    /// default 1Gi, or a quarter of what this process may take if that is less.
+    #[arg(long, value_name = "BYTES", env = "BUCKETHEAD_VERIFY_MEMORY")]
+    verify_memory: Option<ByteSize>,
+}
+
+const USUAL_FOR_PROOFS: u64 = 1 << 30;
+
+/// What the container may take, where the kernel says so.
+fn memory_limit() -> Option<u64> {
+    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
+}
+
+impl Arguments {
+    pub(super) fn verify_memory(&self) -> u64 {
+        let usual = || memory_limit().map_or(USUAL_FOR_PROOFS, |limit| (limit / 4).min(USUAL_FOR_PROOFS));
+        self.verify_memory.as_ref().map_or_else(usual, ByteSize::as_bytes)
+    }
+
+    pub(super) fn pool(&self) -> SqlPool {
+        pool().with_results(ResultMemory::new(self.result_memory.as_bytes())).with_slow_after(Duration::from_millis(self.slow_statement_ms))
+    }
+}
+
+/// SQLite computes and never waits for I/O, so more threads than cores would only take turns.
+pub(super) fn pool() -> SqlPool {
+    SqlPool::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
+/// Of a command that reads one database, however large: its user chose the machine.
+pub(super) fn one_database() -> MemoryOptions {
+    MemoryOptions { max_size: GcOptions::LARGEST_DATABASE, ..MemoryOptions::new(pool()) }
+}
