@@ -113,12 +113,12 @@ impl Shell<'_> {
     /// Each statement, up to the first that fails. Ctrl-C ends the one that runs.
     async fn run(&mut self, text: &str) -> anyhow::Result<()> {
         for piece in engine::pieces(text) {
-            let begun = SystemClock.now();
+            let (begun, was_in_transaction) = (SystemClock.now(), self.stream.is_in_transaction());
             let given = tokio::select! {
                 given = self.stream.execute(piece.sql) => given?,
                 interrupted = tokio::signal::ctrl_c() => {
                     interrupted.context("listening for Ctrl-C")?;
-                    anyhow::bail!("stopped; an open transaction was rolled back");
+                    anyhow::bail!(if was_in_transaction { "stopped; the transaction was rolled back" } else { "stopped" });
                 }
             };
             self.print(given)?;
@@ -131,16 +131,19 @@ impl Shell<'_> {
 
     fn print(&self, given: Given) -> anyhow::Result<()> {
         let Given { names, rows, affected } = given;
-        let as_object =
-            |row: &[Value]| -> Value { names.iter().cloned().zip(row.iter().cloned()).collect::<serde_json::Map<_, _>>().into() };
+        // In the order of the columns.
+        let as_object = |row: &[Value]| {
+            let members = names.iter().zip(row).map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        };
         match self.format {
             Format::Table => {
                 let rows = rows.iter().map(|row| row.iter().map(print::shown).collect()).collect();
                 show::say(&print::result(&names, rows, Some(affected)))
             }
             Format::Json if names.is_empty() => show::say(&json!({"rows_affected": affected}).to_string()),
-            Format::Json => show::say(&Value::from(rows.iter().map(|row| as_object(row)).collect::<Vec<_>>()).to_string()),
-            Format::Ndjson => rows.iter().try_for_each(|row| show::say(&as_object(row).to_string())),
+            Format::Json => show::say(&format!("[{}]", rows.iter().map(|row| as_object(row)).collect::<Vec<_>>().join(","))),
+            Format::Ndjson => rows.iter().try_for_each(|row| show::say(&as_object(row))),
             Format::Csv => {
                 let field = |text: &str| {
                     let needs_quotes = text.contains(['"', ',', '\n', '\r']);
