@@ -18,6 +18,7 @@ mod parts;
 mod ready_file;
 mod report;
 mod restore;
+mod session;
 mod shared;
 mod show;
 mod signals;
@@ -25,7 +26,6 @@ mod spool;
 mod sql;
 mod status;
 mod store;
-mod target;
 mod tls;
 mod verify;
 

@@ -4,9 +4,9 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::session::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::show;
 use super::store::SettingsError;
-use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Lists, makes, deletes and overwrites branches.
@@ -205,22 +205,22 @@ async fn done(session: &Session, task: Task, point: engine::Point, output: Outpu
                 engine::Point::At(at) => (None, Some(at.to_string())),
             };
             let wish = Sent::json(&json!({"name": name, "from": from, "txid": txid, "at": at}));
-            let made: Value = target::parsed(session.send(Method::POST, "branches", wish).await?).await?;
+            let made: Value = session::parsed(session.send(Method::POST, "branches", wish).await?).await?;
             show::answer(output, &made, || format!("branch {name} begins at txid {}", made["txid"]))
         }
         Task::Delete { name } => {
-            session.send(Method::DELETE, &format!("branches/{}", target::segment(&name)), Sent::default()).await.map(drop)
+            session.send(Method::DELETE, &format!("branches/{}", session::segment(&name)), Sent::default()).await.map(drop)
         }
         Task::Overwrite { name, with } => {
-            let route = format!("branches/{}/overwrite", target::segment(&name));
-            let done: Value = target::parsed(session.send(Method::POST, &route, Sent::json(&with)).await?).await?;
+            let route = format!("branches/{}/overwrite", session::segment(&name));
+            let done: Value = session::parsed(session.send(Method::POST, &route, Sent::json(&with)).await?).await?;
             show::answer(output, &done, || {
                 let before = if done["done_before"] == true { ", as it was before" } else { "" };
                 format!("branch {name} has the content of {} at txid {}{before}", with["from"].as_str().unwrap_or_default(), done["txid"])
             })
         }
         Task::Switch { name } => {
-            session.send(Method::POST, &format!("branches/{}/switch", target::segment(&name)), Sent::default()).await.map(drop)
+            session.send(Method::POST, &format!("branches/{}/switch", session::segment(&name)), Sent::default()).await.map(drop)
         }
     }
 }

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::given::{self, Given};
+use super::session::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::show;
 use super::store::{SettingsError, wrong};
-use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Reads and changes documents.
@@ -218,7 +218,7 @@ const PRESENT: &str = "a server tells documents of the present alone; of the pas
 impl Command {
     fn task(self) -> Result<(TargetArguments, Output, Task), SettingsError> {
         use Content::{Given, Json, Nothing};
-        let of = |place: &Place, rest: &str| format!("docs/{}{rest}", target::segment(&place.collection));
+        let of = |place: &Place, rest: &str| format!("docs/{}{rest}", session::segment(&place.collection));
         let one = |place: &Place, id: &str| Ok::<_, SettingsError>(of(place, &format!("/{}", id_segment(id)?)));
         let (place, task) = match self {
             Self::Collections { target, output } => {
@@ -274,7 +274,7 @@ impl Command {
                 (place, Task::new(Method::POST, route, Json(json!({"path": path})), Tells::Nothing))
             }
             Self::DropIndex { place, path } => {
-                let route = of(&place, &format!("/indexes{}", target::query([("path", Some(path))])));
+                let route = of(&place, &format!("/indexes{}", session::query([("path", Some(path))])));
                 (place, Task::new(Method::DELETE, route, Nothing, Tells::Nothing))
             }
         };
@@ -289,7 +289,7 @@ fn id_segment(id: &str) -> Result<String, SettingsError> {
         "find" => Ok("%66ind".to_owned()),
         "count" => Ok("%63ount".to_owned()),
         "indexes" => Ok("%69ndexes".to_owned()),
-        id => Ok(target::segment(id)),
+        id => Ok(session::segment(id)),
     }
 }
 
@@ -308,7 +308,7 @@ async fn done(session: &Session, task: Task, output: Output) -> anyhow::Result<(
         // As it was written: digits and the order of members are the writer's.
         Content::Given(given) => Sent { body: given.read()?.into(), ..Sent::json(&Value::Null) },
     };
-    let answer = target::whole(session.send(method, &route, sent).await?).await?;
+    let answer = session::whole(session.send(method, &route, sent).await?).await?;
     let answer = str::from_utf8(&answer).context("the answer is no text")?.trim_end();
     if output == Output::Json {
         return show::say(answer);

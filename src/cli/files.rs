@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
+use super::session::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::show::{self, Destination};
 use super::store::{SettingsError, wrong};
-use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Keeps, lists and fetches files.
@@ -151,7 +151,7 @@ fn described(
         headers.push((header::CONTENT_TYPE, value("--type", media_type)?));
     }
     if let Some(name) = name {
-        headers.push((header::CONTENT_DISPOSITION, value("--name", &format!("attachment; filename*=UTF-8''{}", target::segment(name)))?));
+        headers.push((header::CONTENT_DISPOSITION, value("--name", &format!("attachment; filename*=UTF-8''{}", session::segment(name)))?));
     }
     for (name, text) in metadata {
         let header = HeaderName::try_from(format!("x-buckethead-meta-{name}"));
@@ -189,7 +189,7 @@ async fn done(session: &Session, task: Task) -> anyhow::Result<()> {
         }
         Task::Put { path, headers, output } => {
             let sent = Sent { headers, body: read(&path).await? };
-            let kept: Value = target::parsed(session.send(Method::POST, "files", sent).await?).await?;
+            let kept: Value = session::parsed(session.send(Method::POST, "files", sent).await?).await?;
             show::answer(output, &kept, || kept["bh_key"].as_str().unwrap_or_default().to_owned())
         }
         Task::Head { file, output } => {
@@ -212,7 +212,7 @@ async fn done(session: &Session, task: Task) -> anyhow::Result<()> {
 
 /// An answer to HEAD has no body to say it in.
 fn missing(error: anyhow::Error, file: &str) -> anyhow::Error {
-    match error.downcast_ref::<target::Refusal>() {
+    match error.downcast_ref::<session::Refusal>() {
         Some(refusal) if refusal.status == http::StatusCode::NOT_FOUND => anyhow::anyhow!("the database has no file {file}"),
         _ => error,
     }
@@ -224,7 +224,7 @@ fn tells(header: &HeaderName) -> bool {
 }
 
 fn route(file: &str) -> String {
-    format!("files/{}", target::segment(file))
+    format!("files/{}", session::segment(file))
 }
 
 async fn read(path: &std::path::Path) -> anyhow::Result<Body> {
@@ -250,7 +250,7 @@ async fn list(session: &Session, mut after: Option<String>, limit: usize) -> any
     let mut files = Vec::new();
     while files.len() < limit {
         let wanted = (limit - files.len()).min(PAGE).to_string();
-        let page: Page = session.read(&format!("files{}", target::query([("after", after), ("limit", Some(wanted))]))).await?;
+        let page: Page = session.read(&format!("files{}", session::query([("after", after), ("limit", Some(wanted))]))).await?;
         files.extend(page.files);
         after = page.next;
         if after.is_none() {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::session::{self, Purpose, Session, Target, TargetArguments, environment};
 use super::show;
 use super::store::SettingsError;
-use super::target::{self, Purpose, Session, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Lists the tables of a database, with how many rows they have, and their columns.
@@ -108,7 +108,7 @@ async fn rows(session: &Session, sql: &str) -> anyhow::Result<Vec<Vec<Value>>> {
     struct One {
         rows: Vec<Vec<Value>>,
     }
-    let answer: Answer = session.read(&format!("sql{}", target::query_at(session, &[("q", sql)]))).await?;
+    let answer: Answer = session.read(&format!("sql{}", session::query_at(session, &[("q", sql)]))).await?;
     Ok(answer.results.into_iter().flat_map(|one| one.rows).collect())
 }
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::given::{self, Given};
+use super::session::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::show::{self, Destination};
 use super::store::SettingsError;
-use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Reads and changes keys and values.
@@ -156,7 +156,7 @@ async fn done(session: &Session, task: Task) -> anyhow::Result<()> {
             struct Counted {
                 count: u64,
             }
-            let query = target::query([("count", Some(String::new())), ("prefix", Some(prefix))]).replacen("count=", "count", 1);
+            let query = session::query([("count", Some(String::new())), ("prefix", Some(prefix))]).replacen("count=", "count", 1);
             let counted: Counted = session.read(&format!("kv{query}")).await?;
             show::answer(output, &counted, || counted.count.to_string())
         }
@@ -164,7 +164,7 @@ async fn done(session: &Session, task: Task) -> anyhow::Result<()> {
 }
 
 fn route(name: &str) -> String {
-    format!("kv/{}", target::segment(name))
+    format!("kv/{}", session::segment(name))
 }
 
 async fn get(session: &Session, name: &str, output: Output) -> anyhow::Result<()> {
@@ -174,7 +174,7 @@ async fn get(session: &Session, name: &str, output: Output) -> anyhow::Result<()
     }
     let header = |header: &str| response.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (created_at, updated_at) = (header("x-buckethead-created-at"), header("x-buckethead-updated-at"));
-    let value = target::whole(response).await?;
+    let value = session::whole(response).await?;
     let value = match str::from_utf8(&value) {
         Ok(text) => json!(text),
         Err(_) => json!({"base64": show::base64(&value)}),
@@ -193,7 +193,7 @@ async fn list(session: &Session, prefix: &str, mut after: Option<String>, limit:
     let mut keys = Vec::new();
     while keys.len() < limit {
         let wanted = (limit - keys.len()).min(PAGE).to_string();
-        let query = target::query([("prefix", Some(prefix.to_owned())), ("after", after), ("limit", Some(wanted))]);
+        let query = session::query([("prefix", Some(prefix.to_owned())), ("after", after), ("limit", Some(wanted))]);
         let page: Page = session.read(&format!("kv{query}")).await?;
         keys.extend(page.keys);
         after = page.next;

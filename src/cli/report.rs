@@ -12,9 +12,9 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::session::{self, InBucket, Purpose, Session, Target, TargetArguments, environment};
 use super::show;
 use super::store::SettingsError;
-use super::target::{self, InBucket, Purpose, Session, Target, TargetArguments, environment};
 use super::{Output, inspect, logs, status};
 
 /// Writes what somebody needs to help into one file: versions, states, structure, figures, the names of objects; no contents and no secrets.
@@ -98,7 +98,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     match target {
         Target::Server { .. } => {
             let metrics =
-                target.work(Purpose::Look, async |session| Ok(target::whole(session.get("/metrics").await?).await?.to_vec())).await;
+                target.work(Purpose::Look, async |session| Ok(session::whole(session.get("/metrics").await?).await?.to_vec())).await;
             parts.bytes("metrics.txt", metrics);
         }
         Target::Bucket(place) => bucket(*place, &mut parts).await,

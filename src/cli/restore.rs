@@ -11,9 +11,9 @@ use engine::{PastState, Pin, past_state};
 use serde_json::json;
 
 use super::branch::StateSettings;
+use super::session::{self, Purpose, Target, TargetArguments, environment};
 use super::show::{self, Destination};
 use super::store::SettingsError;
-use super::target::{self, Purpose, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Writes a state of a database's branch into a file: the newest that is in the bucket, or a past one.
@@ -67,7 +67,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         Target::Bucket(place) => from_bucket(place.state(), output, file).await,
         target @ Target::Server { .. } => {
             let size = target.work(Purpose::Look, async |session| {
-                let snapshot = session.get(&format!("snapshot{}", target::query_at(session, &[]))).await?;
+                let snapshot = session.get(&format!("snapshot{}", session::query_at(session, &[]))).await?;
                 destination.take("database", snapshot).await
             });
             let size = size.await?;

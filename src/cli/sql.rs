@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::given::Given;
 use super::logs;
+use super::session::{self, Purpose, Refusal, Sent, Session, Target, TargetArguments, environment};
 use super::show::Destination;
 use super::store::{SettingsError, wrong};
-use super::target::{self, Purpose, Refusal, Sent, Session, Target, TargetArguments, environment};
 use print::Printer;
 
 /// Runs SQL, or opens a shell for it.
@@ -142,7 +142,7 @@ async fn once(session: &Session, statements: String, params: Option<Value>, form
         let pairs = [("q", Some(&*statements)), ("params", params.as_deref())];
         let pairs: Vec<(&str, &str)> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let sent = Sent::default().with(accepts.0, accepts.1);
-        session.send(Method::GET, &format!("sql{}", target::query_at(session, &pairs)), sent).await
+        session.send(Method::GET, &format!("sql{}", session::query_at(session, &pairs)), sent).await
     };
     let response = response.map_err(with_remedy)?;
     match format {

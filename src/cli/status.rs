@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use http::Method;
 use serde_json::Value;
 
+use super::session::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::show;
 use super::store::SettingsError;
-use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::{Output, logs};
 
 /// Tells at which state a database is, and what of it is in the bucket.
@@ -107,7 +107,7 @@ pub(super) async fn flush(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "warn");
     let Settings { target, output, branch: _ } = settings;
     let done: Value = target
-        .work(Purpose::Change, async |session| target::parsed(session.send(Method::POST, "flush", Sent::default()).await?).await)
+        .work(Purpose::Change, async |session| session::parsed(session.send(Method::POST, "flush", Sent::default()).await?).await)
         .await?;
     show::answer(output, &done, || {
         let snapshot = &done["snapshot"];

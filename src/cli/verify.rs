@@ -8,8 +8,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::branch::StateSettings;
+use super::session::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::store::SettingsError;
-use super::target::{self, Purpose, Sent, Session, Target, TargetArguments, environment};
 use super::{Output, logs, show};
 
 /// Restores a database's branch from its bucket and tells whether it is sound: the newest state and a past one, chosen by chance, or the one
@@ -66,7 +66,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn by_server(session: &Session, output: Output) -> anyhow::Result<()> {
-    let proved: Value = target::parsed(session.send(Method::POST, "verify", Sent::default()).await?).await?;
+    let proved: Value = session::parsed(session.send(Method::POST, "verify", Sent::default()).await?).await?;
     let text = |member: &str| proved[member].as_str().map(str::to_owned);
     show::answer(output, &proved, || {
         let past = proved["past"].as_u64().map_or_else(String::new, |past| format!(", and txid {past} of the past"));

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::stream::{Given, Stream};
 use super::{Format, print};
+use crate::cli::session::Session;
 use crate::cli::show;
-use crate::cli::target::Session;
 
 const HELP: &str = "\
 SQL ends with a semicolon and may take several lines. BEGIN, COMMIT and ROLLBACK work; a transaction that is idle for too long is rolled back.

@@ -5,7 +5,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::target::{self, Refusal, Sent, Session};
+use crate::cli::session::{self, Refusal, Sent, Session};
 
 /// From one statement to the next.
 pub(super) struct Stream<'a> {
@@ -78,7 +78,7 @@ impl<'a> Stream<'a> {
     async fn ask(&self, baton: Option<String>, sql: &str) -> anyhow::Result<Answer> {
         let requests = [json!({"type": "execute", "stmt": {"sql": sql}}), json!({"type": "get_autocommit"})];
         let asked = Sent::json(&json!({"baton": baton, "requests": requests}));
-        target::parsed(self.session.send(Method::POST, "v3/pipeline", asked).await?).await
+        session::parsed(self.session.send(Method::POST, "v3/pipeline", asked).await?).await
     }
 }
 
