@@ -206,10 +206,7 @@ impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
         let (target, output, task) = self.command.task()?;
-        let target = target.settings(env)?;
-        let is_past = |target: &Target| matches!(target, Target::Server { .. }) || task.purpose() == Purpose::Change;
-        let target = if is_past(&target) { target.newest_only(PRESENT)? } else { target };
-        Ok(Settings { target, output, task })
+        Ok(Settings { target: target.settings(env)?.newest_unless_in_bucket(task.purpose(), PRESENT)?, output, task })
     }
 }
 

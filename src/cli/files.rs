@@ -132,9 +132,7 @@ impl Arguments {
             Command::Head { target, file, output } => (target, Task::Head { file, output }),
             Command::Delete { target, file } => (target, Task::Delete { file }),
         };
-        let target = target.settings(env)?;
-        let target = if task.changes() || matches!(target, Target::Server { .. }) { target.newest_only(PRESENT)? } else { target };
-        Ok(Settings { target, task })
+        Ok(Settings { target: target.settings(env)?.newest_unless_in_bucket(task.purpose(), PRESENT)?, task })
     }
 }
 
@@ -161,8 +159,8 @@ fn described(
 }
 
 impl Task {
-    fn changes(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Delete { .. })
+    fn purpose(&self) -> Purpose {
+        if matches!(self, Self::Put { .. } | Self::Delete { .. }) { Purpose::Change } else { Purpose::Look }
     }
 }
 
@@ -173,8 +171,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Task::Get { destination, .. } = &task {
         destination.check()?;
     }
-    let purpose = if task.changes() { Purpose::Change } else { Purpose::Look };
-    target.work(purpose, async |session| done(session, task).await).await
+    target.work(task.purpose(), async |session| done(session, task).await).await
 }
 
 async fn done(session: &Session, task: Task) -> anyhow::Result<()> {

@@ -116,17 +116,15 @@ impl Arguments {
             Command::List { target, prefix, after, limit, output } => (target, Task::List { prefix, after, limit, output }),
             Command::Count { target, prefix, output } => (target, Task::Count { prefix, output }),
         };
-        let target = target.settings(env)?;
-        let target = if task.changes() || matches!(target, Target::Server { .. }) { target.newest_only(PRESENT)? } else { target };
-        Ok(Settings { target, task })
+        Ok(Settings { target: target.settings(env)?.newest_unless_in_bucket(task.purpose(), PRESENT)?, task })
     }
 }
 
 const PRESENT: &str = "a server tells keys of the present alone; of the past they are read in the bucket";
 
 impl Task {
-    fn changes(&self) -> bool {
-        matches!(self, Self::Set { .. } | Self::Delete { .. })
+    fn purpose(&self) -> Purpose {
+        if matches!(self, Self::Set { .. } | Self::Delete { .. }) { Purpose::Change } else { Purpose::Look }
     }
 }
 
@@ -134,8 +132,7 @@ impl Task {
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "warn");
     let Settings { target, task } = settings;
-    let purpose = if task.changes() { Purpose::Change } else { Purpose::Look };
-    target.work(purpose, async |session| done(session, task).await).await
+    target.work(task.purpose(), async |session| done(session, task).await).await
 }
 
 async fn done(session: &Session, task: Task) -> anyhow::Result<()> {

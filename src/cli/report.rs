@@ -162,9 +162,7 @@ async fn text(store: &dyn Bucket, object: &Listed) -> anyhow::Result<Vec<u8>> {
 }
 
 fn write(file: &Path, parts: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let whole = tempfile::NamedTempFile::new_in(folder)?;
-    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(whole, flate2::Compression::default()));
+    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(show::beside(file)?, flate2::Compression::default()));
     for (name, bytes) in parts {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);

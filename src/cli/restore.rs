@@ -88,8 +88,7 @@ async fn from_bucket(state: StateSettings, output: Output, file: PathBuf) -> any
 
 /// Beside it first, so that nobody takes a part for the whole.
 fn write(pin: &Pin, file: &Path) -> anyhow::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut part = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("writing into {}", folder.display()))?;
+    let mut part = show::beside(file)?;
     let (mut image, mut chunk) = (pin.image(), vec![0; 1 << 20]);
     loop {
         match image.read(&mut chunk)? {

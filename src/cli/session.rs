@@ -230,6 +230,11 @@ impl Target {
         }
     }
 
+    /// The same where a server is asked, or something is changed: in a bucket the past can be looked at as well.
+    pub(super) fn newest_unless_in_bucket(self, purpose: Purpose, what: &str) -> Result<Self, SettingsError> {
+        if purpose == Purpose::Change || matches!(self, Self::Server { .. }) { self.newest_only(what) } else { Ok(self) }
+    }
+
     /// Without one: for commands that ask for the present alone.
     pub(super) fn newest_only(self, what: &str) -> Result<Self, SettingsError> {
         match self.point() {

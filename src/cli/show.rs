@@ -11,6 +11,7 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::Output;
 
@@ -64,6 +65,12 @@ pub(super) fn progress(what: &'static str, bytes: Option<u64>) -> ProgressBar {
     bar.with_message(what)
 }
 
+/// A file beside the one that it is to become, so that nobody takes a part for the whole.
+pub(super) fn beside(path: &Path) -> anyhow::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    NamedTempFile::new_in(folder).with_context(|| format!("writing into {}", folder.display()))
+}
+
 /// Where an answer's body goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Destination {
@@ -93,10 +100,7 @@ impl Destination {
         let mut taken = 0;
         let mut file = match self {
             Self::StandardOutput => None,
-            Self::File(path) => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Some(tempfile::NamedTempFile::new_in(folder).with_context(|| format!("writing into {}", folder.display()))?)
-            }
+            Self::File(path) => Some(beside(path)?),
         };
         while let Some(frame) = body.frame().await {
             let Ok(bytes) = frame.context("the answer broke off")?.into_data() else { continue };

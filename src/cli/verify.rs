@@ -47,10 +47,8 @@ impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
         let Self { target, output } = self;
-        let target = target.settings(env)?;
-        let is_server = matches!(target, Target::Server { .. });
-        let target =
-            if is_server { target.newest_only("a server proves the present; of the past it is done in the bucket")? } else { target };
+        let present = "a server proves the present; of the past it is done in the bucket";
+        let target = target.settings(env)?.newest_unless_in_bucket(Purpose::Look, present)?;
         Ok(Settings { target, output })
     }
 }
