@@ -77,6 +77,7 @@ async fn by_server(session: &Session, output: Output) -> anyhow::Result<()> {
 async fn in_bucket(state: StateSettings, output: Output) -> anyhow::Result<()> {
     let StateSettings { store, key, branch, point } = state;
     let Verification { state, past } = verify(store.reach()?, key, &branch, point, super::shared::one_database()).await?;
+    let (past, lost) = past.map_or_else(|lost| (None, Some(lost)), |past| (past, None));
     let mut out = std::io::stdout().lock();
     match output {
         Output::Text => {
@@ -85,13 +86,14 @@ async fn in_bucket(state: StateSettings, output: Output) -> anyhow::Result<()> {
             }
         }
         Output::Json => {
-            let report = json!({"branch": branch.as_str(), "state": as_json(&state), "past": past.as_ref().map(as_json)});
+            let report = json!({"branch": branch.as_str(), "state": as_json(&state), "past": past.as_ref().map(as_json), "failure": lost});
             writeln!(out, "{report}")?;
         }
     }
     let damage: Vec<String> = state.damage.iter().chain(past.iter().flat_map(|past| &past.damage)).map(Damage::to_string).collect();
     anyhow::ensure!(damage.is_empty(), "files are damaged, and others could be taken for them: {}", damage.join("; "));
-    out.flush().context("writing the report")
+    out.flush().context("writing the report")?;
+    lost.map_or(Ok(()), |lost| Err(anyhow::anyhow!(lost)))
 }
 
 fn in_words(branch: &str, sound: &Sound) -> String {

@@ -39,8 +39,8 @@ pub struct Sound {
 pub struct Verification {
     /// The newest state, or the one that was asked for.
     pub state: Sound,
-    /// A past one, chosen by chance; `None` where there is no other, or where a certain one was asked for.
-    pub past: Option<Sound>,
+    /// A past one, chosen by chance, or why it is lost; `None` where there is no other, or where a certain one was asked for.
+    pub past: Result<Option<Sound>, String>,
 }
 
 /// Restores a branch straight from its bucket: its newest state and a past one, or the one that is asked for.
@@ -57,7 +57,7 @@ pub async fn verify(
         let state = archive.state(branch, point).await?;
         let (size, txid, time) = (state.memory.size(), state.txid, state.time);
         archive.look_at(branch, txid, state.memory).await?;
-        return Ok(Verification { state: Sound { txid, time, size, checksum: None, damage: Vec::new() }, past: None });
+        return Ok(Verification { state: Sound { txid, time, size, checksum: None, damage: Vec::new() }, past: Ok(None) });
     };
     let noted = record.as_ref().map_or(0, |record| record.txid);
     let recalled = archive.recalled(branch, first, point).await?;
@@ -68,7 +68,7 @@ pub async fn verify(
     let state = archive.sound(branch, recalled).await?;
     let past = match point {
         Point::Newest => archive.some_past(branch, first, newest).await?,
-        Point::Txid(_) | Point::At(_) => None,
+        Point::Txid(_) | Point::At(_) => Ok(None),
     };
     Ok(Verification { state, past })
 }
@@ -85,14 +85,19 @@ impl Archive {
         self.sound(branch, recalled).await
     }
 
-    /// A state before the newest, chosen by chance. `None` if there is none, or if it was retired meanwhile.
-    pub(crate) async fn some_past(&self, branch: &BranchName, first: Txid, newest: Txid) -> Result<Option<Sound>, Error> {
+    /// A state before the newest, chosen by chance. `None` if there is none, or if it was retired meanwhile. The inner error says why it is lost.
+    pub(crate) async fn some_past(&self, branch: &BranchName, first: Txid, newest: Txid) -> Result<Result<Option<Sound>, String>, Error> {
         let chain = Chain::of(&self.heads, branch);
         let horizon = self.horizon(branch).await?.unwrap_or(first);
-        let Some(txid) = chain.some_state(first, horizon..newest, self.now.as_nanosecond()).await? else { return Ok(None) };
-        match chain.past(first, chain::Target::Txid(txid), &self.options).await {
-            Ok(recalled) => self.sound(branch, recalled).await.map(Some),
-            Err(Error::ChainBroken { .. }) if self.is_retired(branch, txid).await? => Ok(None),
+        let Some(txid) = chain.some_state(first, horizon..newest, self.now.as_nanosecond()).await? else { return Ok(Ok(None)) };
+        let restored = match chain.past(first, chain::Target::Txid(txid), &self.options).await {
+            Ok(recalled) => self.sound(branch, recalled).await,
+            Err(error) => Err(error),
+        };
+        match restored {
+            Ok(sound) => Ok(Ok(Some(sound))),
+            Err(Error::ChainBroken { .. }) if self.is_retired(branch, txid).await? => Ok(Ok(None)),
+            Err(Error::ChainBroken { detail, .. }) => Ok(Err(format!("a past state, txid {}, cannot be restored: {detail}", txid.get()))),
             Err(error) => Err(error),
         }
     }

@@ -70,6 +70,11 @@ async fn a_state_that_cannot_be_proved_is_named_by_the_command_and_given_up_by_a
     database.sql("insert into t values (4)").await;
     database.flush().await;
     dev.program.kill().await;
+    // Of the past, chance may have chosen what was given up.
     let sound = verify(&place, &[]).await;
     assert!(text(&sound.stdout).contains(&format!("txid {}", newest + 2)), "{sound:?}");
+    let given_up = format!("a past state, txid {newest}, cannot be restored");
+    assert!(sound.status.success() || text(&sound.stderr).contains(&given_up), "{sound:?}");
+    let lost = verify(&place, &["--txid", &newest.to_string()]).await;
+    assert_eq!((lost.status.code(), text(&lost.stdout)), (Some(1), String::new()), "{lost:?}");
 }

@@ -110,13 +110,9 @@ impl Host {
         if let Err(damage) = newest {
             return Ok((txid, Err(listed(&damage))));
         }
-        let past = match archive.some_past(&branch, first, txid).await {
-            Ok(past) => Ok(past.map(|past| past.txid)),
-            Err(Error::ChainBroken { detail, .. }) => Err(format!("a past state cannot be restored: {detail}")),
-            Err(error) => return Err(error.into()),
-        };
+        let past = archive.some_past(&branch, first, txid).await?;
         drop(turn);
-        Ok((txid, past))
+        Ok((txid, past.map(|past| past.map(|past| past.txid))))
     }
 
     async fn proof_turn(&self) -> SemaphorePermit<'_> {
