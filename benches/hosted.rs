@@ -8,8 +8,8 @@ use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::bucket::{Bucket, BucketSource};
 use engine::{
-    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Host,
-    HostOptions, Limits, Location, QueryLimits, Remembered, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
+    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, HookSet,
+    Host, HostOptions, Limits, Location, QueryLimits, Remembered, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
 };
 use tempfile::TempDir;
 
@@ -26,6 +26,11 @@ pub struct Hosted {
 
 impl Hosted {
     pub async fn start() -> Self {
+        Self::telling(HookSet::default()).await
+    }
+
+    /// These are told what is asked of stores.
+    pub async fn telling(hooks: HookSet) -> Self {
         // Beside the build, because /tmp may lie in memory.
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let credentials = Credentials { access_key_id: "us".to_owned(), secret_access_key: "secret".to_owned(), session_token: None };
@@ -35,7 +40,8 @@ impl Hosted {
         let store = EmbeddedStore::start(options).await.unwrap();
         let bucket = BucketName::parse("bench").unwrap();
         store.create_bucket(&bucket).await.unwrap();
-        let stores: Arc<dyn BucketSource> = Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }));
+        let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
+        let stores: Arc<dyn BucketSource> = Arc::new(stores.telling(hooks));
         let host = Host::new(HostOptions {
             parallel_restores: 2,
             stores: Arc::clone(&stores),
@@ -45,6 +51,7 @@ impl Hosted {
             pod: "bench".to_owned(),
             release_wait: Duration::ZERO,
             verify_memory: 1 << 30,
+            hooks: HookSet::default(),
         });
         Self { host, store, stores, bucket, credentials, folder }
     }

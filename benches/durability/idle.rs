@@ -58,6 +58,7 @@ pub fn requests(report: &mut Report) {
             pod: "bench".to_owned(),
             release_wait: Duration::ZERO,
             verify_memory: 1 << 30,
+            hooks: engine::HookSet::default(),
         });
         let mut databases = Vec::new();
         for number in 0..DATABASES {

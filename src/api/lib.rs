@@ -55,6 +55,7 @@ use metrics::Requests;
 use observe::Observed;
 
 pub use guard::Guard;
+pub use metrics::Work;
 pub use serve::{Serves, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub ready: watch::Receiver<bool>,
     /// What others count; the API adds requests and databases to it and shows all of it.
     pub registry: Registry,
+    /// What the host and the stores count; the API shows it.
+    pub work: Arc<Work>,
     /// To measure how long requests take.
     pub clock: Arc<dyn Clock>,
 }
@@ -123,9 +126,9 @@ impl Service<Request> for Api {
 
 /// Makes it.
 pub fn api(config: Config) -> Api {
-    let Config { host, guard, authority, public_host, ready, mut registry, clock } = config;
+    let Config { host, guard, authority, public_host, ready, mut registry, work, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
-    let requests = metrics::register(&mut registry, &host, &streams);
+    let requests = metrics::register(&mut registry, &host, &streams, work);
     let failures = Arc::new(Failures::register(&mut registry, Arc::clone(&clock)));
     let reviews = authority.map(|authority| Reviews::new(authority, Arc::clone(&clock), Arc::clone(&failures)));
     let app: App = Arc::new(Shared {

@@ -5,6 +5,7 @@
 
 mod asked;
 mod routes;
+mod work;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -21,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use asked::{Asked, OfDatabase};
 pub(crate) use routes::Routes;
+pub use work::Work;
 
 use crate::access::Peer;
 use crate::error::Problem;
@@ -38,7 +40,7 @@ pub(crate) struct Requests {
 }
 
 /// Adds everything of the API to `registry`.
-pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<Streams>) -> Requests {
+pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<Streams>, work: Arc<Work>) -> Requests {
     registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     let requests = Requests { routes: Routes::default(), asked: Arc::default() };
     registry.register_collector(Box::new(requests.routes.clone()));
@@ -46,6 +48,7 @@ pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<
         host: Arc::downgrade(host),
         streams: Arc::downgrade(streams),
         asked: Arc::clone(&requests.asked),
+        work,
     }));
     requests
 }
@@ -68,6 +71,7 @@ struct Databases {
     host: Weak<Host>,
     streams: Weak<Streams>,
     asked: Arc<Asked>,
+    work: Arc<Work>,
 }
 
 impl fmt::Debug for Databases {
@@ -96,6 +100,7 @@ impl Collector for Databases {
         }
         let names: Vec<_> = seen.iter().map(|(name, _)| name).collect();
         self.asked.encode(&names, &mut encoder)?;
+        self.work.encode(&names, &mut encoder)?;
         encode_databases(&seen, encoder)
     }
 }

@@ -90,6 +90,7 @@ impl Server {
             public_host,
             ready: is_ready,
             registry: Registry::default(),
+            work: Arc::default(),
             clock: Arc::new(SystemClock),
         };
         Self { api: api(change(config)), ready, host, store, requests: AtomicU32::new(0) }
@@ -224,6 +225,7 @@ fn empty_host() -> Arc<Host> {
         pod: "pod".to_owned(),
         release_wait: Duration::ZERO,
         verify_memory: 2 << 20,
+        hooks: engine::HookSet::default(),
     })
 }
 

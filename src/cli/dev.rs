@@ -12,7 +12,7 @@ use controller::Defaults;
 use controller::local::{self, LocalEvent, LocalOptions};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{EndpointPolicy, StoreConfig, Stores};
-use engine::{DatabaseName, Host, HostOptions, SystemClock};
+use engine::{DatabaseName, HookSet, Hooks, Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -87,7 +87,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url: Url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?).parse()?;
-    let host = new_host(&arguments);
+    let work = Arc::new(api::Work::default());
+    let host = new_host(&arguments, HookSet::new([Arc::clone(&work) as Arc<dyn Hooks>]));
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
     let service = api::api(api::Config {
         host: Arc::clone(&host),
@@ -96,6 +97,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         public_host: None,
         ready: ready_seen,
         registry: Registry::default(),
+        work,
         clock: Arc::new(SystemClock),
     });
     let (events, mut seen) = mpsc::unbounded_channel();
@@ -166,16 +168,18 @@ async fn start_store(arguments: &Arguments) -> anyhow::Result<(EmbeddedStore, Se
     Ok((store, secrets))
 }
 
-fn new_host(arguments: &Arguments) -> Arc<Host> {
+fn new_host(arguments: &Arguments, hooks: HookSet) -> Arc<Host> {
+    let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
-        stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
+        stores: Arc::new(stores.telling(hooks.clone())),
         sql_pool: arguments.shared.pool(),
         spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
         pod: "dev".to_owned(),
         release_wait: Duration::ZERO,
         verify_memory: arguments.shared.verify_memory(),
+        hooks,
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, PodAddress};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{Host, HostOptions, SystemClock};
+use engine::{HookSet, Hooks, Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -97,16 +97,19 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?);
+    let work = Arc::new(api::Work::default());
+    let hooks = HookSet::new([Arc::clone(&work) as Arc<dyn Hooks>]);
     let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned());
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
-        stores: Arc::new(Stores::new(policy)),
+        stores: Arc::new(Stores::new(policy).telling(hooks.clone())),
         sql_pool: arguments.shared.pool(),
         spool: arguments.spool.spool(),
         clock: Arc::new(SystemClock),
         pod: pod.clone(),
         release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
         verify_memory: arguments.shared.verify_memory(),
+        hooks,
     });
 
     let (ready, mut ready_seen) = watch::channel(false);
@@ -134,6 +137,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         public_host,
         ready: ready.subscribe(),
         registry,
+        work,
         clock: Arc::new(SystemClock),
     });
     let mut parts =

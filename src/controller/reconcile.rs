@@ -110,6 +110,7 @@ mod tests {
             pod: "pod-0".to_owned(),
             release_wait: Duration::ZERO,
             verify_memory: 1 << 30,
+            hooks: engine::HookSet::default(),
         });
         let jobs = Jobs { stores: Vec::new(), begun: Claims::default() };
         Context { host, cluster, freed: broadcast::Sender::new(1), stores: Vec::new(), jobs, owned: Vec::new() }

@@ -20,6 +20,7 @@ use ltx::{Checksum, Txid};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::branches::Source;
 use crate::bucket::{self, Bucket};
@@ -35,6 +36,7 @@ use crate::facts::{Damage, Damaged, Outside, SnapshotFacts, Uploads};
 use crate::flaws::Flaw;
 use crate::flush::{Copies, Next, Progress};
 use crate::head::Epoch;
+use crate::hooks::{FlushEnd, FlushKind, FlushOf, HookSet};
 use crate::memory::{Changes, Commits, MemoryDatabase, Pin};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::Naming;
@@ -149,6 +151,7 @@ pub(crate) struct Flusher {
     clock: Arc<dyn Clock>,
     notify: Box<dyn Fn() + Send + Sync>,
     lost: Box<dyn Fn(Arc<Error>) + Send + Sync>,
+    hooks: HookSet,
     line: Line,
     progress: Progress,
 }
@@ -183,6 +186,8 @@ struct OnItsWay {
     upload: Upload,
     /// Everything committed before is in it.
     pinned_at: (Instant, WallTime),
+    /// Since when it is made, until it was sent once.
+    made_since: Option<Instant>,
 }
 
 impl Line {
@@ -214,12 +219,13 @@ pub(crate) struct Surroundings {
     pub(crate) notify: Box<dyn Fn() + Send + Sync>,
     /// Called when the database must not be served any more.
     pub(crate) lost: Box<dyn Fn(Arc<Error>) + Send + Sync>,
+    pub(crate) hooks: HookSet,
 }
 
 impl Flusher {
     /// For a branch that was just opened.
     pub(crate) fn new(surroundings: Surroundings, opened: Opened) -> Self {
-        let Surroundings { name, settings, put_ids, clock, notify, lost } = surroundings;
+        let Surroundings { name, settings, put_ids, clock, notify, lost, hooks } = surroundings;
         let Opened { tenure, state } = opened;
         let (durable_time, last_snapshot, outside) = (state.durable_time, state.snapshot.clone(), state.outside.clone());
         let damaged = damaged(state.damage.clone(), clock.wall());
@@ -243,7 +249,7 @@ impl Flusher {
         let (confirms, durable) = (settings.borrow().confirms(), Arc::new(Durable::at(line.tip.commits)));
         durable.promise(confirms);
         let ledger = Arc::new(Mutex::new(ledger));
-        let flusher = Self { name, memory, settings, ledger, durable, put_ids, clock, notify, lost, line, progress };
+        let flusher = Self { name, memory, settings, ledger, durable, put_ids, clock, notify, lost, hooks, line, progress };
         if confirms {
             // What was opened is in the bucket, but for tables without rows that opening may have made.
             flusher.show_readers(&flusher.memory.pin());
@@ -422,10 +428,19 @@ impl Flusher {
     async fn flush(&mut self, flush: Flush) -> Result<Flushed, Arc<Error>> {
         let policy = self.settings.borrow().policy;
         if flush == Flush::Manual && self.line.copy.is_debounced(&policy, self.clock.now()) {
+            self.hooks.flush_ended(&self.flush_of(FlushKind::Snapshot), &FlushEnd::Skipped);
             return Ok(Flushed::Skipped(self.ledger.lock().last_snapshot.clone()));
         }
         self.save().await?;
-        self.copy_now().await
+        let done = self.copy_now().await?;
+        if !matches!(done, Flushed::Uploaded(_)) {
+            self.hooks.flush_ended(&self.flush_of(FlushKind::Snapshot), &FlushEnd::Skipped);
+        }
+        Ok(done)
+    }
+
+    fn flush_of(&self, kind: FlushKind) -> FlushOf {
+        FlushOf { database: self.name.clone(), branch: self.line.tenure.branch().clone(), kind }
     }
 
     /// A state of the branch that is in the bucket.
@@ -497,17 +512,22 @@ impl Flusher {
         let made = if is_quick { work() } else { tokio::task::spawn_blocking(work).await.map_err(|panic| fault(panic.to_string()))? };
         let (delta, file) = made.map_err(|error| fault(error.to_string()))?;
         let upload = Upload { level: chain::Level::Delta, file, put_id: self.put_ids.fresh(), mark };
-        Ok(OnItsWay { delta, upload, pinned_at })
+        Ok(OnItsWay { delta, upload, pinned_at, made_since: Some(pinned_at.0) })
     }
 
     /// Sends the delta that is on its way, if there is one.
     async fn send(&mut self) -> Result<(), Arc<Error>> {
+        let Some(OnItsWay { made_since, .. }) = &mut self.line.on_its_way else { return Ok(()) };
+        let (begun, flush) = (made_since.take().unwrap_or_else(|| self.clock.now()), self.flush_of(FlushKind::Delta));
+        self.hooks.flush_started(&flush);
         let Some(OnItsWay { upload, .. }) = &self.line.on_its_way else { return Ok(()) };
         #[cfg(test)]
         if self.bucket().flaw() == Flaw::ConfirmedBeforePut {
             self.ledger.lock().txid = upload.file.draft.header.txids.max().get();
         }
-        let landing = self.line.chain.put(upload).await;
+        let (txid, bytes) = (upload.file.draft.header.txids.max().get(), upload.file.len);
+        let span = tracing::debug_span!("flush", database = %self.name, branch = %flush.branch, kind = flush.kind.as_str(), txid, bytes);
+        let landing = self.line.chain.put(upload).instrument(span).await;
         let result = match landing {
             Landing::Stored => {
                 self.arrived();
@@ -516,13 +536,18 @@ impl Flusher {
             Landing::Taken(theirs) => Err(self.slot_taken(&theirs).await),
             Landing::NotWritten(source) | Landing::Unclear(source) => Err(self.failed("writing a delta", source)),
         };
+        let took = self.clock.now().saturating_duration_since(begun);
+        let end = result
+            .as_ref()
+            .map_or_else(|error| FlushEnd::Failed { error: Arc::clone(error), took }, |()| FlushEnd::Completed { txid, bytes, took });
+        self.hooks.flush_ended(&flush, &end);
         (self.notify)();
         result
     }
 
     /// The delta stands in its slot.
     fn arrived(&mut self) {
-        let Some(OnItsWay { delta, upload, pinned_at: (begun, time) }) = self.line.on_its_way.take() else { return };
+        let Some(OnItsWay { delta, upload, pinned_at: (begun, time), .. }) = self.line.on_its_way.take() else { return };
         self.line.arrived(&delta, upload.file.len, self.clock.now());
         if self.settings.borrow().confirms() {
             self.show_readers(&delta.draft.pin);

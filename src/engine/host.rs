@@ -36,6 +36,7 @@ use crate::files::{FileSettings, FileStore, Spool};
 use crate::flusher::{Flusher, Settings, Surroundings};
 use crate::head::{Epoch, Holder};
 use crate::heads::Heads;
+use crate::hooks::HookSet;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseName};
 use crate::opening::{Opened, Opener};
@@ -62,6 +63,8 @@ pub struct HostOptions {
     pub release_wait: Duration,
     /// The most that a database may have, in bytes, to be proved restorable beside what is served.
     pub verify_memory: u64,
+    /// Who is told of its uploads.
+    pub hooks: HookSet,
 }
 
 /// What is remembered of a database from before this process.
@@ -368,6 +371,7 @@ impl Host {
                 clock: Arc::clone(&self.options.clock),
                 notify,
                 lost,
+                hooks: self.options.hooks.clone(),
             },
             opened,
         )

@@ -21,6 +21,7 @@ mod flusher;
 mod gc;
 mod head;
 mod heads;
+mod hooks;
 mod host;
 mod image;
 mod memory;
@@ -63,6 +64,7 @@ pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefi
 pub use flusher::Overwritten;
 pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
 pub use head::{Epoch, Fate, Holder, OnLeave};
+pub use hooks::{FlushEnd, FlushKind, FlushOf, HookSet, Hooks, RequestClass, StoreRequest};
 pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest, Remembered};
 pub use memory::{
     Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,

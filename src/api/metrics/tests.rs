@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use engine::{MemoryUse, Origin, WallTime};
+use engine::{FlushEnd, FlushKind, FlushOf, Hooks as _, MemoryUse, Origin, StoreRequest, WallTime};
 
 use super::*;
 
@@ -117,4 +117,49 @@ fn what_a_caller_invents_makes_no_new_series() {
     for (status, label) in [(204, "2xx"), (404, "4xx"), (499, "4xx"), (503, "5xx")] {
         assert_eq!(status_label(StatusCode::from_u16(status).unwrap()), label);
     }
+}
+
+#[test]
+fn uploads_and_requests_are_counted_by_how_they_ended() {
+    #[derive(Debug)]
+    struct Shown(Arc<Work>, Vec<DatabaseName>);
+
+    impl Collector for Shown {
+        fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+            self.0.encode(&self.1.iter().collect::<Vec<_>>(), &mut encoder)
+        }
+    }
+
+    let work = Arc::new(Work::default());
+    let of = |name: &str| FlushOf { database: DatabaseName::new("apps", name), branch: engine::BranchName::main(), kind: FlushKind::Delta };
+    let took = Duration::from_millis(3);
+    let error = Arc::new(engine::Error::OutOfTime { database: DatabaseName::new("apps", "orders") });
+    for end in [FlushEnd::Completed { txid: 2, bytes: 5000, took }, FlushEnd::Skipped, FlushEnd::Failed { error, took }] {
+        work.flush_started(&of("orders"));
+        work.flush_ended(&of("orders"), &end);
+    }
+    work.flush_started(&of("gone"));
+    for status in [Some(200), Some(412), None] {
+        work.store_request(&StoreRequest { operation: "PutObject".into(), status, sent: 5000, received: 10, took });
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Shown(Arc::clone(&work), vec![DatabaseName::new("apps", "orders")])));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).unwrap();
+    let of = "namespace=\"apps\",name=\"orders\",kind=\"delta\"";
+    for line in [
+        format!("buckethead_database_flushes_started_total{{{of}}} 3\n"),
+        format!("buckethead_database_flushes_completed_total{{{of}}} 1\n"),
+        format!("buckethead_database_flushes_skipped_total{{{of}}} 1\n"),
+        format!("buckethead_database_flushes_failed_total{{{of}}} 1\n"),
+        format!("buckethead_database_flush_duration_seconds_bucket{{le=\"0.005\",{of}}} 1\n"),
+        format!("buckethead_database_flush_bytes_sum{{{of}}} 5000.0\n"),
+        "buckethead_store_requests_total{operation=\"PutObject\",status=\"2xx\",class=\"a\"} 1\n".to_owned(),
+        "buckethead_store_requests_total{operation=\"PutObject\",status=\"none\",class=\"a\"} 1\n".to_owned(),
+        "buckethead_store_sent_bytes_total{operation=\"PutObject\",status=\"4xx\"} 5000\n".to_owned(),
+        "buckethead_store_request_duration_seconds_count{operation=\"PutObject\",status=\"2xx\"} 1\n".to_owned(),
+    ] {
+        assert!(out.contains(&line), "{line} is not in\n{out}");
+    }
+    assert!(!out.contains("gone"), "a database that is gone has no series\n{out}");
 }

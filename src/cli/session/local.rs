@@ -49,6 +49,7 @@ impl Local {
             pod: format!("process {} on {machine}", std::process::id()),
             release_wait: RELEASE_WAIT,
             verify_memory: 0,
+            hooks: engine::HookSet::default(),
         });
         let config = config(settings, &machine)?;
         let name = config.name.clone();
@@ -65,6 +66,7 @@ impl Local {
             public_host: None,
             ready: ready_seen,
             registry: Registry::default(),
+            work: Arc::default(),
             clock: Arc::new(SystemClock),
         });
         Ok(Self { host, api, base: format!("/{}/{}/", name.namespace(), name.name()), ready })

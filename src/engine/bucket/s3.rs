@@ -6,6 +6,7 @@
 mod answer;
 pub(in crate::bucket) mod connect;
 mod copy;
+mod told;
 mod upload;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 pub use super::endpoint::EndpointPolicy;
 use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
 use crate::clock::WallTime;
+use crate::hooks::HookSet;
 use crate::names::{BucketName, Etag, ObjectKey};
 use answer::Effect;
 
@@ -80,6 +82,7 @@ pub struct Stores {
     proxy: Option<connect::Proxy>,
     /// By what they trust: databases with the same CA bundle share connections.
     clients: Arc<Mutex<HashMap<Option<Vec<u8>>, SharedHttpClient>>>,
+    hooks: HookSet,
 }
 
 impl std::fmt::Debug for Stores {
@@ -95,7 +98,13 @@ impl Stores {
     }
 
     fn through(policy: EndpointPolicy, proxy: Option<connect::Proxy>) -> Self {
-        Self { policy: Arc::new(policy), proxy, clients: Arc::default() }
+        Self { policy: Arc::new(policy), proxy, clients: Arc::default(), hooks: HookSet::default() }
+    }
+
+    /// The same, and these are told of each request.
+    #[must_use]
+    pub fn telling(self, hooks: HookSet) -> Self {
+        Self { hooks, ..self }
     }
 
     fn http_client(&self, ca_bundle: Option<&[u8]>) -> Result<SharedHttpClient, Error> {
@@ -114,7 +123,7 @@ impl Stores {
 impl BucketSource for Stores {
     fn bucket(&self, store: &StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error> {
         let http = self.http_client(store.ca_bundle.as_deref())?;
-        Ok(Arc::new(S3Bucket::new(store, bucket, &http)))
+        Ok(Arc::new(S3Bucket::new(store, bucket, &http, &self.hooks)))
     }
 }
 
@@ -132,9 +141,9 @@ struct S3Bucket {
 }
 
 impl S3Bucket {
-    fn new(config: &StoreConfig, bucket: &BucketName, http: &SharedHttpClient) -> Self {
+    fn new(config: &StoreConfig, bucket: &BucketName, http: &SharedHttpClient, hooks: &HookSet) -> Self {
         let again = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(FIRST_BACKOFF);
-        let client = |timeout, retries| Client::from_conf(sdk_config(config, bucket, http, timeout, retries));
+        let client = |timeout, retries| Client::from_conf(told(sdk_config(config, bucket, http, timeout, retries), hooks));
         Self {
             name: bucket.as_str().to_owned(),
             kms_key_id: config.kms_key_id.clone(),
@@ -166,7 +175,7 @@ fn sdk_config(
     http: &SharedHttpClient,
     timeout: Duration,
     retries: RetryConfig,
-) -> aws_sdk_s3::Config {
+) -> aws_sdk_s3::config::Builder {
     let Credentials { access_key_id, secret_access_key, session_token } = config.credentials.clone();
     let endpoint = config.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
     // Clients of one partition share a budget for retries; a store in trouble must not use up its neighbours'.
@@ -186,6 +195,14 @@ fn sdk_config(
         // Our own limits, above, end a transfer that stands still.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     sdk.set_endpoint_url(endpoint);
+    sdk
+}
+
+/// Who wants to be told of nothing costs nothing.
+fn told(mut sdk: aws_sdk_s3::config::Builder, hooks: &HookSet) -> aws_sdk_s3::Config {
+    if !hooks.is_empty() {
+        sdk = sdk.interceptor(told::Told(hooks.clone()));
+    }
     sdk.build()
 }
 

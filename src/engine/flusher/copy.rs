@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::facts::{SnapshotFacts, Uploads};
 use crate::flush::{Copies, Next};
 use crate::head::HeadRecord;
+use crate::hooks::{FlushEnd, FlushKind};
 use crate::names::Etag;
 use crate::snapshot::{self, Attempt, Known, Mark, Outcome, content_of};
 use crate::tasks::spawn_owned;
@@ -110,6 +111,7 @@ impl Flusher {
             self.line.copy.schedule.begin(begun);
         }
         let (bucket, place, sent) = (self.bucket(), self.line.tenure.place().clone(), attempt.clone());
+        self.hooks.flush_started(&self.flush_of(FlushKind::Snapshot));
         let upload = spawn_owned(async move { tokio::join!(snapshot::upload(&bucket, &place, &sent), content_of(&sent.pin)) });
         self.line.copy.unsettled = Some(attempt.clone());
         self.line.copy.task = Some(Task { attempt, begun, was_unclear, upload });
@@ -165,8 +167,23 @@ impl Flusher {
             }
             Outcome::NotWritten(source) | Outcome::Unclear(source) => Err(self.copy_failed(source)),
         };
+        self.tell_end(&attempt, begun, &result);
         (self.notify)();
         result
+    }
+
+    fn tell_end(&self, attempt: &Attempt, begun: Instant, result: &Result<Copied, Arc<Error>>) {
+        let took = self.clock.now().saturating_duration_since(begun);
+        let end = match result {
+            Ok(Copied::Stored(_)) => FlushEnd::Completed { txid: attempt.txid, bytes: attempt.pin.size(), took },
+            Ok(Copied::Conflict) => {
+                let source = crate::bucket::Error::PreconditionFailed;
+                let error = Error::Bucket { database: self.name.clone(), doing: "writing a snapshot", source };
+                FlushEnd::Failed { error: Arc::new(error), took }
+            }
+            Err(error) => FlushEnd::Failed { error: Arc::clone(error), took },
+        };
+        self.hooks.flush_ended(&self.flush_of(FlushKind::Snapshot), &end);
     }
 
     /// It is in the bucket. Noting it in the head record may fail without harm: the next one notes it, or whoever opens next finds it.

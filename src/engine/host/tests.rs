@@ -7,6 +7,7 @@ mod entry;
 mod files;
 mod flips;
 mod frozen;
+mod hooks;
 mod leaving;
 mod opening;
 mod promotions;
@@ -169,6 +170,7 @@ fn options_of(pod: &str, release_wait: Duration) -> HostOptions {
         pod: pod.to_owned(),
         release_wait,
         verify_memory: 1 << 30,
+        hooks: HookSet::default(),
     }
 }
 

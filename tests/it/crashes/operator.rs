@@ -51,6 +51,7 @@ impl InProcess {
             pod: "buckethead-0".to_owned(),
             release_wait: Duration::from_secs(5),
             verify_memory: 1 << 30,
+            hooks: engine::HookSet::default(),
         });
         let steps = Arc::new(Mutex::new(Steps::default()));
         let (stop, stopped) = watch::channel(false);

@@ -179,6 +179,7 @@ impl Process {
             pod: format!("p{number}"),
             release_wait: Duration::ZERO,
             verify_memory: 1 << 30,
+            hooks: crate::hooks::HookSet::default(),
         });
         let means = Means { host, bucket, pool, time, durability };
         Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None, claimed: None, written: Vec::new() }
