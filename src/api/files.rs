@@ -1,4 +1,4 @@
-//! `POST files` keeps a content, `files/{bh_key}` gives it back, `GET files` tells which there are.
+//! `POST files` keeps a content, `files/{bh_key}` gives it back, `GET files` tells which there are, `files/{bh_key}/share` lets others have it.
 //!
 //! Owns: what a file looks like over HTTP. Does not own: where contents lie (`engine`), nor how headers are read (`request`, `range`).
 
@@ -6,16 +6,19 @@ mod disposition;
 mod range;
 mod request;
 
+use std::time::Duration;
+
 use axum::body::Body;
-use axum::extract::{Path, Request};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use engine::bucket::SharedAs;
 use engine::{FileKey, FileRecord};
 use futures::StreamExt as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Kind, Problem};
-use crate::{Admitted, body, reply};
+use crate::{Admitted, App, body, reply};
 use range::Asked;
 
 /// What the names of headers with a client's own metadata begin with.
@@ -88,6 +91,57 @@ pub(crate) async fn head(admitted: Admitted, Path(path): Path<FilePath>, uri: Ur
     }
 }
 
+/// How long a URL may be good, in seconds; no store takes a longer one.
+const LONGEST_SHARE: u64 = 7 * 24 * 3600;
+const USUAL_SHARE: u64 = 3600;
+
+/// What `POST files/{bh_key}/share` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShareRequest {
+    #[serde(default = "usual_share")]
+    expires_seconds: u64,
+}
+
+fn usual_share() -> u64 {
+    USUAL_SHARE
+}
+
+#[derive(Serialize)]
+struct ShareReply<'a> {
+    url: &'a str,
+    expires_at: String,
+}
+
+/// A URL of the store's that needs no token. Whoever may only read cannot have one, since it outlives their token.
+pub(crate) async fn share(
+    State(app): State<App>,
+    admitted: Admitted,
+    Path(path): Path<FilePath>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, content) = request.into_parts();
+    reply::no_query(head.uri.query())?;
+    let wish = body::read_json(&head.headers, content).await?;
+    let wish = if wish.is_empty() { "{}" } else { &wish };
+    let ShareRequest { expires_seconds } =
+        serde_json::from_str(wish).map_err(|error| Problem::bad_request(format!("the body: {error}")))?;
+    if !(1..=LONGEST_SHARE).contains(&expires_seconds) {
+        return Err(Problem::bad_request(format!("expires_seconds: must be 1 to {LONGEST_SHARE}, which is a week")));
+    }
+    let files = admitted.handle.database.files();
+    let record = files.head(path.key()?).await?;
+    let lasts = Duration::from_secs(expires_seconds);
+    let described = describe(&record);
+    let text = |name| described.get(name).and_then(|value| value.to_str().ok()).unwrap_or("attachment").to_owned();
+    let shared = SharedAs { content_type: text(header::CONTENT_TYPE), content_disposition: text(header::CONTENT_DISPOSITION) };
+    // Taken first, so that it is never told to be good for longer than it is.
+    let expires_at = app.clock.wall() + lasts;
+    let url = files.share(&record, lasts, shared).await?;
+    let reply = reply::document(&ShareReply { url: &url, expires_at: expires_at.to_string() });
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], reply).into_response())
+}
+
 /// Removes the file from the database. Its content goes when nobody uses it.
 pub(crate) async fn delete(admitted: Admitted, Path(path): Path<FilePath>, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
@@ -105,7 +159,7 @@ pub(crate) async fn list(admitted: Admitted, uri: Uri) -> Result<Response, Probl
 }
 
 /// The last part of the path.
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 pub(crate) struct FilePath {
     bh_key: String,
 }

@@ -175,6 +175,7 @@ pub fn api(config: Config) -> Api {
         .route("/{namespace}/{name}/branches/{branch}/switch", post(branches::switch))
         .route("/{namespace}/{name}/files", get(files::list).post(files::put))
         .route("/{namespace}/{name}/files/{bh_key}", get(files::get).head(files::head).delete(files::delete))
+        .route("/{namespace}/{name}/files/{bh_key}/share", post(files::share))
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .layer(layer_fn({

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -212,6 +213,15 @@ pub trait BucketSource: Send + Sync + std::fmt::Debug {
     fn bucket(&self, store: &s3::StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error>;
 }
 
+/// What whoever follows a URL is told of the object, whatever its metadata say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedAs {
+    /// The media type.
+    pub content_type: String,
+    /// How it is saved.
+    pub content_disposition: String,
+}
+
 /// A bucket. Requests that carry a condition are sent once: the caller settles unclear answers.
 #[async_trait]
 pub trait Bucket: Send + Sync + std::fmt::Debug {
@@ -249,6 +259,12 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
 
     /// Deletes an object; one that is not there is fine.
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
+
+    /// A URL that gives an object to whoever has it, for so long: signed here, so the store is not asked whether there is one. A bucket
+    /// without URLs refuses.
+    async fn share(&self, _key: &ObjectKey, _lasts: Duration, _shared: SharedAs) -> Result<String, Error> {
+        Err(Error::Refused { code: "NotImplemented".to_owned(), message: "this bucket has no URLs".to_owned() })
+    }
 
     /// What the store does instead of honouring conditions on writes, if it is only looked before each of them whether they hold.
     fn unconditional(&self) -> Option<Arc<str>> {

@@ -28,7 +28,7 @@ use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use crate::bucket::{self, Bucket, Object};
+use crate::bucket::{self, Bucket, Object, SharedAs};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, FilesPolicy};
 use crate::database::Database;
@@ -170,6 +170,14 @@ impl<'a> Files<'a> {
         let object = object.ok_or_else(|| self.lost(record, FileLoss::Missing))?;
         self.check_size(record, object.meta.size)?;
         Ok(FileContent { body: if is_whole { proved(object.body, record.key) } else { object.body } })
+    }
+
+    /// A URL by which whoever has it gets the content from the store, for so long. It outlives the row, as long as the content is there.
+    pub async fn share(self, record: &FileRecord, lasts: Duration, shared: SharedAs) -> Result<String, Error> {
+        let (bucket, key) = self.blob_of(record)?;
+        let there = bucket.head(&key).await.map_err(|error| self.failed(READING, error))?;
+        self.check_size(record, there.ok_or_else(|| self.lost(record, FileLoss::Missing))?.size)?;
+        bucket.share(&key, lasts, shared).await.map_err(|error| self.failed("sharing a file", error))
     }
 
     /// Removes the row. The content stays until gc finds that no branch of no database uses it.

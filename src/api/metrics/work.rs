@@ -118,6 +118,8 @@ impl Requests {
 
 /// One of the counters of flushes.
 type Which = fn(&Flushes) -> &Counter;
+/// One of those of requests.
+type Bytes = fn(&Requests) -> &Counter;
 
 impl Work {
     fn of(&self, flush: &FlushOf) -> Arc<Flushes> {
@@ -162,7 +164,6 @@ impl Work {
         for (of, counts) in &flushes {
             counts.bytes.encode(family.encode_family(&labelled(of))?)?;
         }
-        drop(family);
         self.encode_requests(encoder)
     }
 
@@ -181,7 +182,7 @@ impl Work {
             let labels = [operation.clone(), status.clone(), ("class", of.class.to_owned())];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&of.count.get(), None)?;
         }
-        let bytes: [(&str, &str, fn(&Requests) -> &Counter); 2] = [
+        let bytes: [(&str, &str, Bytes); 2] = [
             ("buckethead_store_sent", "Bytes of the bodies of requests to stores.", |of| &of.sent),
             ("buckethead_store_received", "Bytes of the bodies of their answers, as their headers tell.", |of| &of.received),
         ];

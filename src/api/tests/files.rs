@@ -1,6 +1,7 @@
 //! The routes of files.
 
 use axum::http::HeaderValue;
+use engine::Clock as _;
 use engine::bucket::embedded::{Fault, FaultEffect, Operation};
 
 use super::*;
@@ -169,6 +170,31 @@ async fn a_store_in_trouble_is_told_and_cuts_a_download() {
     let lost = "update filestore set size = size + 1";
     server.run(lost).await.rows();
     assert_eq!(server.get(&at(&key)).await.problem(), problem(502, "file-lost"));
+}
+
+#[tokio::test]
+async fn a_shared_file_has_a_url_for_as_long_as_was_asked() {
+    let server = Server::open().await;
+    let share = format!("{}/share", at(HELLO));
+    assert_eq!(server.ask("POST", &share, &[], "").await.problem(), problem(404, "no-such-file"));
+    server.post_file(&[("content-type", "text/plain")], "hello").await;
+    for (body, seconds) in [("", 3600), ("{}", 3600), (r#"{"expires_seconds":1}"#, 1), (r#"{"expires_seconds":604800}"#, 604_800)] {
+        let shared = server.ask("POST", &share, &[], body).await;
+        assert_eq!((shared.status, &shared.headers[header::CACHE_CONTROL]), (StatusCode::OK, &HeaderValue::from_static("no-store")));
+        let shared = shared.json();
+        let url = shared["url"].as_str().unwrap();
+        let of_store = format!("{}data/files/{HELLO}?", server.store().endpoint());
+        assert!(url.starts_with(&of_store) && url.contains(&format!("X-Amz-Expires={seconds}&")), "{url}");
+        let left = shared["expires_at"].as_str().unwrap().parse::<engine::WallTime>().unwrap().duration_since(SystemClock.wall());
+        assert!((seconds - 60..=seconds).contains(&left.as_secs()), "{shared}");
+    }
+    for body in [r#"{"expires_seconds":0}"#, r#"{"expires_seconds":604801}"#, r#"{"expires":5}"#, "1"] {
+        assert_eq!(server.ask("POST", &share, &[], body).await.problem(), problem(400, "bad-request"), "{body}");
+    }
+    // Nobody is given the URL of what is not there.
+    let lost = "update filestore set size = size + 1";
+    server.run(lost).await.rows();
+    assert_eq!(server.ask("POST", &share, &[], "").await.problem(), problem(502, "file-lost"));
 }
 
 #[tokio::test]

@@ -21,13 +21,14 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ServerSideEncryption;
 use parking_lot::Mutex;
 
 pub use super::endpoint::EndpointPolicy;
-use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
+use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMeta, Put, SharedAs, Staged};
 use crate::clock::WallTime;
 use crate::hooks::HookSet;
 use crate::names::{BucketName, Etag, ObjectKey};
@@ -296,6 +297,16 @@ impl Bucket for S3Bucket {
             Err(error) if answer::code(&error) == Some("NoSuchKey") => Ok(()),
             Err(error) => Err(answer::failure(&error, Effect::Visible)),
         }
+    }
+
+    async fn share(&self, key: &ObjectKey, lasts: Duration, shared: SharedAs) -> Result<String, Error> {
+        let refused = |message: String| Error::Refused { code: "NotShared".to_owned(), message };
+        let lasts = PresigningConfig::expires_in(lasts).map_err(|error| refused(error.to_string()))?;
+        let SharedAs { content_type, content_disposition } = shared;
+        let request = self.reads.get_object().bucket(&self.name).key(key.as_str());
+        let request = request.response_content_type(content_type).response_content_disposition(content_disposition);
+        let signed = request.presigned(lasts).await.map_err(|error| refused(DisplayErrorContext(error).to_string()))?;
+        Ok(signed.uri().to_owned())
     }
 }
 

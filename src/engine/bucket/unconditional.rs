@@ -8,11 +8,12 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Bucket, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
+use super::{Bucket, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Put, SharedAs, Staged};
 use crate::names::{Etag, ObjectKey};
 
 /// Keys that share a turn wait for each other, so there are more than requests at a time.
@@ -122,6 +123,10 @@ impl Bucket for Unconditional {
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         let _turn = self.turns.at(key).await;
         self.inner.delete(key).await
+    }
+
+    async fn share(&self, key: &ObjectKey, lasts: Duration, shared: SharedAs) -> Result<String, Error> {
+        self.inner.share(key, lasts, shared).await
     }
 
     fn unconditional(&self) -> Option<Arc<str>> {

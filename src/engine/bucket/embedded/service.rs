@@ -238,7 +238,7 @@ impl S3 for Service {
 
     async fn get_object(&self, request: S3Request<dto::GetObjectInput>) -> S3Result<S3Response<dto::GetObjectOutput>> {
         let conditions = conditions(&request, request.input.if_match.as_ref(), request.input.if_none_match.as_ref());
-        let dto::GetObjectInput { bucket, key, range, .. } = request.input;
+        let dto::GetObjectInput { bucket, key, range, response_content_type, response_content_disposition, .. } = request.input;
         let (record, file) = self.in_bucket(bucket, move |_, bucket| bucket.open(&key)).await?;
         check_read(&record, &conditions)?;
         let bytes = range.map_or(Ok(0..record.size), |range| range.check(record.size))?;
@@ -246,7 +246,8 @@ impl S3 for Service {
         let output = dto::GetObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: length(bytes.end - bytes.start),
-            content_type: record.content_type.clone(),
+            content_type: response_content_type.or_else(|| record.content_type.clone()),
+            content_disposition: response_content_disposition,
             e_tag: Some(strong(&record.etag)),
             last_modified: Some(modified(&record)),
             metadata: metadata_of(&record),
