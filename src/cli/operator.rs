@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, PodAddress};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{HookSet, Hooks, Host, HostOptions, SystemClock};
+use engine::{Host, HostOptions, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::observed::Observed;
 use super::parts::{Parts, Saved};
 use super::signals::Signals;
 use super::{logs, ready_file};
@@ -71,6 +72,10 @@ pub(super) struct Arguments {
     spool: super::spool::Arguments,
     #[command(flatten)]
     shared: super::shared::Arguments,
+    #[command(flatten)]
+    profile: super::profile::Arguments,
+    #[command(flatten)]
+    admin: super::admin::Arguments,
 }
 
 /// How long requests under way may take at the end.
@@ -97,8 +102,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?);
-    let work = Arc::new(api::Work::default());
-    let hooks = HookSet::new([Arc::clone(&work) as Arc<dyn Hooks>]);
+    let Observed { work, profile, hooks, admin: _admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
     let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned());
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
@@ -164,7 +168,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ended = parts.end(&host, Duration::from_secs(arguments.shutdown_seconds)) => ended,
         signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
     };
-    tell_saved(saved).and(result).and(served)
+    let profiled = profile.map_or(Ok(()), |profile| profile.end());
+    tell_saved(saved).and(result).and(served).and(profiled)
 }
 
 fn gc_job(json: &str) -> Result<GcJobOptions, serde_json::Error> {

@@ -47,6 +47,33 @@ pub(super) struct TargetArguments {
     take_over: Option<u64>,
 }
 
+/// A server, for commands that ask none unless they are told to.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub(super) struct TargetUrl {
+    /// Ask this server: the base URL of a database, such as `http://127.0.0.1:8080/default/quickstart`.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["bucket", "endpoint"])]
+    url: Option<String>,
+    /// The bearer token that the server asks for, in a file; by default `BUCKETHEAD_TOKEN` is the token itself.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token_file: Option<PathBuf>,
+}
+
+impl TargetUrl {
+    /// With what the environment says where an argument is absent.
+    pub(super) fn settings(self, ca_file: Option<PathBuf>, env: impl Fn(&str) -> Option<String>) -> Result<Option<Target>, SettingsError> {
+        let Some(url) = self.url else { return Ok(None) };
+        let token = token(self.token_file, store::trimmed(env))?;
+        Ok(Some(Target::Server { url: parse_url(&url)?, token, ca_file, point: Point::Newest }))
+    }
+}
+
+fn token(file: Option<PathBuf>, env: impl Fn(&str) -> Option<String>) -> Result<Option<String>, SettingsError> {
+    let Some(path) = file else { return Ok(env("BUCKETHEAD_TOKEN")) };
+    let read = std::fs::read_to_string(&path).map_err(|error| wrong(format!("--token-file {}: {error}", path.display())))?;
+    Ok(Some(read.trim().to_owned()))
+}
+
 /// What the help of such a command says of the environment.
 macro_rules! environment {
     () => {
@@ -97,13 +124,7 @@ impl TargetArguments {
         let env = store::trimmed(env);
         let url = url.or_else(|| env("BUCKETHEAD_URL").filter(|_| !state.names_a_bucket()));
         if let Some(url) = url {
-            let token = match token_file {
-                Some(path) => {
-                    let read = std::fs::read_to_string(&path);
-                    Some(read.map_err(|error| wrong(format!("--token-file {}: {error}", path.display())))?.trim().to_owned())
-                }
-                None => env("BUCKETHEAD_TOKEN"),
-            };
+            let token = token(token_file, env)?;
             return Ok(Target::Server { url: parse_url(&url)?, token, point: state.point()?, ca_file: state.into_ca_file() });
         }
         let StateSettings { store, key, branch, point } = state.settings(env).map_err(or_a_server)?;

@@ -10,7 +10,7 @@ use engine::bucket::{Bucket, BucketSource as _};
 use url::Url;
 
 /// Which bucket, where, and with which keys.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct StoreArguments {
     /// The bucket; by default `R2_BUCKET`.
     #[arg(long, value_name = "NAME")]

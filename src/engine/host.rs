@@ -43,6 +43,7 @@ use crate::opening::{Opened, Opener};
 use crate::probe::{self, Verdict};
 use crate::seed;
 use crate::snapshot::PutIds;
+use crate::tasks::{Pace, Patient};
 
 /// How a host works.
 #[derive(Debug)]
@@ -65,6 +66,11 @@ pub struct HostOptions {
     pub verify_memory: u64,
     /// Who is told of its uploads.
     pub hooks: HookSet,
+}
+
+/// A clock that a test moves waits only for threads of its own runtime.
+fn patient() -> Pace {
+    if cfg!(test) { Pace::Usual } else { Patient::new().map_or(Pace::Usual, Pace::Patient) }
 }
 
 /// What is remembered of a database from before this process.
@@ -100,8 +106,9 @@ pub struct Host {
     /// By which epochs other Pods of a resource ended tenures of this process over its branches.
     ousted: Mutex<HashMap<DatabaseName, BTreeMap<BranchName, Epoch>>>,
     probes: Mutex<Vec<Probed>>,
-    /// Proofs at once.
+    /// Proofs at once, and where they compute: requests go first.
     proofs: Semaphore,
+    patient: Pace,
     turns: Arc<Turns>,
 }
 
@@ -186,6 +193,7 @@ impl Host {
             ousted: Mutex::default(),
             probes: Mutex::default(),
             proofs: Semaphore::new(1),
+            patient: patient(),
             turns: Arc::default(),
             options,
         })

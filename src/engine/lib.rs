@@ -79,5 +79,5 @@ pub use sql::{
     SlowStatement, Spent, SqlError, SqlErrorKind, Statement, StatementShape, Transaction, Value, ValueRef, is_whole, pieces,
 };
 pub use statement::{Answered, Once, WriteAnswer};
-pub use tasks::spawn_owned;
+pub use tasks::{Pace, Patient, spawn_owned};
 pub use verify::{Sound, Verification, verify};

@@ -36,6 +36,7 @@ pub(crate) use crate::pages::Sees;
 use crate::pages::{PageStore, Version};
 use crate::sql::{Holding, QueryLimits, Request, Response, ResultMemory, Share, Spent, SqlError, SqlErrorKind};
 use crate::statement::{self, Answered, Begin, Bounds, Once};
+use crate::tasks::Pace;
 use crate::vfs::{self, Registered};
 use connections::{Connections, Open, Use};
 use queue::{Turn, WritersQueue};
@@ -115,6 +116,8 @@ pub struct MemoryOptions {
     pub pool: SqlPool,
     /// Tells when a statement has run too long.
     pub clock: Arc<dyn Clock>,
+    /// Where a state is put together, and looked at as a whole.
+    pub pace: Pace,
 }
 
 impl MemoryOptions {
@@ -126,6 +129,7 @@ impl MemoryOptions {
             readers: const { NonZeroUsize::new(4).expect("is not zero") },
             pool,
             clock: Arc::new(SystemClock),
+            pace: Pace::Usual,
         }
     }
 }

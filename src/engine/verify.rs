@@ -121,7 +121,7 @@ impl Archive {
 
     /// SQLite looks at all of it.
     async fn look_at(&self, branch: &BranchName, txid: u64, memory: MemoryDatabase) -> Result<(), Error> {
-        let looked = tokio::task::spawn_blocking(move || memory.check()).await;
+        let looked = self.options.pace.run(move || memory.check()).await;
         let fault = |panic: tokio::task::JoinError| Error::Internal { database: self.heads.database.clone(), detail: panic.to_string() };
         looked.map_err(fault)?.map_err(|detail| self.broken(branch, format!("txid {txid} is no sound database: {detail}")))
     }

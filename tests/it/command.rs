@@ -153,6 +153,14 @@ async fn look(at: At<'_>, by: &str) {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), by);
     assert_eq!(at.fails(&["files", "get", key, file.to_str().unwrap()]).await.0, 1, "it exists");
     assert!(at.says(&["files", "head", key]).await.contains("green"));
+    let shared = at.says(&["files", "share", key, "--expires", "10m"]).await;
+    let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&shared).send().await.unwrap();
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!((answer.status().as_u16(), header("content-type")), (200, "text/plain".to_owned()), "{shared}");
+    assert!(header("content-disposition").ends_with("filename*=UTF-8''gr%C3%BCn.txt"), "{answer:?}");
+    assert_eq!(answer.text().await.unwrap(), by);
+    let (code, why) = at.fails(&["files", "share", key, "--expires", "169h"]).await;
+    assert!(code == 1 && why.contains("a week"), "{why}");
     let unknown = "0".repeat(64);
     assert_eq!(at.fails(&["files", "head", &unknown]).await, (1, format!("buckethead: the database has no file {unknown}")));
 

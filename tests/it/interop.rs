@@ -322,17 +322,103 @@ async fn gc(place: &Place, arguments: &[&str]) -> Value {
 
 /// Runs a script of `tests/it/seed` with the seed's own settings; answers with the JSON that it prints.
 async fn seed(script: &str, arguments: &[&str], place: &Place, key: &str) -> Value {
+    let script = format!("{}/tests/it/seed/{script}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&python("python", &[&[&*script], arguments].concat(), place, key).await).unwrap()
+}
+
+/// Runs the seed's own command line; answers with what it prints.
+async fn seeds_command(arguments: &[&str], place: &Place) -> String {
+    let main = "import sys; sys.argv[0] = 'buckethead'; from buckethead.cli import main; main()";
+    python("python", &[&["-c", main], arguments].concat(), place, KEY).await
+}
+
+async fn python(interpreter: &str, arguments: &[&str], place: &Place, key: &str) -> String {
     let home = env!("CARGO_MANIFEST_DIR");
     let output = Command::new("bash")
-        .args(["-c", r#"exec "$("$1/testbench/tools.sh" seed)/python" "$1/tests/it/seed/$2" "${@:3}""#, "sh", home, script])
+        .args(["-c", r#"exec "$("$1/testbench/tools.sh" seed)/$2" "${@:3}""#, "sh", home, interpreter])
         .args(arguments)
         .envs(place.settings())
         .env("BUCKETHEAD_KEY", key)
+        // Its tables are as wide as the terminal.
+        .env("COLUMNS", "200")
         .env_remove("AWS_CA_BUNDLE")
         .stderr(Stdio::piped())
         .output()
         .await
         .unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Our own; answers with what it prints.
+async fn command(arguments: &[&str], place: &Place) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_buckethead"));
+    let output = command.args(arguments).envs(place.settings()).env("BUCKETHEAD_KEY", KEY).output().await.unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_command_lines_read_what_the_other_wrote() {
+    let place = Place::create(ServedBy::Minio, "seed-commands").await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("ours.txt"), "of ours").unwrap();
+    command(&["sql", "--write", "create table written(x integer); insert into written values (1), (2), (3)"], &place).await;
+    command(&["kv", "set", "greeting", "grüße"], &place).await;
+    command(&["docs", "insert", "people", r#"{"_id": "1", "name": "Ada"}"#], &place).await;
+    let key = command(&["files", "put", &at("ours.txt"), "--type", "text/plain"], &place).await.trim().to_owned();
+    // The plain file is what the package knows.
+    command(&["flush"], &place).await;
+
+    let inspected = seeds_command(&["inspect"], &place).await;
+    for line in [("written", "3"), ("bh_kv", "1"), ("bh_docs", "1"), ("filestore", "1")] {
+        assert!(inspected.lines().any(|text| text.contains(line.0) && text.contains(line.1)), "{line:?}: {inspected}");
+    }
+    assert!(seeds_command(&["files", "list"], &place).await.contains(&key[..12]));
+    seeds_command(&["files", "get", &key, &at("back.txt")], &place).await;
+    assert_eq!(std::fs::read_to_string(at("back.txt")).unwrap(), "of ours");
+    seeds_command(&["restore", &at("theirs.db")], &place).await;
+    let rows = |path: &str| {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.query_row("select sum(x) from written", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(rows(&at("theirs.db")), 6);
+    seeds_command(&["files", "gc", "--dry-run"], &place).await;
+
+    // The other way round. Its command takes no rows, so its package writes them.
+    let theirs = seed("files.py", &["put", "of the seed"], &place, KEY).await;
+    let theirs = theirs.as_str().unwrap();
+    // What it put there shows once somebody has the branch again: whoever only looks takes nobody's work for ours.
+    command(&["flush"], &place).await;
+    assert!(command(&["inspect"], &place).await.contains("filestore"));
+    assert!(command(&["files", "list"], &place).await.contains(theirs));
+    command(&["files", "get", theirs, &at("theirs.txt")], &place).await;
+    assert_eq!(std::fs::read_to_string(at("theirs.txt")).unwrap(), "of the seed");
+    command(&["restore", &at("ours.db")], &place).await;
+    assert_eq!(rows(&at("ours.db")), 6);
+    let report: Value = serde_json::from_str(&command(&["files", "gc", "--dry-run", "--output", "json"], &place).await).unwrap();
+    assert_eq!(report["dangling"], json!(0), "{report}");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_the_packages_newest_version_is_read() {
+    let place = Place::create(ServedBy::Minio, "seed-newest").await;
+    let script = format!("{}/tests/it/seed/newest.py", env!("CARGO_MANIFEST_DIR"));
+    let printed = python("python-newest", &[&script], &place, KEY).await;
+    // It tells people of its session, too.
+    let wrote: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!(command(&["kv", "get", "greeting"], &place).await.trim(), "grüße");
+    let document: Value = serde_json::from_str(&command(&["docs", "get", "people", "1"], &place).await).unwrap();
+    assert_eq!(document, json!({"name": "Ada", "_id": "1"}));
+    assert_eq!(command(&["files", "get", wrote["file"].as_str().unwrap(), "-"], &place).await, "hello");
+    let inspected = command(&["inspect"], &place).await;
+    for table in wrote["tables"].as_array().unwrap() {
+        assert!(inspected.contains(table.as_str().unwrap()), "{table}: {inspected}");
+    }
+    // And changed, and still what the package reads.
+    command(&["kv", "set", "greeting", "hello"], &place).await;
+    command(&["sql", "--write", "create table written(x integer, y blob); insert into written values (1, x'ff')"], &place).await;
+    command(&["flush"], &place).await;
+    assert_eq!(seed("read.py", &[], &place, KEY).await, json!({"rows": [[1, "ff"]], "greeting": "hello"}));
 }

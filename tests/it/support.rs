@@ -27,7 +27,7 @@ pub(crate) use document::{blocks, document};
 pub(crate) use folders::Folders;
 pub(crate) use manifest::{DATABASE, Resource};
 pub(crate) use own_store::OwnStore;
-pub(crate) use process::{Dev, Operator, Signal};
+pub(crate) use process::{Dev, Operator, Program, Signal};
 pub(crate) use proxy::{Proxy, Weather};
 pub(crate) use rows::{End, Found, Rows};
 pub(crate) use seed::{Seed, setting};

@@ -93,7 +93,7 @@ impl Chain {
         let reader = SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other)));
         let (txids, time) = (TxidRange::new(Txid::FIRST, claim.txid), millis(meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)));
         let Some(file) = txids.map(|txids| File { level: Level::Whole, txids, time, size: meta.size }) else { return Ok(None) };
-        let (options, epoch) = (options.clone(), epoch_of(&meta));
+        let (options, pace, epoch) = (options.clone(), options.pace.clone(), epoch_of(&meta));
         let read = move || -> Result<Option<Encoded>, LoadError> {
             let Some(image) = image::unstamped(reader, &claim.counters)? else { return Ok(None) };
             let pin = MemoryDatabase::load(image, options)?.pin();
@@ -103,7 +103,7 @@ impl Chain {
             }
             Ok(Some(delta::Draft::whole(&pin, &tip, epoch).encoded()?))
         };
-        match tokio::task::spawn_blocking(read).await.map_err(|panic| self.fault(panic.to_string()))? {
+        match pace.run(read).await.map_err(|panic| self.fault(panic.to_string()))? {
             Ok(encoded) => Ok(encoded.map(|encoded| Plain { file, encoded })),
             Err(LoadError::NotADatabase(_) | LoadError::TooLarge { .. }) => Ok(None),
             Err(error) => Err(self.unloaded(error)),

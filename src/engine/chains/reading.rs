@@ -243,7 +243,7 @@ impl Chain {
                 let applied = assembly.apply(file.txids, body);
                 (assembly, applied)
             };
-            let (back, applied) = tokio::task::spawn_blocking(work).await.map_err(|panic| self.fault(panic.to_string()))?;
+            let (back, applied) = options.pace.run(work).await.map_err(|panic| self.fault(panic.to_string()))?;
             assembly = back;
             let header = match applied {
                 Ok(header) => header,
@@ -258,7 +258,7 @@ impl Chain {
             last = (file, header.time);
         }
         let (file, time) = last;
-        let finished = tokio::task::spawn_blocking(move || assembly.finish()).await.map_err(|panic| self.fault(panic.to_string()))?;
+        let finished = options.pace.run(move || assembly.finish()).await.map_err(|panic| self.fault(panic.to_string()))?;
         let made = match finished {
             Ok(made) => made,
             Err(LoadError::NotADatabase(detail)) => return Ok(Err(Problem::Damaged(file, detail))),

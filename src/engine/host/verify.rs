@@ -96,7 +96,8 @@ impl Host {
             return Err(NotProved::TooLarge { size, limit });
         }
         let mut turn = self.proof_turn().await;
-        let archive = self.opener(config).await?.archive(config);
+        let mut archive = self.opener(config).await?.archive(config);
+        archive.options.pace = self.patient.clone();
         let (mut expected, mut newest) = prove_newest(&archive, database).await?;
         if let Err(damage) = &newest {
             // Others need not wait until the store takes it.

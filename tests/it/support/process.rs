@@ -41,13 +41,18 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it with arguments of its own and those by which we learn where it listens.
     fn start(arguments: &[&OsStr], kubeconfig: &str) -> Self {
+        Self::start_with(arguments, &[("KUBECONFIG", kubeconfig)])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
         let out = File::create(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_buckethead"))
             .args(arguments)
             .args(["--listen".as_ref(), "127.0.0.1:0".as_ref(), "--ready-file".as_ref(), folder.path().join("ready").as_os_str()])
-            .env("KUBECONFIG", kubeconfig)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
@@ -64,6 +69,15 @@ impl Program {
             status = self.child.wait() => panic!("it ended instead of getting ready, {}: {}", status.unwrap(), self.output()),
             text = until("the ready file", async || std::fs::read(&file).ok()) => serde_json::from_slice(&text).unwrap(),
         }
+    }
+
+    /// Where it listens, without a slash at the end.
+    pub(crate) async fn api(&mut self) -> String {
+        #[derive(Deserialize)]
+        struct Ready {
+            api: String,
+        }
+        self.ready::<Ready>().await.api
     }
 
     /// Asks it to end, and waits for that.

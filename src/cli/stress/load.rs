@@ -1,0 +1,280 @@
+//! Runs a scenario, and counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use engine::{
+    Clock as _, Database, Durability, FlushEnd, FlushKind, FlushOf, Hooks, Mode as EngineMode, Params, Request, RequestClass,
+    SnapshotPolicy, Statement, StoreRequest, SystemClock, Transaction, Value,
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::estimate;
+use super::prices::Bill;
+use super::scenario::Scenario;
+use crate::cli::measure::{Latency, Times, Wish};
+
+/// When commits are in the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::cli) enum Mode {
+    /// With the next snapshot of the whole, as the Python package has it.
+    Snapshot,
+    /// With the next delta.
+    Stream,
+    /// Before they are confirmed.
+    Sync,
+}
+
+impl Mode {
+    pub(super) fn wish(self, scenario: &Scenario) -> Wish {
+        let Wish { durability, snapshots } = Wish::by_hand();
+        let interval = scenario.flush_interval();
+        let snapshots = SnapshotPolicy { interval, keep_previous: scenario.keep_previous, ..snapshots };
+        let mode = match self {
+            Self::Snapshot => EngineMode::Snapshot,
+            Self::Stream => EngineMode::Stream,
+            Self::Sync => EngineMode::Sync,
+        };
+        Wish { durability: Durability { mode, stream_interval: interval, ..durability }, snapshots }
+    }
+}
+
+/// Requests of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) operation: String,
+    pub(super) class: String,
+    pub(super) count: u64,
+    pub(super) failed: u64,
+    pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
+}
+
+/// Uploads of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Flushes {
+    pub(super) kind: String,
+    pub(super) completed: u64,
+    pub(super) failed: u64,
+    pub(super) bytes: u64,
+    /// In microseconds.
+    pub(super) latency: Option<Latency>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Writes {
+    /// As many as the scenario wants.
+    pub(super) wanted: u64,
+    pub(super) done: u64,
+    pub(super) failed: u64,
+    pub(super) per_second: f64,
+    /// In microseconds, from the moment at which a write was due: waiting for others counts.
+    pub(super) latency: Option<Latency>,
+}
+
+/// One second, or several of a long run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Span {
+    /// From the start.
+    pub(super) second: u64,
+    pub(super) done: u64,
+    pub(super) latency: Option<Latency>,
+}
+
+/// Counts what hooks tell.
+#[derive(Default)]
+pub(super) struct Tally {
+    requests: Mutex<BTreeMap<String, (RequestClass, Asked)>>,
+    flushes: Mutex<BTreeMap<FlushKind, (Flushes, Times)>>,
+}
+
+impl Hooks for Tally {
+    fn flush_ended(&self, flush: &FlushOf, end: &FlushEnd) {
+        let mut flushes = self.flushes.lock();
+        let new = || (Flushes { kind: flush.kind.as_str().to_owned(), completed: 0, failed: 0, bytes: 0, latency: None }, Times::new());
+        let (of, times) = flushes.entry(flush.kind).or_insert_with(new);
+        match end {
+            FlushEnd::Completed { txid: _, bytes, took } => {
+                of.completed += 1;
+                of.bytes += bytes;
+                times.record(*took);
+            }
+            FlushEnd::Failed { .. } => of.failed += 1,
+            FlushEnd::Skipped => {}
+        }
+    }
+
+    fn store_request(&self, request: &StoreRequest) {
+        let mut requests = self.requests.lock();
+        let (class, operation) = (request.class(), request.operation.to_string());
+        let new = || {
+            let asked = Asked {
+                operation: operation.clone(),
+                class: class.as_str().to_owned(),
+                count: 0,
+                failed: 0,
+                sent_bytes: 0,
+                received_bytes: 0,
+            };
+            (class, asked)
+        };
+        let (_, of) = requests.entry(operation.clone()).or_insert_with(new);
+        of.count += 1;
+        of.failed += u64::from(request.status.is_none_or(|status| status >= 500));
+        of.sent_bytes += request.sent;
+        of.received_bytes += request.received;
+    }
+}
+
+impl Tally {
+    pub(super) fn requests(&self) -> Vec<Asked> {
+        self.requests.lock().values().map(|(_, asked)| asked.clone()).collect()
+    }
+
+    pub(super) fn flushes(&self) -> Vec<Flushes> {
+        self.flushes.lock().values().map(|(of, times)| Flushes { latency: times.latency(), ..of.clone() }).collect()
+    }
+
+    /// With as much in the bucket.
+    pub(super) fn bill(&self, stored_bytes: f64, seconds: f64) -> Bill {
+        let mut bill = Bill { stored_bytes, seconds, ..Bill::default() };
+        for (class, asked) in self.requests.lock().values() {
+            bill.add(*class, asked.count);
+        }
+        bill
+    }
+}
+
+/// Writes that are under way at once; whoever is due then waits, and that counts.
+const AT_ONCE: usize = 256;
+const TICK: Duration = Duration::from_millis(1);
+/// Spans of a report.
+const SPANS: u64 = 60;
+
+/// Writes as the scenario says. `told` is told how many are done.
+pub(super) async fn write(database: &Database, scenario: &Scenario, told: impl Fn(u64)) -> anyhow::Result<(Writes, Vec<Span>)> {
+    let table = "CREATE TABLE stress(id INTEGER PRIMARY KEY, written REAL NOT NULL, payload BLOB NOT NULL)";
+    database.write(request(table, Vec::new())).await.context("making the table")?;
+    let load = Arc::new(Load::of(database.clone(), scenario));
+    let (wanted, places, mut tasks) = (estimate::rows(scenario), Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut next = 0;
+    while next < wanted && load.failed_for_good().is_none() {
+        ticks.tick().await;
+        let passed = SystemClock.now().saturating_duration_since(load.begun);
+        while next < wanted && load.due(next) <= passed {
+            let place = Arc::clone(&places).acquire_owned().await.context("places of writers")?;
+            let load = Arc::clone(&load);
+            tasks.spawn(async move {
+                load.write(next).await;
+                drop(place);
+            });
+            next += 1;
+        }
+        while tasks.try_join_next().is_some() {}
+        told(next);
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.context("a writer failed")?;
+    }
+    // The last write is due a little before the end.
+    tokio::time::sleep_until(load.begun + scenario.duration()).await;
+    load.ended(wanted)
+}
+
+fn request(sql: &str, values: Vec<Value>) -> Request {
+    let params = if values.is_empty() { Params::None } else { Params::Positional(values) };
+    Request { statements: vec![Statement { sql: sql.to_owned(), params }], transaction: Transaction::Immediate }
+}
+
+struct Load {
+    database: Database,
+    begun: Instant,
+    per_second: f64,
+    span: u64,
+    payload: Vec<u8>,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    all: Times,
+    spans: BTreeMap<u64, Times>,
+    failed: u64,
+    why: Option<engine::Error>,
+}
+
+impl Load {
+    fn of(database: Database, scenario: &Scenario) -> Self {
+        use rand::{RngCore as _, SeedableRng as _};
+        let mut payload = vec![0; scenario.row_size_bytes as usize];
+        rand::rngs::SmallRng::seed_from_u64(1).fill_bytes(&mut payload);
+        let seen = Seen { all: Times::new(), spans: BTreeMap::new(), failed: 0, why: None };
+        Self {
+            database,
+            begun: SystemClock.now(),
+            per_second: scenario.writes_per_second,
+            span: scenario.duration().as_secs().div_ceil(SPANS).max(1),
+            payload,
+            seen: Mutex::new(seen),
+        }
+    }
+
+    /// When a write is due, from the start.
+    #[allow(clippy::cast_precision_loss, reason = "a number of writes that somebody waits for")]
+    fn due(&self, number: u64) -> Duration {
+        Duration::from_secs_f64(number as f64 / self.per_second)
+    }
+
+    /// A store that refuses everything makes the rest worthless.
+    fn failed_for_good(&self) -> Option<()> {
+        const MANY: u64 = 10_000;
+        (self.seen.lock().failed > MANY).then_some(())
+    }
+
+    async fn write(&self, number: u64) {
+        let due = self.begun + self.due(number);
+        let mut payload = self.payload.clone();
+        // No two rows are alike.
+        for (byte, of) in payload.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= of;
+        }
+        let values = vec![Value::Real(due.saturating_duration_since(self.begun).as_secs_f64()), Value::Blob(payload)];
+        let written = self.database.write(request("INSERT INTO stress(written, payload) VALUES (?, ?)", values)).await;
+        let took = SystemClock.now().saturating_duration_since(due);
+        let mut seen = self.seen.lock();
+        match written {
+            Ok(_) => {
+                seen.all.record(took);
+                let span = (due + took).saturating_duration_since(self.begun).as_secs() / self.span * self.span;
+                seen.spans.entry(span).or_insert_with(Times::new).record(took);
+            }
+            Err(error) => {
+                seen.failed += 1;
+                seen.why = Some(error);
+            }
+        }
+    }
+
+    fn ended(&self, wanted: u64) -> anyhow::Result<(Writes, Vec<Span>)> {
+        let seconds = SystemClock.now().saturating_duration_since(self.begun).as_secs_f64();
+        let mut seen = self.seen.lock();
+        let Seen { all, spans, failed, why } = &mut *seen;
+        if let (0, Some(why)) = (all.count(), why.take()) {
+            return Err(anyhow::Error::new(why).context("no write succeeded"));
+        }
+        let per_second = crate::cli::measure::real(all.count()) / seconds;
+        let writes = Writes { wanted, done: all.count(), failed: *failed, per_second, latency: all.latency() };
+        let spans = spans.iter().map(|(second, times)| Span { second: *second, done: times.count(), latency: times.latency() }).collect();
+        Ok((writes, spans))
+    }
+}
