@@ -5,6 +5,7 @@ mod load;
 mod prices;
 mod results;
 mod scenario;
+mod served;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +16,17 @@ use engine::{Clock as _, HookSet, Hooks, SystemClock};
 
 use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, Written, real};
 use super::profile::{self, Io, Profile, cpu, heap};
+use super::session::{Purpose, Sent, Target, TargetUrl};
 use super::show;
 use super::signals::Signals;
 use super::store::SettingsError;
 use super::{Output, logs};
-use load::{Mode, Tally};
-use prices::Prices;
+use http::Method;
+use load::{Mode, Sink, Tally};
+use prices::{Bill, Prices};
 use results::Results;
 use scenario::Scenario;
+use served::Told;
 
 /// Writes at a steady pace, and tells what that takes and costs.
 #[derive(Debug, clap::Args)]
@@ -35,7 +39,8 @@ pub(super) struct Arguments {
 const HELP: &str = "\
 A scenario is one of those that `list` names, or a file in YAML or JSON with `name`, `duration_s`, `writes_per_second`, `row_size_bytes`, `flush_interval_s`, and if \
 need be `keep_previous`, `cpu_profile`, `memory_profile`. Without more the store is one of its own; with --bucket the database is kept in that bucket, under keys that \
-begin with `buckethead-measure/` and are deleted at the end.
+begin with `buckethead-measure/` and are deleted at the end. With --url rows are written to that server, into a table that is dropped at the end; what its store was asked meanwhile \
+is read from its metrics, for all that it serves together.
 
 Exit codes: 0 done; 1 stopped, standard error says why; 2 settings are missing or wrong.
 
@@ -44,9 +49,11 @@ Examples:
   buckethead stress estimate free-tier-max --prices s3
   buckethead stress run smoke
   buckethead stress run night.yaml --mode stream --bucket scratch --endpoint http://minio.storage:9000
+  buckethead stress run smoke --url http://127.0.0.1:8080/default/quickstart
   buckethead stress report";
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one is made, once")]
 enum Command {
     /// Lists the scenarios that need no file.
     List {
@@ -72,8 +79,8 @@ enum Command {
     Run {
         /// Its name, or a file.
         scenario: String,
-        /// When commits are in the bucket.
-        #[arg(long, value_enum, default_value_t = Mode::Snapshot)]
+        /// When commits are in the bucket; of a server its own resource says that, and the interval of flushes.
+        #[arg(long, value_enum, default_value_t = Mode::Snapshot, conflicts_with = "url")]
         mode: Mode,
         /// Whose prices; by default all.
         #[arg(long, value_enum)]
@@ -81,6 +88,8 @@ enum Command {
         /// Where results and reports are written.
         #[arg(long, value_name = "FOLDER", default_value = DEFAULT_FOLDER)]
         output_dir: PathBuf,
+        #[command(flatten)]
+        url: TargetUrl,
         #[command(flatten)]
         ground: GroundArguments,
         #[command(flatten)]
@@ -116,6 +125,7 @@ pub(super) struct Run {
     mode: Mode,
     prices: Vec<Prices>,
     folder: PathBuf,
+    server: Option<Target>,
     ground: GroundSettings,
     profiles: Option<PathBuf>,
     output: Output,
@@ -129,9 +139,10 @@ impl Arguments {
             Command::List { output } => Settings::List(output),
             Command::Estimate { scenario, mode, prices, output } => Settings::Estimate { scenario, mode, prices: all(prices), output },
             Command::Report { results, output_dir } => Settings::Report { results, folder: output_dir },
-            Command::Run { scenario, mode, prices, output_dir, ground, profile, output } => {
+            Command::Run { scenario, mode, prices, output_dir, url, ground, profile, output } => {
+                let server = url.settings(ground.ca_file(), &env)?;
                 let (ground, prices, profiles) = (ground.settings(&env)?, all(prices), profile.folder());
-                Settings::Run(Box::new(Run { scenario, mode, prices, folder: output_dir, ground, profiles, output }))
+                Settings::Run(Box::new(Run { scenario, mode, prices, folder: output_dir, server, ground, profiles, output }))
             }
         })
     }
@@ -224,16 +235,19 @@ impl Profiles {
 }
 
 async fn measured(run: Run) -> anyhow::Result<Results> {
-    let Run { scenario, mode, prices, folder, ground, profiles, output: _ } = run;
+    let Run { scenario, mode, prices, folder, server, ground, profiles, output: _ } = run;
     let scenario = Scenario::find(&scenario)?;
+    if let Some(server) = server {
+        return of_server(server, scenario, &prices).await;
+    }
     let (tally, profiles) = (Arc::new(Tally::default()), Profiles::begin(&scenario, profiles)?);
     let told = [Some(Arc::clone(&tally) as Arc<dyn Hooks>), profiles.hooks(), profiles.io()];
     let hooks = HookSet::new(told.into_iter().flatten());
     let steps = Steps::of("stress", usize::try_from(estimate::rows(&scenario)).unwrap_or(usize::MAX));
     let ground = Ground::open(ground, &folder, mode.wish(&scenario), hooks).await?;
-    let (clock, place) = (SystemClock, ground.place.clone());
+    let (clock, place, opening) = (SystemClock, ground.place.clone(), tally.bill(&Bill::default(), 0.0, 0.0));
     let (started, begun) = (clock.wall(), clock.now());
-    let written = load::write(&ground.database, &scenario, |done| steps.at(done)).await;
+    let written = load::write(&Sink::Database(ground.database.clone()), &scenario, |done| steps.at(done)).await;
     let closed = ground.close().await;
     let kept = profiles.end();
     let took = clock.now().saturating_duration_since(begun).as_secs_f64();
@@ -241,10 +255,10 @@ async fn measured(run: Run) -> anyhow::Result<Results> {
     let ended = ground.end().await;
     let ((writes, spans), stored_bytes) = (written?, stored?);
     closed.and(ended).and(kept)?;
-    let bill = tally.bill(real(stored_bytes), took);
+    let bill = tally.bill(&opening, real(stored_bytes), took);
     Ok(Results {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode,
+        mode: Some(mode),
         started: started.to_string(),
         took_seconds: took,
         machine: Machine::this(),
@@ -256,6 +270,43 @@ async fn measured(run: Run) -> anyhow::Result<Results> {
         stored_bytes,
         bill,
         costs: prices.into_iter().map(|prices| bill.cost(prices)).collect(),
+        scenario,
+    })
+}
+
+/// On a server: by HTTP, in a table that is dropped at the end.
+async fn of_server(server: Target, scenario: Scenario, prices: &[Prices]) -> anyhow::Result<Results> {
+    let place = server.to_string();
+    let session = Arc::new(server.open(Purpose::Change).await?);
+    let steps = Steps::of("stress", usize::try_from(estimate::rows(&scenario)).unwrap_or(usize::MAX));
+    let (clock, sink, before) = (SystemClock, Sink::Server(Arc::clone(&session)), Told::by(&session).await?);
+    let (started, begun) = (clock.wall(), clock.now());
+    let written = load::write(&sink, &scenario, |done| steps.at(done)).await;
+    let flushed = session.send(Method::POST, "flush", Sent::default()).await;
+    let took = clock.now().saturating_duration_since(begun).as_secs_f64();
+    let (after, known) = (Told::by(&session).await?, session.read::<serde_json::Value>("").await?);
+    let cleaned = load::clean(&sink).await;
+    let (writes, spans) = written?;
+    flushed.context("the last flush")?;
+    cleaned?;
+    let stored_bytes = known["size"].as_u64().unwrap_or_default();
+    let requests = after.zip(before).map_or_else(Vec::new, |(after, before)| after.since(&before));
+    let bill = served::bill(&requests, real(stored_bytes), took);
+    Ok(Results {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: None,
+        started: started.to_string(),
+        took_seconds: took,
+        machine: Machine::this(),
+        place,
+        writes,
+        spans,
+        flushes: Vec::new(),
+        // Without a word of the server's there is nothing to charge.
+        costs: if requests.is_empty() { Vec::new() } else { prices.iter().map(|prices| bill.cost(*prices)).collect() },
+        requests,
+        stored_bytes,
+        bill,
         scenario,
     })
 }

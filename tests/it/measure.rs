@@ -89,6 +89,17 @@ async fn bench_asks_a_server_and_leaves_nothing_there() {
     assert_eq!(dev.database("quickstart").sql("select count(*) from bh_kv").await, serde_json::json!([[0]]));
     let refused = buckethead(home.path(), &["bench", "run", "--url", &url, "--suite", "ycsb"], &[]).await;
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+
+    let scenario = home.path().join("short.json");
+    let text = r#"{"name": "short", "duration_s": 2, "writes_per_second": 50, "row_size_bytes": 100, "flush_interval_s": 1}"#;
+    std::fs::write(&scenario, text).unwrap();
+    let words = ["stress", "run", scenario.to_str().unwrap(), "--url", &url, "--output", "json"];
+    let results = json(&said(&buckethead(home.path(), &words, &[]).await));
+    assert_eq!((&results["writes"]["done"], &results["mode"]), (&Value::from(100), &Value::Null), "{results}");
+    let puts = results["requests"].as_array().unwrap().iter().find(|asked| asked["operation"] == "PutObject").unwrap();
+    assert!(puts["count"].as_u64().unwrap() >= 2 && results["costs"][0]["run"].as_f64().unwrap() > 0.0, "{results}");
+    let tables = dev.database("quickstart").sql("select count(*) from sqlite_schema where name like '%stress%'").await;
+    assert_eq!(tables, serde_json::json!([[0]]));
     dev.program.end(Signal::Int).await;
 }
 

@@ -33,8 +33,8 @@ impl Chart {
     }
 
     fn draw(&self, out: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-        let values: Vec<f64> =
-            self.kinds.iter().flat_map(|(_, values)| values.iter().flatten().copied()).filter(|v| v.is_finite()).collect();
+        let kinds: Vec<_> = self.kinds.iter().filter(|(_, values)| values.iter().flatten().next().is_some()).collect();
+        let values: Vec<f64> = kinds.iter().flat_map(|(_, values)| values.iter().flatten().copied()).filter(|v| v.is_finite()).collect();
         let highest = values.iter().copied().fold(0.0, f64::max);
         let lowest = values.iter().copied().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
         if self.groups.is_empty() || highest <= 0.0 {
@@ -42,8 +42,12 @@ impl Chart {
         }
         let scale = if highest / lowest > WIDE { Scale::Logarithmic } else { Scale::Linear };
         let (bottom, top) = match scale {
-            Scale::Linear => (0.0, highest * 1.08),
-            Scale::Logarithmic => (lowest.log10().floor(), highest.log10().ceil().max(lowest.log10().floor() + 1.0)),
+            // The legend has its place above the bars.
+            Scale::Linear => (0.0, highest * (1.08 + 0.08 * kinds.len() as f64)),
+            Scale::Logarithmic => {
+                let bottom = lowest.log10().floor();
+                (bottom, bottom + (highest.log10() - bottom) * (1.08 + 0.08 * kinds.len() as f64))
+            }
         };
         let root = SVGBackend::with_string(out, SIZE).into_drawing_area();
         let wide = self.groups.len() as f64;
@@ -57,8 +61,8 @@ impl Chart {
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh().x_labels(0).y_labels(labels).light_line_style(WHITE).label_style(("sans-serif", 13));
         mesh.y_label_formatter(&|value| digits(scale.value(*value))).draw()?;
-        let slot = 0.8 / self.kinds.len().max(1) as f64;
-        for (index, (kind, values)) in self.kinds.iter().enumerate() {
+        let slot = 0.8 / kinds.len().max(1) as f64;
+        for (index, (kind, values)) in kinds.iter().enumerate() {
             let color = Palette99::pick(index).to_rgba();
             let left = 0.1 + slot * index as f64;
             let bars = values.iter().enumerate().filter_map(|(group, value)| {
@@ -79,7 +83,7 @@ impl Chart {
             .enumerate()
             .map(|(group, name)| EmptyElement::at((group as f64 + 0.5, bottom)) + Text::new(name.clone(), (0, 8), centered.clone()));
         chart.draw_series(names)?;
-        if self.kinds.len() > 1 {
+        if kinds.len() > 1 {
             let mut legend = chart.configure_series_labels();
             legend.position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8)).label_font(("sans-serif", 13)).draw()?;
         }

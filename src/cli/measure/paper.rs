@@ -19,7 +19,7 @@ enum Part {
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --line: light-dark(#d0d7de, #444c56); }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .75rem; text-align: left; white-space: nowrap; }
 svg { background: #fff; max-width: 100%; height: auto; }";

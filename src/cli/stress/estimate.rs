@@ -39,6 +39,7 @@ pub(super) fn bill(scenario: &Scenario, mode: Mode) -> Bill {
         Mode::Stream | Mode::Sync => (duration_s / SNAPSHOT_S).floor() + 1.0,
     };
     // Snapshots grow, so on average one has half of the last.
+    let (once_class_a, once_class_b) = OPENING;
     let (mut a, mut b) = OPENING;
     a += deltas + snapshots * (requests_of(size / 2.0) + 1.0);
     if *keep_previous {
@@ -49,7 +50,8 @@ pub(super) fn bill(scenario: &Scenario, mode: Mode) -> Bill {
     b += compactions * (COMPACTION_S / flush_interval_s).min(deltas);
     let kept = if *keep_previous { 2.0 } else { 1.0 };
     let stored = size * kept + rows * row + deltas * DELTA_OVERHEAD;
-    Bill { class_a: a.ceil(), class_b: b.ceil(), free: 0.0, stored_bytes: stored, seconds: *duration_s }
+    let (class_a, class_b) = (a.ceil(), b.ceil());
+    Bill { class_a, class_b, free: 0.0, once_class_a, once_class_b, stored_bytes: stored, seconds: *duration_s }
 }
 
 fn requests_of(bytes: f64) -> f64 {

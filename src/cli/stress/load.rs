@@ -10,8 +10,10 @@ use engine::{
     Clock as _, Database, Durability, FlushEnd, FlushKind, FlushOf, Hooks, Mode as EngineMode, Params, Request, RequestClass,
     SnapshotPolicy, Statement, StoreRequest, SystemClock, Transaction, Value,
 };
+use http::Method;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -20,6 +22,8 @@ use super::estimate;
 use super::prices::Bill;
 use super::scenario::Scenario;
 use crate::cli::measure::{Latency, Times, Wish};
+use crate::cli::session::{Sent, Session, whole};
+use crate::cli::show;
 
 /// When commits are in the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -144,9 +148,10 @@ impl Tally {
         self.flushes.lock().values().map(|(of, times)| Flushes { latency: times.latency(), ..of.clone() }).collect()
     }
 
-    /// With as much in the bucket.
-    pub(super) fn bill(&self, stored_bytes: f64, seconds: f64) -> Bill {
-        let mut bill = Bill { stored_bytes, seconds, ..Bill::default() };
+    /// With as much in the bucket, after so many requests of both classes that came with the opening.
+    pub(super) fn bill(&self, opening: &Bill, stored_bytes: f64, seconds: f64) -> Bill {
+        let (once_class_a, once_class_b) = (opening.class_a, opening.class_b);
+        let mut bill = Bill { once_class_a, once_class_b, stored_bytes, seconds, ..Bill::default() };
         for (class, asked) in self.requests.lock().values() {
             bill.add(*class, asked.count);
         }
@@ -160,11 +165,52 @@ const TICK: Duration = Duration::from_millis(1);
 /// Spans of a report.
 const SPANS: u64 = 60;
 
+/// What is written to. Clones are the same.
+#[derive(Clone)]
+pub(super) enum Sink {
+    Database(Database),
+    Server(Arc<Session>),
+}
+
+impl Sink {
+    async fn run(&self, sql: &str, values: Vec<Value>) -> anyhow::Result<()> {
+        match self {
+            Self::Database(database) => drop(database.write(request(sql, values)).await?),
+            Self::Server(session) => {
+                let values: Vec<_> = values.into_iter().map(as_json).collect();
+                let answer = session.send(Method::POST, "sql", Sent::json(&json!({"sql": sql, "params": values}))).await?;
+                whole(answer).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As the API takes them.
+fn as_json(value: Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Integer(number) => number.into(),
+        Value::Real(number) => number.into(),
+        Value::Text(text) => text.into(),
+        Value::Blob(bytes) => json!({"base64": show::base64(&bytes)}),
+    }
+}
+
+/// A name that a user's own tables do not have.
+const TABLE: &str = "buckethead_measure_stress";
+
+/// Leaves nothing.
+pub(super) async fn clean(sink: &Sink) -> anyhow::Result<()> {
+    sink.run(&format!("DROP TABLE IF EXISTS {TABLE}"), Vec::new()).await.context("the table of stress is left")
+}
+
 /// Writes as the scenario says. `told` is told how many are done.
-pub(super) async fn write(database: &Database, scenario: &Scenario, told: impl Fn(u64)) -> anyhow::Result<(Writes, Vec<Span>)> {
-    let table = "CREATE TABLE stress(id INTEGER PRIMARY KEY, written REAL NOT NULL, payload BLOB NOT NULL)";
-    database.write(request(table, Vec::new())).await.context("making the table")?;
-    let load = Arc::new(Load::of(database.clone(), scenario));
+pub(super) async fn write(sink: &Sink, scenario: &Scenario, told: impl Fn(u64)) -> anyhow::Result<(Writes, Vec<Span>)> {
+    clean(sink).await?;
+    let table = format!("CREATE TABLE {TABLE}(id INTEGER PRIMARY KEY, written REAL NOT NULL, payload BLOB NOT NULL)");
+    sink.run(&table, Vec::new()).await.context("making the table")?;
+    let load = Arc::new(Load::of(sink.clone(), scenario));
     let (wanted, places, mut tasks) = (estimate::rows(scenario), Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -198,7 +244,8 @@ fn request(sql: &str, values: Vec<Value>) -> Request {
 }
 
 struct Load {
-    database: Database,
+    sink: Sink,
+    insert: String,
     begun: Instant,
     per_second: f64,
     span: u64,
@@ -210,17 +257,18 @@ struct Seen {
     all: Times,
     spans: BTreeMap<u64, Times>,
     failed: u64,
-    why: Option<engine::Error>,
+    why: Option<anyhow::Error>,
 }
 
 impl Load {
-    fn of(database: Database, scenario: &Scenario) -> Self {
+    fn of(sink: Sink, scenario: &Scenario) -> Self {
         use rand::{RngCore as _, SeedableRng as _};
         let mut payload = vec![0; scenario.row_size_bytes as usize];
         rand::rngs::SmallRng::seed_from_u64(1).fill_bytes(&mut payload);
         let seen = Seen { all: Times::new(), spans: BTreeMap::new(), failed: 0, why: None };
         Self {
-            database,
+            sink,
+            insert: format!("INSERT INTO {TABLE}(written, payload) VALUES (?, ?)"),
             begun: SystemClock.now(),
             per_second: scenario.writes_per_second,
             span: scenario.duration().as_secs().div_ceil(SPANS).max(1),
@@ -249,11 +297,11 @@ impl Load {
             *byte ^= of;
         }
         let values = vec![Value::Real(due.saturating_duration_since(self.begun).as_secs_f64()), Value::Blob(payload)];
-        let written = self.database.write(request("INSERT INTO stress(written, payload) VALUES (?, ?)", values)).await;
+        let written = self.sink.run(&self.insert, values).await;
         let took = SystemClock.now().saturating_duration_since(due);
         let mut seen = self.seen.lock();
         match written {
-            Ok(_) => {
+            Ok(()) => {
                 seen.all.record(took);
                 let span = (due + took).saturating_duration_since(self.begun).as_secs() / self.span * self.span;
                 seen.spans.entry(span).or_insert_with(Times::new).record(took);
@@ -270,7 +318,7 @@ impl Load {
         let mut seen = self.seen.lock();
         let Seen { all, spans, failed, why } = &mut *seen;
         if let (0, Some(why)) = (all.count(), why.take()) {
-            return Err(anyhow::Error::new(why).context("no write succeeded"));
+            return Err(why.context("no write succeeded"));
         }
         let per_second = crate::cli::measure::real(all.count()) / seconds;
         let writes = Writes { wanted, done: all.count(), failed: *failed, per_second, latency: all.latency() };

@@ -45,6 +45,9 @@ pub(super) struct Bill {
     pub(super) class_a: f64,
     pub(super) class_b: f64,
     pub(super) free: f64,
+    /// Of those of both classes, what opening the database took: a month of it has that once.
+    pub(super) once_class_a: f64,
+    pub(super) once_class_b: f64,
     /// On average.
     pub(super) stored_bytes: f64,
     pub(super) seconds: f64,
@@ -79,8 +82,10 @@ impl Bill {
     /// Thirty days like this, with as much in the bucket.
     pub(super) fn month(&self) -> Self {
         let times = MONTH / self.seconds;
-        let Self { class_a, class_b, free, stored_bytes, .. } = *self;
-        Self { class_a: class_a * times, class_b: class_b * times, free: free * times, stored_bytes, seconds: MONTH }
+        let Self { class_a, class_b, free, once_class_a, once_class_b, stored_bytes, .. } = *self;
+        let month = |all: f64, once: f64| once + (all - once).max(0.0) * times;
+        let (class_a, class_b) = (month(class_a, once_class_a), month(class_b, once_class_b));
+        Self { class_a, class_b, free: free * times, once_class_a, once_class_b, stored_bytes, seconds: MONTH }
     }
 
     pub(super) fn cost(&self, prices: Prices) -> Cost {

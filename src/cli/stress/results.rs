@@ -13,7 +13,8 @@ use crate::cli::show;
 pub(super) struct Results {
     pub(super) version: String,
     pub(super) scenario: Scenario,
-    pub(super) mode: Mode,
+    /// `None` is the server's own.
+    pub(super) mode: Option<Mode>,
     pub(super) started: String,
     /// From the first write to the end of the last flush.
     pub(super) took_seconds: f64,
@@ -119,8 +120,12 @@ impl Results {
     pub(super) fn paper(&self) -> Paper {
         let Self { version, scenario, mode, started, took_seconds, machine, place, .. } = self;
         let mut paper = Paper::new(format!("buckethead {version}: stress {}", scenario.name));
-        let mode = clap::ValueEnum::to_possible_value(mode).map_or_else(String::new, |value| value.get_name().to_owned());
-        paper.text(&format!("{}, in {mode} mode.", scenario.in_words()));
+        let mode = mode.as_ref().and_then(clap::ValueEnum::to_possible_value);
+        let mode = mode.map_or_else(
+            || "in the server's own mode, flushed as its resource says".to_owned(),
+            |mode| format!("in {} mode", mode.get_name()),
+        );
+        paper.text(&format!("{}, {mode}.", scenario.in_words()));
         paper.text(&format!(
             "Measured from {started} on for {} s, on {}. The database: {place}.",
             digits(*took_seconds),
@@ -137,7 +142,7 @@ impl Results {
         paper.text("As the store saw them, from opening the database to its last flush; retries and parts count by themselves.");
         paper.table(&Self::REQUESTS, self.request_rows());
         paper.heading("Cost");
-        paper.text("In US dollars. The month has the run's requests over and over, and in the bucket what is there at the end of it. Traffic out of the store's cloud is not in it.");
+        paper.text("In US dollars. The month has the run's requests over and over but for those of the opening, and in the bucket what is there at the end of the run. Traffic out of the store's cloud is not in it.");
         paper.table(&BILL, bill_rows(&self.bill));
         paper.table(&COST, cost_rows(&self.costs));
         paper

@@ -1,5 +1,5 @@
 use super::*;
-use prices::{Bill, MONTH};
+use prices::MONTH;
 
 #[test]
 fn scenarios_of_the_package_are_read_in_both_forms() {
@@ -16,7 +16,7 @@ fn scenarios_of_the_package_are_read_in_both_forms() {
 
 #[test]
 fn a_bill_costs_what_the_tables_say() {
-    let bill = Bill { class_a: 2e6, class_b: 20e6, free: 5.0, stored_bytes: 20e9, seconds: MONTH };
+    let bill = Bill { class_a: 2e6, class_b: 20e6, free: 5.0, stored_bytes: 20e9, seconds: MONTH, ..Bill::default() };
     let r2 = bill.cost(Prices::R2);
     assert!((r2.run - (9.0 + 7.2 + 0.3)).abs() < 1e-9 && (r2.month - r2.run).abs() < 1e-9, "{r2:?}");
     assert!((r2.month_after_free - (4.5 + 3.6 + 0.15)).abs() < 1e-9, "{r2:?}");
@@ -26,6 +26,9 @@ fn a_bill_costs_what_the_tables_say() {
     let tenth = Bill { class_a: 2e5, class_b: 2e6, seconds: MONTH / 10.0, ..bill };
     assert!((tenth.cost(Prices::R2).month - r2.month).abs() < 1e-9);
     assert!((tenth.cost(Prices::R2).run - r2.run / 10.0).abs() < 1e-9);
+    // What comes with the opening comes once.
+    let opened = Bill { class_a: 2e5 + 30.0, once_class_a: 30.0, ..tenth };
+    assert!((opened.month().class_a - (2e6 + 30.0)).abs() < 1e-6);
 }
 
 #[test]

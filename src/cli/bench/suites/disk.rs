@@ -2,19 +2,20 @@
 
 use anyhow::Context as _;
 use engine::{Database, Value};
-use rusqlite::Connection;
+use rusqlite::types::Value::{Blob, Integer};
+use rusqlite::{Connection, params_from_iter};
 
 use super::{Figure, Ground, Scale, Steps, Times, bytes, now, statement};
 
 const TABLE: &str = "CREATE TABLE compared(id INTEGER PRIMARY KEY, value BLOB NOT NULL)";
 const ROW: usize = 256;
 
-/// What is done with each row, in this order: `?1` is its number, `?2` a value.
-const STATEMENTS: [(&str, &str); 4] = [
-    ("insert", "INSERT INTO compared VALUES (?1, ?2)"),
-    ("read", "SELECT value FROM compared WHERE id = ?1 AND length(?2) > 0"),
-    ("update", "UPDATE compared SET value = ?2 WHERE id = ?1"),
-    ("delete", "DELETE FROM compared WHERE id = ?1 AND length(?2) > 0"),
+/// What is done with each row, in this order. A value is another one each time: SQLite does not write what is there already.
+const STATEMENTS: [(&str, &str, Option<u64>); 4] = [
+    ("insert", "INSERT INTO compared VALUES (?1, ?2)", Some(0)),
+    ("read", "SELECT value FROM compared WHERE id = ?1", None),
+    ("update", "UPDATE compared SET value = ?2 WHERE id = ?1", Some(1 << 32)),
+    ("delete", "DELETE FROM compared WHERE id = ?1", None),
 ];
 
 pub(super) async fn run(ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow::Result<Vec<Figure>> {
@@ -33,10 +34,11 @@ async fn in_memory(database: &Database, rows: usize) -> anyhow::Result<Vec<Figur
     database.write(statement("DROP TABLE IF EXISTS compared", Vec::new())).await?;
     database.write(statement(TABLE, Vec::new())).await?;
     let mut figures = Vec::new();
-    for (name, sql) in STATEMENTS {
+    for (name, sql, values) in STATEMENTS {
         let mut times = Times::new();
         for row in 0..rows {
-            let request = statement(sql, vec![Value::Integer(i64::try_from(row)?), Value::Blob(bytes(ROW, row as u64))]);
+            let value = values.map(|first| Value::Blob(bytes(ROW, first + row as u64)));
+            let request = statement(sql, [Value::Integer(i64::try_from(row)?)].into_iter().chain(value).collect());
             let begun = now();
             if name == "read" {
                 database.read(request).await?
@@ -53,12 +55,13 @@ async fn in_memory(database: &Database, rows: usize) -> anyhow::Result<Vec<Figur
 fn in_file(connection: &Connection, rows: usize) -> anyhow::Result<Vec<Figure>> {
     connection.execute_batch(TABLE)?;
     let mut figures = Vec::new();
-    for (name, sql) in STATEMENTS {
+    for (name, sql, values) in STATEMENTS {
         let (mut times, mut prepared) = (Times::new(), connection.prepare(sql)?);
         for row in 0..rows {
-            let (row, value) = (i64::try_from(row)?, bytes(ROW, row as u64));
+            let value = values.map(|first| Blob(bytes(ROW, first + row as u64)));
+            let parameters = [Integer(i64::try_from(row)?)].into_iter().chain(value);
             let begun = now();
-            let mut found = prepared.query((row, value))?;
+            let mut found = prepared.query(params_from_iter(parameters))?;
             while found.next()?.is_some() {}
             times.record(now().saturating_duration_since(begun));
         }
