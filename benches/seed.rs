@@ -40,16 +40,19 @@ fn main() {
         let own = OwnStore::start(BUCKET).await;
         let theirs = of_the_package(&own);
         let ours = of_ours(&own).await;
-        let bounds = [("flush", 0.5), ("create", 0.3), ("switch", 0.3), ("overwrite", 0.3), ("restore", 0.5)];
+        let bounds = [("durable", 0.5), ("flush", 0.5), ("create", 0.3), ("switch", 0.3), ("overwrite", 0.3), ("restore", 0.5)];
         for (kind, bound) in bounds {
             let name = match kind {
-                "flush" => "flush of 52 MB after one change",
+                "durable" => "52 MB, one change: until it is in the bucket",
+                "flush" => "52 MB, one change: until the plain file has it, too",
                 "create" => "a branch made",
                 "switch" => "switch to a branch",
                 "overwrite" => "overwrite of main",
                 _ => "restore",
             };
-            let (ours, theirs) = (median(&ours[kind]) * 1e3, median(&theirs[kind]) * 1e3);
+            // The package has one way to bring a change into the bucket.
+            let theirs = &theirs[if kind == "durable" { "flush" } else { kind }];
+            let (ours, theirs) = (median(&ours[kind]) * 1e3, median(theirs) * 1e3);
             report.compare(name, "ms", ours, ("the package", theirs), Some(Bound::AtMost(bound)));
         }
         keys(&mut report);
@@ -100,6 +103,12 @@ async fn of_ours(own: &OwnStore) -> Took {
     database.flush(Flush::Forced).await.unwrap();
 
     let mut took = Took::new();
+    let confirming = database.clone().confirming();
+    for _ in 0..ROUNDS {
+        let begun = now();
+        change(&confirming).await;
+        took.entry("durable".to_owned()).or_default().push(begun.elapsed().as_secs_f64());
+    }
     for _ in 0..ROUNDS {
         change(&database).await;
         let begun = now();
