@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use engine::{Clock as _, HookSet, SystemClock};
+use tokio_util::sync::CancellationToken;
 
 use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, Wish, Written};
 use super::session::{Target, TargetUrl};
 use super::show;
-use super::signals::Signals;
 use super::store::{SettingsError, wrong};
 use super::{Output, logs};
 use plan::{Preset, Suite};
@@ -134,11 +134,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         Settings::Run(run) => {
             let (output, folder) = (run.output, run.folder.clone());
-            let mut signals = Signals::listen()?;
-            let results = tokio::select! {
-                results = measured(*run) => results?,
-                signal = signals.next() => anyhow::bail!("{signal}: stopped; nothing was written"),
-            };
+            let results = measure::until_stopped(async |stop| measured(*run, stop).await).await?;
             let name = measure::name_of("bench", results.preset.name());
             let written = measure::write(&folder, &name, &results, &results.paper())?;
             match output {
@@ -170,7 +166,7 @@ fn list(output: Output) -> anyhow::Result<()> {
     })
 }
 
-async fn measured(run: Run) -> anyhow::Result<Results> {
+async fn measured(run: Run, stop: &CancellationToken) -> anyhow::Result<Results> {
     let Run { preset, suites, folder, server, ground, output: _ } = run;
     let (clock, scale) = (SystemClock, preset.scale());
     let (started, begun) = (clock.wall(), clock.now());
@@ -178,23 +174,19 @@ async fn measured(run: Run) -> anyhow::Result<Results> {
     let mut found = Vec::new();
     let place = if let Some(server) = server {
         let place = server.to_string();
-        found.push(suites::http::of_server(server, &scale, &steps).await?);
+        found.push(suites::http::of_server(server, &scale, &steps, stop).await?);
         place
     } else {
-        let ground = Ground::open(ground, &folder, Wish::by_hand(), HookSet::default()).await?;
-        let place = ground.place.clone();
-        let mut failed = None;
+        let mut place = String::new();
         for suite in suites {
-            match suites::run(suite, &ground, &scale, &steps).await {
-                Ok(suite) => found.push(suite),
-                Err(error) => failed = failed.or(Some(error.context(format!("the suite `{}`", suite.name())))),
-            }
+            // Each has a database of its own, so none finds what another left.
+            let ground = Ground::open(ground.clone(), &folder, Wish::by_hand(), HookSet::default()).await?;
+            place.clone_from(&ground.place);
+            let measured = measure::unless_stopped(stop, suites::run(suite, &ground, &scale, &steps)).await;
+            let ended = ground.end().await;
+            found.push(measured.with_context(|| format!("the suite `{}`", suite.name()))?);
+            ended?;
         }
-        let ended = ground.end().await;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        ended?;
         place
     };
     let took = clock.now().saturating_duration_since(begun).as_secs_f64();

@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
+use super::signals::Signals;
 pub(super) use chart::Chart;
 pub(super) use ground::{Ground, GroundArguments, GroundSettings, Wish};
 pub(super) use paper::Paper;
@@ -168,6 +170,37 @@ impl Steps {
 impl Drop for Steps {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// Does long work that a signal stops. The work is told, and cleans up what it began before it ends.
+pub(super) async fn until_stopped<T>(work: impl AsyncFnOnce(&CancellationToken) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let (mut signals, stop) = (Signals::listen()?, CancellationToken::new());
+    let mut working = std::pin::pin!(work(&stop));
+    let signal = tokio::select! {
+        done = &mut working => return done,
+        signal = signals.next() => signal,
+    };
+    stop.cancel();
+    tokio::select! {
+        done = working => match done {
+            Err(error) if !error.is::<Stopped>() => Err(error),
+            _ => anyhow::bail!("{signal}: stopped; nothing was written, and nothing is left"),
+        },
+        again = signals.next() => anyhow::bail!("{again} came again: given up; what was begun in a bucket or on a server is still there"),
+    }
+}
+
+/// Somebody wanted it to end.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub(super) struct Stopped;
+
+/// A part of such work that needs no time to end.
+pub(super) async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Stopped.into()),
     }
 }
 

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum as _};
 use engine::{Clock as _, HookSet, Hooks, SystemClock};
+use tokio_util::sync::CancellationToken;
 
 use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, Written, real};
 use super::profile::{self, Io, Profile, cpu, heap};
 use super::session::{Purpose, Sent, Target, TargetUrl};
 use super::show;
-use super::signals::Signals;
 use super::store::SettingsError;
 use super::{Output, logs};
 use http::Method;
@@ -175,19 +175,16 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         Settings::Run(run) => {
             let (output, folder) = (run.output, run.folder.clone());
-            let mut signals = Signals::listen()?;
-            let results = tokio::select! {
-                results = measured(*run) => results?,
-                signal = signals.next() => anyhow::bail!("{signal}: stopped; nothing was written"),
-            };
+            let results = measure::until_stopped(async |stop| measured(*run, stop).await).await?;
             let written = measure::write(&folder, &measure::name_of("stress", &results.scenario.name), &results, &results.paper())?;
             match output {
-                Output::Json => show::answer(output, &results, String::new),
+                Output::Json => show::answer(output, &results, String::new)?,
                 Output::Text => {
                     show::say(&results.in_words())?;
-                    tell(&written)
+                    tell(&written)?;
                 }
             }
+            results.check()
         }
     }
 }
@@ -224,38 +221,51 @@ impl Profiles {
 
     fn end(self) -> anyhow::Result<()> {
         let Some((profile, _)) = self.profile else { return Ok(()) };
-        if let Some(processor) = self.processor {
-            profile.keep("cpu.pb.gz", &processor.end()?)?;
-        }
-        if let Some(memory) = self.memory {
-            profile.keep("heap.pb.gz", &memory.end()?)?;
-        }
-        profile.end()
+        // One that fails takes no other along.
+        let processor = self.processor.map_or(Ok(()), |processor| profile.keep("cpu.pb.gz", &processor.end()?));
+        let memory = self.memory.map_or(Ok(()), |memory| profile.keep("heap.pb.gz", &memory.end()?));
+        profile.end().and(processor).and(memory)
     }
 }
 
-async fn measured(run: Run) -> anyhow::Result<Results> {
+async fn measured(run: Run, stop: &CancellationToken) -> anyhow::Result<Results> {
     let Run { scenario, mode, prices, folder, server, ground, profiles, output: _ } = run;
     let scenario = Scenario::find(&scenario)?;
     if let Some(server) = server {
-        return of_server(server, scenario, &prices).await;
+        let wants_profiles = profiles.is_some() || scenario.cpu_profile || scenario.memory_profile;
+        anyhow::ensure!(
+            !wants_profiles,
+            "profiles are of this process; those of a server come from its --profile-dir and --admin-listen: leave out --profile, --profile-dir, cpu_profile and memory_profile"
+        );
+        return of_server(server, scenario, &prices, stop).await;
     }
     let (tally, profiles) = (Arc::new(Tally::default()), Profiles::begin(&scenario, profiles)?);
     let told = [Some(Arc::clone(&tally) as Arc<dyn Hooks>), profiles.hooks(), profiles.io()];
     let hooks = HookSet::new(told.into_iter().flatten());
     let steps = Steps::of("stress", usize::try_from(estimate::rows(&scenario)).unwrap_or(usize::MAX));
     let ground = Ground::open(ground, &folder, mode.wish(&scenario), hooks).await?;
-    let (clock, place, opening) = (SystemClock, ground.place.clone(), tally.bill(&Bill::default(), 0.0, 0.0));
+    let (clock, place, opening) = (SystemClock, ground.place.clone(), tally.so_far());
     let (started, begun) = (clock.wall(), clock.now());
-    let written = load::write(&Sink::Database(ground.database.clone()), &scenario, |done| steps.at(done)).await;
+    let sink = Sink::Database(ground.database.clone());
+    let written = measure::unless_stopped(stop, load::write(&sink, &scenario, |done| steps.at(done))).await;
+    drop(sink);
+    let closing = tally.so_far();
     let closed = ground.close().await;
-    let kept = profiles.end();
     let took = clock.now().saturating_duration_since(begun).as_secs_f64();
+    let kept = tokio::task::spawn_blocking(move || profiles.end()).await.context("the thread failed").and_then(|kept| kept);
     let stored = ground.stored_bytes().await;
     let ended = ground.end().await;
     let ((writes, spans), stored_bytes) = (written?, stored?);
     closed.and(ended).and(kept)?;
-    let bill = tally.bill(&opening, real(stored_bytes), took);
+    let all = tally.so_far();
+    let once = |opening: f64, before: f64, all: f64| opening + (all - before);
+    let bill = Bill {
+        once_class_a: once(opening.class_a, closing.class_a, all.class_a),
+        once_class_b: once(opening.class_b, closing.class_b, all.class_b),
+        stored_bytes: real(stored_bytes),
+        seconds: took,
+        ..all
+    };
     Ok(Results {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: Some(mode),
@@ -275,20 +285,21 @@ async fn measured(run: Run) -> anyhow::Result<Results> {
 }
 
 /// On a server: by HTTP, in a table that is dropped at the end.
-async fn of_server(server: Target, scenario: Scenario, prices: &[Prices]) -> anyhow::Result<Results> {
+async fn of_server(server: Target, scenario: Scenario, prices: &[Prices], stop: &CancellationToken) -> anyhow::Result<Results> {
     let place = server.to_string();
     let session = Arc::new(server.open(Purpose::Change).await?);
     let steps = Steps::of("stress", usize::try_from(estimate::rows(&scenario)).unwrap_or(usize::MAX));
     let (clock, sink, before) = (SystemClock, Sink::Server(Arc::clone(&session)), Told::by(&session).await?);
     let (started, begun) = (clock.wall(), clock.now());
-    let written = load::write(&sink, &scenario, |done| steps.at(done)).await;
+    let written = measure::unless_stopped(stop, load::write(&sink, &scenario, |done| steps.at(done))).await;
     let flushed = session.send(Method::POST, "flush", Sent::default()).await;
     let took = clock.now().saturating_duration_since(begun).as_secs_f64();
-    let (after, known) = (Told::by(&session).await?, session.read::<serde_json::Value>("").await?);
+    let (after, known) = (Told::by(&session).await, session.read::<serde_json::Value>("").await);
     let cleaned = load::clean(&sink).await;
     let (writes, spans) = written?;
     flushed.context("the last flush")?;
     cleaned?;
+    let (after, known) = (after?, known?);
     let stored_bytes = known["size"].as_u64().unwrap_or_default();
     let requests = after.zip(before).map_or_else(Vec::new, |(after, before)| after.since(&before));
     let bill = served::bill(&requests, real(stored_bytes), took);

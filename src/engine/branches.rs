@@ -155,18 +155,32 @@ async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, sourc
         keep_previous: false,
         promotion: Mark::None,
     };
-    let etag = match upload(&heads.bucket, place, &attempt).await {
-        Outcome::Stored(etag) => etag,
-        Outcome::Conflict { theirs } => return Ok(Begun::Theirs { etag: theirs }),
-        Outcome::NotWritten(error) | Outcome::Unclear(error) => return Err(heads.failed(WRITING, error)),
+    let whole = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
+    let chain = Chain::of(heads, &place.branch);
+    // The parts of the second are on their way beside the first, and nobody sees them before the first stands.
+    let sent = async { tokio::join!(upload(&heads.bucket, place, &attempt), chain.stage(&whole), content_of(&source.pin)) };
+    let (plain, staged, content) = Box::pin(sent).await;
+    let ours = match plain {
+        Outcome::Stored(etag) => Ok(etag),
+        Outcome::Conflict { theirs } => Err(Ok(Begun::Theirs { etag: theirs })),
+        Outcome::NotWritten(error) | Outcome::Unclear(error) => Err(Err(heads.failed(WRITING, error))),
     };
-    let upload = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
-    match Chain::of(heads, &place.branch).put(&upload).await {
+    let etag = match ours {
+        Ok(etag) => etag,
+        Err(instead) => {
+            if let Ok(Some(staged)) = staged {
+                staged.discard().await;
+            }
+            return instead;
+        }
+    };
+    let staged = staged.map_err(|error| heads.failed(WRITING, error))?;
+    match chain.put_staged(&whole, staged).await {
         // A number stands for one state, whoever brings it.
         Landing::Stored | Landing::Taken(_) => {}
         Landing::NotWritten(error) | Landing::Unclear(error) => return Err(heads.failed(WRITING, error)),
     }
-    let content = content_of(&source.pin).await.map_err(|error| fault(error.to_string()))?;
+    let content = content.map_err(|error| fault(error.to_string()))?;
     Ok(Begun::Ours(Made { etag, first, size: source.pin.size(), content }))
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use chain::{File, Level};
 use ltx::{Txid, TxidRange, UnixMillis};
 
-use crate::bucket::{self, Bucket, Condition, Form, Listed, ObjectMeta, Put};
+use crate::bucket::{self, Bucket, Condition, Form, Listed, ObjectMeta, Put, Staged};
 use crate::clock::WallTime;
 use crate::delta::Encoded;
 use crate::heads::Heads;
@@ -132,11 +132,30 @@ impl Chain {
 
     /// Sends a file to its place, and finds out what became of it.
     pub(crate) async fn put(&self, upload: &Upload) -> Landing {
+        self.put_staged(upload, None).await
+    }
+
+    /// Brings a file into the store where nobody sees it yet, if it is so large that this takes long.
+    pub(crate) async fn stage(&self, upload: &Upload) -> Result<Option<Box<dyn Staged>>, bucket::Error> {
+        if !self.bucket.is_large(upload.file.len) {
+            return Ok(None);
+        }
+        let key = self.key(upload.level, upload.file.draft.header.txids);
+        self.bucket.stage(&key, upload.file.content(), self.form(upload)).await.map(Some)
+    }
+
+    /// The same as [`Chain::put`], of one that was staged.
+    pub(crate) async fn put_staged(&self, upload: &Upload, mut staged: Option<Box<dyn Staged>>) -> Landing {
         let key = self.key(upload.level, upload.file.draft.header.txids);
         let mut unclear = None;
         for _ in 0..TRIES {
-            let put = Put { condition: Condition::IfAbsent, form: self.form(upload) };
-            let error = match self.bucket.put(&key, upload.file.content(), put).await {
+            let sent = if let Some(staged) = staged.take() {
+                staged.publish(&Condition::IfAbsent).await
+            } else {
+                let put = Put { condition: Condition::IfAbsent, form: self.form(upload) };
+                self.bucket.put(&key, upload.file.content(), put).await
+            };
+            let error = match sent {
                 Ok(_) => return Landing::Stored,
                 Err(error @ (bucket::Error::PreconditionFailed | bucket::Error::Unclear { .. })) => error,
                 // A clear refusal of this try says nothing about an unclear one before it.

@@ -443,6 +443,11 @@ impl Flusher {
         FlushOf { database: self.name.clone(), branch: self.line.tenure.branch().clone(), kind }
     }
 
+    fn span_of(&self, kind: FlushKind, txid: u64, bytes: u64) -> tracing::Span {
+        let branch = self.line.tenure.branch();
+        tracing::debug_span!("flush", database = %self.name, %branch, kind = kind.as_str(), txid, bytes)
+    }
+
     /// A state of the branch that is in the bucket.
     async fn source(&mut self) -> Result<Source, Arc<Error>> {
         let before = self.line.tip.txid;
@@ -526,8 +531,7 @@ impl Flusher {
             self.ledger.lock().txid = upload.file.draft.header.txids.max().get();
         }
         let (txid, bytes) = (upload.file.draft.header.txids.max().get(), upload.file.len);
-        let span = tracing::debug_span!("flush", database = %self.name, branch = %flush.branch, kind = flush.kind.as_str(), txid, bytes);
-        let landing = self.line.chain.put(upload).instrument(span).await;
+        let landing = self.line.chain.put(upload).instrument(self.span_of(FlushKind::Delta, txid, bytes)).await;
         let result = match landing {
             Landing::Stored => {
                 self.arrived();

@@ -1,13 +1,13 @@
 //! `bench`, `stress` and profiles, as somebody types them who wants to know how it is.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{Dev, Place, ServedBy, Signal};
+use crate::support::{Dev, Place, ServedBy, Signal, until};
 
 async fn buckethead(folder: &Path, words: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_buckethead"));
@@ -111,7 +111,7 @@ async fn stress_tells_what_it_did_and_its_estimate_is_near() {
     std::fs::write(&scenario, text).unwrap();
     let place = Place::create(ServedBy::Minio, "stress").await;
     let settings = place.settings();
-    for mode in ["snapshot", "stream"] {
+    for mode in ["snapshot", "stream", "sync"] {
         let scenario = scenario.to_str().unwrap();
         let estimate = buckethead(folder.path(), &["stress", "estimate", scenario, "--mode", mode, "--output", "json"], &[]).await;
         let estimate = json(&said(&estimate));
@@ -144,6 +144,26 @@ async fn stress_tells_what_it_did_and_its_estimate_is_near() {
         asked["PutObject"]["operations"].as_u64().unwrap() > 6 && asked["PutObject"]["bytes_sent"].as_u64().unwrap() > 10_000,
         "{asked}"
     );
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_leaves_nothing_in_the_bucket() {
+    let folder = TempDir::new().unwrap();
+    let place = Place::create(ServedBy::Minio, "stress-stopped").await;
+    for words in [["stress", "run", "free-tier-safe"], ["bench", "run", "thorough"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_buckethead"));
+        command.args(words).args(["--bucket", &place.bucket]).current_dir(folder.path()).env_clear().envs(place.settings());
+        let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        until("the database", async || (!place.list("buckethead-measure/").await.is_empty()).then_some(())).await;
+        let pid = child.id().unwrap();
+        assert!(Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status().await.unwrap().success());
+        let output = child.wait_with_output().await.unwrap();
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && why.contains("nothing is left"), "{why}");
+        assert_eq!(place.list("").await, Vec::<String>::new());
+    }
+    assert_eq!(files(folder.path()), ["buckethead-bench", "buckethead-stress"]);
+    assert_eq!(files(&folder.path().join("buckethead-stress")), Vec::<String>::new());
 }
 
 #[tokio::test]

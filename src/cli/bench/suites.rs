@@ -18,7 +18,7 @@ use super::plan::{Scale, Suite};
 use super::results::{Figure, OfSuite};
 use crate::cli::measure::{Ground, Steps, Times};
 
-/// Measures one suite. Each begins with an empty table of its own.
+/// Measures one suite, in a database that has nothing else.
 pub(super) async fn run(suite: Suite, ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow::Result<OfSuite> {
     let figures = match suite {
         Suite::Latency => keys::latency(ground, scale, steps).await?,

@@ -20,7 +20,11 @@ impl Sampling {
     pub(in crate::cli) fn begin() -> anyhow::Result<Self> {
         // Within these a stack cannot be walked safely.
         let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&["libc", "libgcc", "pthread", "vdso"]);
-        Ok(Self(builder.build().context("a profile cannot be taken; perhaps another one is under way")?))
+        Ok(Self(
+            builder
+                .build()
+                .context("a profile cannot be taken: another one is under way, or TMPDIR names no folder for a temporary file")?,
+        ))
     }
 
     /// Its bytes: `profile.pb.gz`.

@@ -22,9 +22,16 @@ impl Sampling {
 
     /// Its bytes, `heap.pb.gz`: what was allocated since it began and is still there.
     pub(in crate::cli) fn end(mut self) -> anyhow::Result<Vec<u8>> {
-        let profile = self.0.dump_pprof().context("the profile cannot be put together");
-        self.0.deactivate().context("the profile cannot be ended")?;
-        profile
+        self.0.dump_pprof().context("the profile cannot be put together; it takes a temporary file, for which TMPDIR names a folder")
+    }
+}
+
+/// Also where whoever asked has gone.
+impl Drop for Sampling {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.deactivate() {
+            tracing::warn!(%error, "a profile of the memory goes on");
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use engine::{
 };
 use http::Method;
 use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngCore as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -80,6 +82,8 @@ pub(super) struct Writes {
     pub(super) wanted: u64,
     pub(super) done: u64,
     pub(super) failed: u64,
+    /// What the last of those ended in.
+    pub(super) error: Option<String>,
     pub(super) per_second: f64,
     /// In microseconds, from the moment at which a write was due: waiting for others counts.
     pub(super) latency: Option<Latency>,
@@ -148,10 +152,9 @@ impl Tally {
         self.flushes.lock().values().map(|(of, times)| Flushes { latency: times.latency(), ..of.clone() }).collect()
     }
 
-    /// With as much in the bucket, after so many requests of both classes that came with the opening.
-    pub(super) fn bill(&self, opening: &Bill, stored_bytes: f64, seconds: f64) -> Bill {
-        let (once_class_a, once_class_b) = (opening.class_a, opening.class_b);
-        let mut bill = Bill { once_class_a, once_class_b, stored_bytes, seconds, ..Bill::default() };
+    /// Requests of both classes so far.
+    pub(super) fn so_far(&self) -> Bill {
+        let mut bill = Bill::default();
         for (class, asked) in self.requests.lock().values() {
             bill.add(*class, asked.count);
         }
@@ -161,6 +164,8 @@ impl Tally {
 
 /// Writes that are under way at once; whoever is due then waits, and that counts.
 const AT_ONCE: usize = 256;
+/// As many writes as may fail before the rest is given up.
+const MOST_FAILURES: u64 = 10_000;
 const TICK: Duration = Duration::from_millis(1);
 /// Spans of a report.
 const SPANS: u64 = 60;
@@ -215,7 +220,7 @@ pub(super) async fn write(sink: &Sink, scenario: &Scenario, told: impl Fn(u64)) 
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut next = 0;
-    while next < wanted && load.failed_for_good().is_none() {
+    while next < wanted && !load.is_given_up() {
         ticks.tick().await;
         let passed = SystemClock.now().saturating_duration_since(load.begun);
         while next < wanted && load.due(next) <= passed {
@@ -227,14 +232,18 @@ pub(super) async fn write(sink: &Sink, scenario: &Scenario, told: impl Fn(u64)) 
             });
             next += 1;
         }
-        while tasks.try_join_next().is_some() {}
+        while let Some(done) = tasks.try_join_next() {
+            done.context("a writer failed")?;
+        }
         told(next);
     }
     while let Some(done) = tasks.join_next().await {
         done.context("a writer failed")?;
     }
-    // The last write is due a little before the end.
-    tokio::time::sleep_until(load.begun + scenario.duration()).await;
+    if !load.is_given_up() {
+        // The last write is due a little before the end.
+        tokio::time::sleep_until(load.begun + scenario.duration()).await;
+    }
     load.ended(wanted)
 }
 
@@ -249,7 +258,7 @@ struct Load {
     begun: Instant,
     per_second: f64,
     span: u64,
-    payload: Vec<u8>,
+    row_size: usize,
     seen: Mutex<Seen>,
 }
 
@@ -262,9 +271,6 @@ struct Seen {
 
 impl Load {
     fn of(sink: Sink, scenario: &Scenario) -> Self {
-        use rand::{RngCore as _, SeedableRng as _};
-        let mut payload = vec![0; scenario.row_size_bytes as usize];
-        rand::rngs::SmallRng::seed_from_u64(1).fill_bytes(&mut payload);
         let seen = Seen { all: Times::new(), spans: BTreeMap::new(), failed: 0, why: None };
         Self {
             sink,
@@ -272,7 +278,7 @@ impl Load {
             begun: SystemClock.now(),
             per_second: scenario.writes_per_second,
             span: scenario.duration().as_secs().div_ceil(SPANS).max(1),
-            payload,
+            row_size: scenario.row_size_bytes as usize,
             seen: Mutex::new(seen),
         }
     }
@@ -283,19 +289,16 @@ impl Load {
         Duration::from_secs_f64(number as f64 / self.per_second)
     }
 
-    /// A store that refuses everything makes the rest worthless.
-    fn failed_for_good(&self) -> Option<()> {
-        const MANY: u64 = 10_000;
-        (self.seen.lock().failed > MANY).then_some(())
+    /// Where so many fail the rest is worth nothing.
+    fn is_given_up(&self) -> bool {
+        self.seen.lock().failed > MOST_FAILURES
     }
 
     async fn write(&self, number: u64) {
         let due = self.begun + self.due(number);
-        let mut payload = self.payload.clone();
-        // No two rows are alike.
-        for (byte, of) in payload.iter_mut().zip(number.to_le_bytes()) {
-            *byte ^= of;
-        }
+        // No two rows are alike, and none gets smaller by compression.
+        let mut payload = vec![0; self.row_size];
+        SmallRng::seed_from_u64(number).fill_bytes(&mut payload);
         let values = vec![Value::Real(due.saturating_duration_since(self.begun).as_secs_f64()), Value::Blob(payload)];
         let written = self.sink.run(&self.insert, values).await;
         let took = SystemClock.now().saturating_duration_since(due);
@@ -321,8 +324,15 @@ impl Load {
             return Err(why.context("no write succeeded"));
         }
         let per_second = crate::cli::measure::real(all.count()) / seconds;
-        let writes = Writes { wanted, done: all.count(), failed: *failed, per_second, latency: all.latency() };
-        let spans = spans.iter().map(|(second, times)| Span { second: *second, done: times.count(), latency: times.latency() }).collect();
+        let error = why.as_ref().map(|why| format!("{why:#}"));
+        let writes = Writes { wanted, done: all.count(), failed: *failed, error, per_second, latency: all.latency() };
+        // Also those in which nothing was done.
+        let last = spans.keys().next_back().copied().unwrap_or_default();
+        let spans = (0..=last).step_by(usize::try_from(self.span).unwrap_or(usize::MAX)).map(|second| {
+            let times = spans.get(&second);
+            Span { second, done: times.map_or(0, Times::count), latency: times.and_then(Times::latency) }
+        });
+        let spans = spans.collect();
         Ok((writes, spans))
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Bill {
     pub(super) class_a: f64,
     pub(super) class_b: f64,
     pub(super) free: f64,
-    /// Of those of both classes, what opening the database took: a month of it has that once.
+    /// Of those of both classes, what opening and closing the database took: a month of it has that once.
     pub(super) once_class_a: f64,
     pub(super) once_class_b: f64,
     /// On average.

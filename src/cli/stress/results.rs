@@ -24,7 +24,7 @@ pub(super) struct Results {
     pub(super) writes: Writes,
     pub(super) spans: Vec<Span>,
     pub(super) flushes: Vec<Flushes>,
-    /// As the store saw them.
+    /// As the store saw them; of a server those of all that it serves.
     pub(super) requests: Vec<Asked>,
     /// In the bucket at the end.
     pub(super) stored_bytes: u64,
@@ -60,7 +60,7 @@ fn whole(bytes: f64) -> u64 {
 
 impl Results {
     fn write_rows(&self) -> Vec<Vec<String>> {
-        let Writes { wanted, done, failed, per_second, latency } = &self.writes;
+        let Writes { wanted, done, failed, error: _, per_second, latency } = &self.writes;
         let mut row = vec![wanted.to_string(), done.to_string(), failed.to_string(), digits(*per_second)];
         row.extend(latency.map_or_else(Default::default, |latency| latency.in_words()));
         vec![row]
@@ -117,6 +117,14 @@ impl Results {
         Chart { title: "writes done, by the time since the start".to_owned(), groups, kinds: vec![("done".to_owned(), done)] }
     }
 
+    /// A run that was given up is no success, whatever was written of it.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let Writes { wanted, done, failed, error, .. } = &self.writes;
+        let why = error.as_deref().unwrap_or_default();
+        anyhow::ensure!(done + failed == *wanted, "given up after {failed} writes that failed, {done} that did not: {why}");
+        Ok(())
+    }
+
     pub(super) fn paper(&self) -> Paper {
         let Self { version, scenario, mode, started, took_seconds, machine, place, .. } = self;
         let mut paper = Paper::new(format!("buckethead {version}: stress {}", scenario.name));
@@ -136,10 +144,20 @@ impl Results {
         paper.chart(self.done());
         paper.chart(self.chart());
         paper.table(&Self::write_names(), self.write_rows());
-        paper.heading("Flushes");
-        paper.table(&Self::flush_names(), self.flush_rows());
+        if let Some(error) = &self.writes.error {
+            paper.text(&format!("The last that failed: {error}"));
+        }
+        if !self.flushes.is_empty() {
+            paper.heading("Flushes");
+            paper.table(&Self::flush_names(), self.flush_rows());
+        }
         paper.heading("Requests");
-        paper.text("As the store saw them, from opening the database to its last flush; retries and parts count by themselves.");
+        let since = if self.mode.is_some() {
+            "from opening the database to its last flush"
+        } else {
+            "from the first write to the last flush, for all that the server serves"
+        };
+        paper.text(&format!("As the store saw them, {since}; retries and parts count by themselves."));
         paper.table(&Self::REQUESTS, self.request_rows());
         paper.heading("Cost");
         paper.text("In US dollars. The month has the run's requests over and over but for those of the opening, and in the bucket what is there at the end of the run. Traffic out of the store's cloud is not in it.");

@@ -8,11 +8,17 @@ use super::load::Asked;
 use super::prices::Bill;
 use crate::cli::session::{Session, whole};
 
-/// Requests, by operation and status.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Told(BTreeMap<(String, String), u64>);
+/// What there is of an operation with a status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    requests: u64,
+    sent: u64,
+    received: u64,
+}
 
-const REQUESTS: &str = "buckethead_store_requests_total{";
+/// By operation and status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Told(BTreeMap<(String, String), Counts>);
 
 impl Told {
     /// `None` where the server does not tell.
@@ -23,20 +29,32 @@ impl Told {
     }
 
     fn parse(text: &str) -> Self {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(REQUESTS));
-        let counted = lines.filter_map(|line| {
-            let (labels, count) = line.split_once("} ")?;
+        let mut told = Self::default();
+        for line in text.lines() {
+            let Some((name, (labels, count))) = line.split_once('{').and_then(|(name, rest)| Some((name, rest.split_once("} ")?))) else {
+                continue;
+            };
             let label = |name: &str| Some(labels.split_once(&format!("{name}=\""))?.1.split('"').next()?.to_owned());
-            Some(((label("operation")?, label("status")?), count.trim().parse().ok()?))
-        });
-        Self(counted.collect())
+            let (Some(operation), Some(status), Ok(count)) = (label("operation"), label("status"), count.trim().parse()) else { continue };
+            let of = |counts: &mut BTreeMap<_, Counts>| *counts.entry((operation.clone(), status.clone())).or_default();
+            let known = of(&mut told.0);
+            let known = match name {
+                "buckethead_store_requests_total" => Counts { requests: count, ..known },
+                "buckethead_store_sent_bytes_total" => Counts { sent: count, ..known },
+                "buckethead_store_received_bytes_total" => Counts { received: count, ..known },
+                _ => known,
+            };
+            told.0.insert((operation, status), known);
+        }
+        told
     }
 
     /// What came since.
     pub(super) fn since(&self, before: &Self) -> Vec<Asked> {
         let mut asked: BTreeMap<&str, Asked> = BTreeMap::new();
-        for ((operation, status), count) in &self.0 {
-            let new = count - before.0.get(&(operation.clone(), status.clone())).copied().unwrap_or(0).min(*count);
+        for (of, now) in &self.0 {
+            let ((operation, status), then) = (of, before.0.get(of).copied().unwrap_or_default());
+            let new = now.requests.saturating_sub(then.requests);
             let class = RequestClass::of(operation).as_str().to_owned();
             let of = asked.entry(operation).or_insert_with(|| Asked {
                 operation: operation.clone(),
@@ -48,6 +66,8 @@ impl Told {
             });
             of.count += new;
             of.failed += if ["5xx", "none"].contains(&status.as_str()) { new } else { 0 };
+            of.sent_bytes += now.sent.saturating_sub(then.sent);
+            of.received_bytes += now.received.saturating_sub(then.received);
         }
         asked.into_values().filter(|asked| asked.count > 0).collect()
     }
@@ -72,14 +92,14 @@ mod tests {
                     buckethead_store_requests_total{operation=\"PutObject\",status=\"2xx\",class=\"a\"} 12\n\
                     buckethead_store_requests_total{operation=\"PutObject\",status=\"none\",class=\"a\"} 1\n\
                     buckethead_store_requests_total{operation=\"GetObject\",status=\"2xx\",class=\"b\"} 3\n\
-                    buckethead_other_total{operation=\"PutObject\"} 5\n";
-        let before =
-            Told(BTreeMap::from([(("PutObject".to_owned(), "2xx".to_owned()), 10), (("GetObject".to_owned(), "2xx".to_owned()), 3)]));
+                    buckethead_store_sent_bytes_total{operation=\"PutObject\",status=\"2xx\"} 700\n\
+                    buckethead_http_requests_total{route=\"/\",method=\"GET\",status=\"2xx\"} 5\n";
+        let counts = |requests, sent| Counts { requests, sent, received: 0 };
+        let of = |operation: &str| (operation.to_owned(), "2xx".to_owned());
+        let before = Told(BTreeMap::from([(of("PutObject"), counts(10, 500)), (of("GetObject"), counts(3, 0))]));
         let asked = Told::parse(text).since(&before);
-        assert_eq!(
-            asked.iter().map(|asked| (asked.operation.as_str(), asked.count, asked.failed)).collect::<Vec<_>>(),
-            [("PutObject", 3, 1)]
-        );
+        let found: Vec<_> = asked.iter().map(|asked| (asked.operation.as_str(), asked.count, asked.failed, asked.sent_bytes)).collect();
+        assert_eq!(found, [("PutObject", 3, 1, 200)]);
         let bill = bill(&asked, 10.0, 1.0);
         assert!((bill.class_a - 3.0).abs() < 1e-9 && bill.class_b.abs() < 1e-9);
     }

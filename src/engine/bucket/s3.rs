@@ -139,18 +139,22 @@ struct S3Bucket {
     parts: Client,
     /// For what readers see at once: sent once.
     once: Client,
+    /// For what others are to send: nobody is told of it.
+    signs: Client,
 }
 
 impl S3Bucket {
     fn new(config: &StoreConfig, bucket: &BucketName, http: &SharedHttpClient, hooks: &HookSet) -> Self {
         let again = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(FIRST_BACKOFF);
         let client = |timeout, retries| Client::from_conf(told(sdk_config(config, bucket, http, timeout, retries), hooks));
+        let signs = sdk_config(config, bucket, http, ANSWER_TIMEOUT, RetryConfig::disabled()).build();
         Self {
             name: bucket.as_str().to_owned(),
             kms_key_id: config.kms_key_id.clone(),
             reads: client(ANSWER_TIMEOUT, again.clone()),
             parts: client(TRANSFER_TIMEOUT, again),
             once: client(TRANSFER_TIMEOUT, RetryConfig::disabled()),
+            signs: Client::from_conf(signs),
         }
     }
 
@@ -303,7 +307,7 @@ impl Bucket for S3Bucket {
         let refused = |message: String| Error::Refused { code: "NotShared".to_owned(), message };
         let lasts = PresigningConfig::expires_in(lasts).map_err(|error| refused(error.to_string()))?;
         let SharedAs { content_type, content_disposition } = shared;
-        let request = self.reads.get_object().bucket(&self.name).key(key.as_str());
+        let request = self.signs.get_object().bucket(&self.name).key(key.as_str());
         let request = request.response_content_type(content_type).response_content_disposition(content_disposition);
         let signed = request.presigned(lasts).await.map_err(|error| refused(DisplayErrorContext(error).to_string()))?;
         Ok(signed.uri().to_owned())

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::facts::{SnapshotFacts, Uploads};
 use crate::flush::Progress;
 use crate::head::{HeadRecord, Parent, Past, PromotionEntry, PromotionState, parent};
+use crate::hooks::{FlushEnd, FlushKind, FlushOf};
 use crate::memory::{PausedWriters, Pin};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::Naming;
@@ -376,8 +377,17 @@ impl Flusher {
             pin: newest,
         };
         let failed = |source| Error::Bucket { database: self.name.clone(), doing: "writing a snapshot", source };
-        let bucket = self.bucket();
+        let flush = FlushOf { database: self.name.clone(), branch: old.tenure.branch().clone(), kind: FlushKind::Snapshot };
+        let (bucket, begun) = (self.bucket(), self.clock.now());
+        self.hooks.flush_started(&flush);
         let (outcome, content) = tokio::join!(snapshot::upload(&bucket, old.tenure.place(), &attempt), content_of(&attempt.pin));
+        let took = self.clock.now().saturating_duration_since(begun);
+        let end = match &outcome {
+            Outcome::Stored(_) => FlushEnd::Completed { txid: attempt.txid, bytes: attempt.pin.size(), took },
+            Outcome::Conflict { .. } => FlushEnd::Failed { error: Arc::new(failed(crate::bucket::Error::PreconditionFailed)), took },
+            Outcome::NotWritten(source) | Outcome::Unclear(source) => FlushEnd::Failed { error: Arc::new(failed(source.clone())), took },
+        };
+        self.hooks.flush_ended(&flush, &end);
         let content = content.map_err(|error| failed(error.into()))?;
         match outcome {
             Outcome::Stored(etag) => {

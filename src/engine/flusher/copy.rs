@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::{Flusher, is_end};
 use crate::config::{Durability, SnapshotPolicy};
@@ -112,7 +113,9 @@ impl Flusher {
         }
         let (bucket, place, sent) = (self.bucket(), self.line.tenure.place().clone(), attempt.clone());
         self.hooks.flush_started(&self.flush_of(FlushKind::Snapshot));
-        let upload = spawn_owned(async move { tokio::join!(snapshot::upload(&bucket, &place, &sent), content_of(&sent.pin)) });
+        let span = self.span_of(FlushKind::Snapshot, attempt.txid, attempt.pin.size());
+        let sending = async move { tokio::join!(snapshot::upload(&bucket, &place, &sent), content_of(&sent.pin)) };
+        let upload = spawn_owned(sending.instrument(span));
         self.line.copy.unsettled = Some(attempt.clone());
         self.line.copy.task = Some(Task { attempt, begun, was_unclear, upload });
         Ok(())
@@ -175,7 +178,10 @@ impl Flusher {
     fn tell_end(&self, attempt: &Attempt, begun: Instant, result: &Result<Copied, Arc<Error>>) {
         let took = self.clock.now().saturating_duration_since(begun);
         let end = match result {
-            Ok(Copied::Stored(_)) => FlushEnd::Completed { txid: attempt.txid, bytes: attempt.pin.size(), took },
+            // Noting it in the record came after it.
+            Ok(Copied::Stored(facts)) => {
+                FlushEnd::Completed { txid: attempt.txid, bytes: attempt.pin.size(), took: facts.duration.unwrap_or(took) }
+            }
             Ok(Copied::Conflict) => {
                 let source = crate::bucket::Error::PreconditionFailed;
                 let error = Error::Bucket { database: self.name.clone(), doing: "writing a snapshot", source };

@@ -34,7 +34,7 @@ pub(super) async fn run(ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow
         let database = database.clone();
         async move { write_beside(&database, seen).await }
     });
-    let mut flushes = Times::new();
+    let (mut flushes, mut size) = (Times::new(), 0);
     for _ in 0..ROUNDS {
         phase.send_replace(Phase::Before);
         tokio::time::sleep(Duration::from_secs(scale.seconds)).await;
@@ -42,14 +42,15 @@ pub(super) async fn run(ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow
         let begun = now();
         let done = database.flush(Flush::Forced).await.context("a flush")?;
         flushes.record(now().saturating_duration_since(begun));
-        anyhow::ensure!(matches!(done, Flushed::Uploaded(_)), "a flush uploaded nothing");
+        let Flushed::Uploaded(facts) = done else { anyhow::bail!("a flush uploaded nothing") };
+        size = facts.size;
         phase.send_replace(Phase::After);
         tokio::time::sleep(Duration::from_secs(scale.seconds)).await;
     }
     phase.send_replace(Phase::Ended);
     let phases = client.await.context("a client failed")??;
     let at = ["before", "during", "after"].into_iter().zip(&phases);
-    let size = scale.flushed_bytes >> 20;
+    let size = size >> 20;
     Ok(at.map(|(at, times)| Figure::of("write", at, times)).chain([Figure::of("flush", format!("{size} MiB"), &flushes)]).collect())
 }
 

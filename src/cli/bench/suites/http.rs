@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Figure, Ground, OfSuite, Scale, Steps, Suite, at_once, by_clients, bytes};
+use crate::cli::measure::unless_stopped;
 use crate::cli::session::{Purpose, Refusal, Sent, Session, Target, whole};
 
 /// What the keys begin with.
@@ -38,25 +39,29 @@ pub(super) async fn run(ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow
     let name = ground.database.name();
     let url = format!("http://{address}/{}/{}/", name.namespace(), name.name()).parse().context("our own address")?;
     let server = Target::Server { url, token: None, ca_file: None, point: Point::Newest };
-    let measured = measured(server, scale, steps).await;
+    let measured = measured(server, scale, steps, &CancellationToken::new()).await;
     ends.cancel();
     serving.await.context("the server failed")?;
     measured
 }
 
 /// On one that is named.
-pub(in crate::cli::bench) async fn of_server(server: Target, scale: &Scale, steps: &Steps) -> anyhow::Result<OfSuite> {
-    Ok(OfSuite { suite: Suite::Http, figures: measured(server, scale, steps).await? })
+pub(in crate::cli::bench) async fn of_server(
+    server: Target,
+    scale: &Scale,
+    steps: &Steps,
+    stop: &CancellationToken,
+) -> anyhow::Result<OfSuite> {
+    Ok(OfSuite { suite: Suite::Http, figures: measured(server, scale, steps, stop).await? })
 }
 
-async fn measured(server: Target, scale: &Scale, steps: &Steps) -> anyhow::Result<Vec<Figure>> {
+async fn measured(server: Target, scale: &Scale, steps: &Steps, stop: &CancellationToken) -> anyhow::Result<Vec<Figure>> {
     let session = Arc::new(server.open(Purpose::Change).await?);
     let keys = scale.keys;
-    let figures = by_number_of_clients(&session, scale, steps).await;
+    let figures = unless_stopped(stop, by_number_of_clients(&session, scale, steps)).await;
     let cleaned = clean(&session, keys).await;
-    let figures = figures?;
     cleaned.context("keys that begin with buckethead-measure/ are left")?;
-    Ok(figures)
+    figures
 }
 
 async fn by_number_of_clients(session: &Arc<Session>, scale: &Scale, steps: &Steps) -> anyhow::Result<Vec<Figure>> {

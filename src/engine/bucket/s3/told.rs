@@ -31,6 +31,17 @@ impl Intercept for Told {
         "Told"
     }
 
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // Of a try that is never sent, the one before must not be told again.
+        config.interceptor_state().unset::<Sent>();
+        Ok(())
+    }
+
     fn read_before_transmit(
         &self,
         context: &BeforeTransmitInterceptorContextRef<'_>,

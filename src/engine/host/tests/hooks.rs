@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::bucket::SharedAs;
+use crate::files::Description;
 use crate::hooks::{FlushEnd, FlushKind, FlushOf, Hooks, StoreRequest};
 
 #[derive(Default)]
@@ -103,6 +105,11 @@ async fn each_request_is_told_as_the_store_counts_it_and_retries_as_their_own() 
     write(&database, "create table t(x)").await;
     write(&database, "insert into t values (randomblob(9000000)), (randomblob(9000000))").await;
     database.flush(Flush::Forced).await.unwrap();
+    // A URL for others is signed, and nothing is sent for it but the look.
+    let content = database.files().intake().write(Bytes::from_static(b"hello")).await.unwrap().finish().await.unwrap();
+    let (record, _) = database.files().put(&content, Description::default()).await.unwrap();
+    let shared = SharedAs { content_type: "text/plain".to_owned(), content_disposition: "attachment".to_owned() };
+    database.files().share(&record, HOUR, shared).await.unwrap();
     drop(database);
     bench.close("orders").await.unwrap();
 
