@@ -11,7 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use engine::{Clock as _, HookSet, SystemClock};
 use tokio_util::sync::CancellationToken;
 
-use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, Wish, Written};
+use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, Wish};
 use super::session::{Target, TargetUrl};
 use super::show;
 use super::store::{SettingsError, wrong};
@@ -126,11 +126,8 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     match settings {
         Settings::List(output) => list(output),
         Settings::Report { results, folder } => {
-            let json = results.map_or_else(|| measure::newest(&folder, "bench"), Ok)?;
-            let text = std::fs::read(&json).with_context(|| format!("reading {}", json.display()))?;
-            let results: Results =
-                serde_json::from_slice(&text).with_context(|| format!("{} holds no results of bench", json.display()))?;
-            tell(&measure::report(&json, &results.paper())?)
+            let (json, results): (_, Results) = measure::read(results, &folder, "bench")?;
+            measure::report(&json, &results.paper())?.tell()
         }
         Settings::Run(run) => {
             let (output, folder) = (run.output, run.folder.clone());
@@ -141,15 +138,11 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
                 Output::Json => show::answer(output, &results, String::new),
                 Output::Text => {
                     show::say(&results.in_words())?;
-                    tell(&written)
+                    written.tell()
                 }
             }
         }
     }
-}
-
-fn tell(written: &Written) -> anyhow::Result<()> {
-    show::say(&format!("{}\n{}\n{}", written.json.display(), written.markdown.display(), written.html.display()))
 }
 
 fn list(output: Output) -> anyhow::Result<()> {

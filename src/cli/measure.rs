@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -211,6 +212,21 @@ pub(super) struct Written {
     pub(super) html: PathBuf,
 }
 
+impl Written {
+    /// Tells where they are.
+    pub(super) fn tell(&self) -> anyhow::Result<()> {
+        super::show::say(&format!("{}\n{}\n{}", self.json.display(), self.markdown.display(), self.html.display()))
+    }
+}
+
+/// The results that are named, or the newest in a folder, and where they are.
+pub(super) fn read<T: DeserializeOwned>(named: Option<PathBuf>, folder: &Path, of: &str) -> anyhow::Result<(PathBuf, T)> {
+    let json = named.map_or_else(|| newest(folder, of), Ok)?;
+    let text = std::fs::read(&json).with_context(|| format!("reading {}", json.display()))?;
+    let results = serde_json::from_slice(&text).with_context(|| format!("{} holds no results of {of}", json.display()))?;
+    Ok((json, results))
+}
+
 /// Writes results, and the reports of them.
 pub(super) fn write(folder: &Path, name: &str, results: &impl Serialize, paper: &Paper) -> anyhow::Result<Written> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot write into {}: name another folder", folder.display()))?;
@@ -229,7 +245,7 @@ pub(super) fn report(json: &Path, paper: &Paper) -> anyhow::Result<Written> {
 }
 
 /// The newest results in a folder. Names begin with the time, so the last one is the newest.
-pub(super) fn newest(folder: &Path, of: &str) -> anyhow::Result<PathBuf> {
+fn newest(folder: &Path, of: &str) -> anyhow::Result<PathBuf> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("there are no results in {}: run it first", folder.display()))?;
     let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let is_result = |path: &PathBuf| {

@@ -73,7 +73,7 @@ impl Hooks for Io {
         let of = asked.entry(request.operation.to_string()).or_default();
         of.class = request.class().as_str();
         of.operations += 1;
-        of.failed += u64::from(request.status.is_none_or(|status| status >= 500));
+        of.failed += u64::from(request.has_failed());
         of.bytes_sent += request.sent;
         of.bytes_received += request.received;
         of.seconds += request.took.as_secs_f64();

@@ -1,10 +1,11 @@
 //! What all databases share: threads for statements, memory for results and proofs, and when a statement is slow.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use controller::crd::ByteSize;
-use engine::{GcOptions, MemoryOptions, ResultMemory, SqlPool};
+use engine::{DatabaseConfig, Error, GcOptions, Host, Limits, MemoryOptions, QueryLimits, Remembered, ResultMemory, SqlPool, State};
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -48,4 +49,26 @@ pub(super) fn pool() -> SqlPool {
 /// Of a command that reads one database, however large: its user chose the machine.
 pub(super) fn one_database() -> MemoryOptions {
     MemoryOptions { max_size: GcOptions::LARGEST_DATABASE, ..MemoryOptions::new(pool()) }
+}
+
+/// Of a database that nobody else asks: as large as there are any, with results and statements of such a length.
+pub(super) fn limits(results: u64, statement_timeout: Duration) -> Limits {
+    let query = QueryLimits { max_rows: u64::MAX, max_result_size: results, statement_timeout, ..QueryLimits::default() };
+    Limits { max_size: GcOptions::LARGEST_DATABASE, query }
+}
+
+/// Takes the branch, and waits until it can be asked.
+pub(super) async fn until_open(host: &Arc<Host>, config: DatabaseConfig) -> Result<(), Arc<Error>> {
+    let name = config.name.clone();
+    let mut changes = host.changes();
+    host.open(config, Remembered::default());
+    loop {
+        match host.state(&name) {
+            State::Open(_) => return Ok(()),
+            State::Failed { error, .. } => return Err(error),
+            State::Absent | State::Opening | State::Closing | State::Suspended { .. } => {}
+        }
+        // One that lags has missed something, so it looks again as well.
+        changes.recv().await.ok();
+    }
 }

@@ -15,7 +15,7 @@ use clap::{Subcommand, ValueEnum as _};
 use engine::{Clock as _, HookSet, Hooks, SystemClock};
 use tokio_util::sync::CancellationToken;
 
-use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, Written, real};
+use super::measure::{self, Ground, GroundArguments, GroundSettings, Machine, Steps, real};
 use super::profile::{self, Io, Profile, cpu, heap};
 use super::session::{Purpose, Sent, Target, TargetUrl};
 use super::show;
@@ -167,11 +167,8 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             })
         }
         Settings::Report { results, folder } => {
-            let json = results.map_or_else(|| measure::newest(&folder, "stress"), Ok)?;
-            let text = std::fs::read(&json).with_context(|| format!("reading {}", json.display()))?;
-            let results: Results =
-                serde_json::from_slice(&text).with_context(|| format!("{} holds no results of stress", json.display()))?;
-            tell(&measure::report(&json, &results.paper())?)
+            let (json, results): (_, Results) = measure::read(results, &folder, "stress")?;
+            measure::report(&json, &results.paper())?.tell()
         }
         Settings::Run(run) => {
             let (output, folder) = (run.output, run.folder.clone());
@@ -180,17 +177,13 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             match output {
                 Output::Json => show::answer(output, &results, String::new)?,
                 Output::Text => {
-                    show::say(&results.in_words())?;
-                    tell(&written)?;
+                    show::say(&format!("{}\n", results.in_words()))?;
+                    written.tell()?;
                 }
             }
             results.check()
         }
     }
-}
-
-fn tell(written: &Written) -> anyhow::Result<()> {
-    show::say(&format!("\n{}\n{}\n{}", written.json.display(), written.markdown.display(), written.html.display()))
 }
 
 /// What a scenario or the command line wants to know besides.
@@ -302,7 +295,7 @@ async fn of_server(server: Target, scenario: Scenario, prices: &[Prices], stop: 
     let (after, known) = (after?, known?);
     let stored_bytes = known["size"].as_u64().unwrap_or_default();
     let requests = after.zip(before).map_or_else(Vec::new, |(after, before)| after.since(&before));
-    let bill = served::bill(&requests, real(stored_bytes), took);
+    let bill = Bill { stored_bytes: real(stored_bytes), seconds: took, ..Bill::of(&requests) };
     Ok(Results {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: None,

@@ -129,9 +129,9 @@ impl StoreRequest {
         RequestClass::of(&self.operation)
     }
 
-    /// Whether the store did what it was asked.
-    pub fn is_ok(&self) -> bool {
-        self.status.is_some_and(|status| (200..300).contains(&status))
+    /// Whether there was no answer, or one that says that the store is in trouble. A condition that does not hold is no failure.
+    pub fn has_failed(&self) -> bool {
+        self.status.is_none_or(|status| status >= 500)
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use engine::{DatabaseName, FlushEnd, FlushKind, FlushOf, Hooks, StoreRequest};
 use parking_lot::Mutex;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
@@ -90,12 +91,7 @@ impl Hooks for Work {
     }
 
     fn store_request(&self, request: &StoreRequest) {
-        let status = request.status.map_or("none", |status| match status / 100 {
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            _ => "5xx",
-        });
+        let status = request.status.and_then(|status| StatusCode::from_u16(status).ok()).map_or("none", super::status_label);
         let asked = Asked { operation: request.operation.clone(), status };
         let of = Arc::clone(self.requests.lock().entry(asked).or_insert_with(|| Arc::new(Requests::of_class(request.class().as_str()))));
         of.observe(request.sent, request.received, request.took);

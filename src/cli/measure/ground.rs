@@ -11,8 +11,8 @@ use engine::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::bucket::{Bucket, BucketSource as _};
 use engine::{
-    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, GcOptions,
-    HookSet, Host, HostOptions, Limits, Location, QueryLimits, Remembered, ResultMemory, SnapshotPolicy, Spool, State, SystemClock,
+    Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, HookSet,
+    Host, HostOptions, Location, ResultMemory, SnapshotPolicy, Spool, SystemClock,
 };
 use rand::Rng as _;
 use tempfile::TempDir;
@@ -110,11 +110,11 @@ impl Ground {
         let prefix = format!("buckethead-measure/{:016x}/", fresh());
         let config = config_of(bucket, config, &prefix, wish)?;
         let name = config.name.clone();
-        let database = match open(&host, config).await {
+        let database = match shared::until_open(&host, config).await {
             Ok(()) => host.get(&name)?.database,
             Err(error) => {
                 clean(&*cleaner, &prefix).await.ok();
-                return Err(error);
+                return Err(anyhow::Error::new(error).context("the database cannot be opened"));
             }
         };
         Ok(Self { host, database, place, bucket: cleaner, prefix, store, folder })
@@ -184,15 +184,7 @@ fn config_of(bucket: BucketName, store: StoreConfig, prefix: &str, wish: Wish) -
             prefix: FilesPrefix::parse(&format!("{prefix}files/")).context("our own prefix")?,
             grace: Duration::from_mins(5),
         },
-        limits: Limits {
-            max_size: GcOptions::LARGEST_DATABASE,
-            query: QueryLimits {
-                max_rows: u64::MAX,
-                max_result_size: RESULTS,
-                statement_timeout: LONGEST_STATEMENT,
-                ..QueryLimits::default()
-            },
-        },
+        limits: shared::limits(RESULTS, LONGEST_STATEMENT),
         single_writer: false,
         access: Access::Open,
         branches_by_api: true,
@@ -203,21 +195,6 @@ fn config_of(bucket: BucketName, store: StoreConfig, prefix: &str, wish: Wish) -
         accept_snapshot: None,
         accept_state: None,
     })
-}
-
-async fn open(host: &Arc<Host>, config: DatabaseConfig) -> anyhow::Result<()> {
-    let name = config.name.clone();
-    let mut changes = host.changes();
-    host.open(config, Remembered::default());
-    loop {
-        match host.state(&name) {
-            State::Open(_) => return Ok(()),
-            State::Failed { error, .. } => return Err(anyhow::Error::new(error).context("the database cannot be opened")),
-            State::Absent | State::Opening | State::Closing | State::Suspended { .. } => {}
-        }
-        // One that lags has missed something, so it looks again as well.
-        changes.recv().await.ok();
-    }
 }
 
 async fn clean(bucket: &dyn Bucket, prefix: &str) -> anyhow::Result<()> {

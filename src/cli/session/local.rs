@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::body::Body;
 use engine::{
-    Access, DatabaseConfig, DatabaseName, Durability, Error, FilesPolicy, GcOptions, Host, HostOptions, Limits, Location, Mode,
-    QueryLimits, Remembered, ResultMemory, SnapshotPolicy, Spool, State, SystemClock,
+    Access, DatabaseConfig, DatabaseName, Durability, Error, FilesPolicy, Host, HostOptions, Location, Mode, ResultMemory, SnapshotPolicy,
+    Spool, SystemClock,
 };
 use http::{Response, header, request};
 use prometheus_client::registry::Registry;
@@ -56,7 +56,10 @@ impl Local {
         match purpose {
             Purpose::Look => host.show(config, point).await?,
             Purpose::Branches => host.declare(config),
-            Purpose::Change => open(&host, config).await?,
+            Purpose::Change => shared::until_open(&host, config).await.map_err(|error| {
+                let remedy = remedy(&error);
+                anyhow::Error::new(error).context(remedy)
+            })?,
         }
         let (ready, ready_seen) = tokio::sync::watch::channel(true);
         let api = api::api(api::Config {
@@ -101,15 +104,7 @@ fn config(settings: InBucket, machine: &str) -> anyhow::Result<DatabaseConfig> {
         snapshots: SnapshotPolicy { interval: Duration::from_mins(1), min_interval: Duration::ZERO, keep_previous: true },
         durability: Durability { mode: Mode::Sync, retention: None, verify_interval: Duration::ZERO, ..Durability::default() },
         files: FilesPolicy { prefix: files_prefix, grace: Duration::from_mins(5) },
-        limits: Limits {
-            max_size: GcOptions::LARGEST_DATABASE,
-            query: QueryLimits {
-                max_rows: u64::MAX,
-                max_result_size: RESULTS,
-                statement_timeout: LONGEST_STATEMENT,
-                ..QueryLimits::default()
-            },
-        },
+        limits: shared::limits(RESULTS, LONGEST_STATEMENT),
         single_writer: false,
         access: Access::Open,
         branches_by_api: true,
@@ -120,25 +115,6 @@ fn config(settings: InBucket, machine: &str) -> anyhow::Result<DatabaseConfig> {
         accept_snapshot: None,
         accept_state: None,
     })
-}
-
-/// Takes the branch, and waits until it can be asked.
-async fn open(host: &Arc<Host>, config: DatabaseConfig) -> anyhow::Result<()> {
-    let name = config.name.clone();
-    let mut changes = host.changes();
-    host.open(config, Remembered::default());
-    loop {
-        match host.state(&name) {
-            State::Open(_) => return Ok(()),
-            State::Failed { error, .. } => {
-                let remedy = remedy(&error);
-                return Err(anyhow::Error::new(error)).context(remedy);
-            }
-            State::Absent | State::Opening | State::Closing | State::Suspended { .. } => {}
-        }
-        // One that lags has missed something, so it looks again as well.
-        changes.recv().await.ok();
-    }
 }
 
 fn remedy(error: &Error) -> String {

@@ -64,6 +64,14 @@ pub(super) struct Asked {
     pub(super) received_bytes: u64,
 }
 
+impl Asked {
+    /// None yet.
+    pub(super) fn of(operation: &str) -> Self {
+        let (operation, class) = (operation.to_owned(), RequestClass::of(operation).as_str().to_owned());
+        Self { operation, class, count: 0, failed: 0, sent_bytes: 0, received_bytes: 0 }
+    }
+}
+
 /// Uploads of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Flushes {
@@ -101,7 +109,7 @@ pub(super) struct Span {
 /// Counts what hooks tell.
 #[derive(Default)]
 pub(super) struct Tally {
-    requests: Mutex<BTreeMap<String, (RequestClass, Asked)>>,
+    requests: Mutex<BTreeMap<String, Asked>>,
     flushes: Mutex<BTreeMap<FlushKind, (Flushes, Times)>>,
 }
 
@@ -123,21 +131,9 @@ impl Hooks for Tally {
 
     fn store_request(&self, request: &StoreRequest) {
         let mut requests = self.requests.lock();
-        let (class, operation) = (request.class(), request.operation.to_string());
-        let new = || {
-            let asked = Asked {
-                operation: operation.clone(),
-                class: class.as_str().to_owned(),
-                count: 0,
-                failed: 0,
-                sent_bytes: 0,
-                received_bytes: 0,
-            };
-            (class, asked)
-        };
-        let (_, of) = requests.entry(operation.clone()).or_insert_with(new);
+        let of = requests.entry(request.operation.to_string()).or_insert_with(|| Asked::of(&request.operation));
         of.count += 1;
-        of.failed += u64::from(request.status.is_none_or(|status| status >= 500));
+        of.failed += u64::from(request.has_failed());
         of.sent_bytes += request.sent;
         of.received_bytes += request.received;
     }
@@ -145,7 +141,7 @@ impl Hooks for Tally {
 
 impl Tally {
     pub(super) fn requests(&self) -> Vec<Asked> {
-        self.requests.lock().values().map(|(_, asked)| asked.clone()).collect()
+        self.requests.lock().values().cloned().collect()
     }
 
     pub(super) fn flushes(&self) -> Vec<Flushes> {
@@ -154,11 +150,7 @@ impl Tally {
 
     /// Requests of both classes so far.
     pub(super) fn so_far(&self) -> Bill {
-        let mut bill = Bill::default();
-        for (class, asked) in self.requests.lock().values() {
-            bill.add(*class, asked.count);
-        }
-        bill
+        Bill::of(&self.requests())
     }
 }
 

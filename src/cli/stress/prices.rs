@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use engine::RequestClass;
 use serde::{Deserialize, Serialize};
 
+use super::load::Asked;
 use crate::cli::measure::real;
 
 /// Whose prices.
@@ -70,13 +71,18 @@ const MILLION: f64 = 1e6;
 const GIGABYTE: f64 = 1e9;
 
 impl Bill {
-    pub(super) fn add(&mut self, class: RequestClass, count: u64) {
-        let of = match class {
-            RequestClass::A => &mut self.class_a,
-            RequestClass::B => &mut self.class_b,
-            RequestClass::Free => &mut self.free,
-        };
-        *of += real(count);
+    /// Of these requests.
+    pub(super) fn of(requests: &[Asked]) -> Self {
+        let mut bill = Self::default();
+        for asked in requests {
+            let of = match RequestClass::of(&asked.operation) {
+                RequestClass::A => &mut bill.class_a,
+                RequestClass::B => &mut bill.class_b,
+                RequestClass::Free => &mut bill.free,
+            };
+            *of += real(asked.count);
+        }
+        bill
     }
 
     /// Thirty days like this, with as much in the bucket.

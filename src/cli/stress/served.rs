@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::RequestClass;
-
 use super::load::Asked;
-use super::prices::Bill;
 use crate::cli::session::{Session, whole};
 
 /// What there is of an operation with a status.
@@ -55,15 +52,7 @@ impl Told {
         for (of, now) in &self.0 {
             let ((operation, status), then) = (of, before.0.get(of).copied().unwrap_or_default());
             let new = now.requests.saturating_sub(then.requests);
-            let class = RequestClass::of(operation).as_str().to_owned();
-            let of = asked.entry(operation).or_insert_with(|| Asked {
-                operation: operation.clone(),
-                class,
-                count: 0,
-                failed: 0,
-                sent_bytes: 0,
-                received_bytes: 0,
-            });
+            let of = asked.entry(operation).or_insert_with(|| Asked::of(operation));
             of.count += new;
             of.failed += if ["5xx", "none"].contains(&status.as_str()) { new } else { 0 };
             of.sent_bytes += now.sent.saturating_sub(then.sent);
@@ -73,17 +62,9 @@ impl Told {
     }
 }
 
-/// For so much time, with as much in the bucket.
-pub(super) fn bill(asked: &[Asked], stored_bytes: f64, seconds: f64) -> Bill {
-    let mut bill = Bill { stored_bytes, seconds, ..Bill::default() };
-    for asked in asked {
-        bill.add(RequestClass::of(&asked.operation), asked.count);
-    }
-    bill
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::prices::Bill;
     use super::*;
 
     #[test]
@@ -100,7 +81,7 @@ mod tests {
         let asked = Told::parse(text).since(&before);
         let found: Vec<_> = asked.iter().map(|asked| (asked.operation.as_str(), asked.count, asked.failed, asked.sent_bytes)).collect();
         assert_eq!(found, [("PutObject", 3, 1, 200)]);
-        let bill = bill(&asked, 10.0, 1.0);
+        let bill = Bill::of(&asked);
         assert!((bill.class_a - 3.0).abs() < 1e-9 && bill.class_b.abs() < 1e-9);
     }
 }
