@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chain::Level;
 use futures::TryStreamExt as _;
-use ltx::Txid;
+use ltx::{Checksum, Txid};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::bucket::{self, Condition, Content, Form, Listed, Put};
+use crate::base::Base;
+use crate::bucket::{self, Condition, Content, Form, Listed, Put, Staged};
 use crate::chains::{Chain, Landing, SlotMark, Upload, millis};
 use crate::clock::WallTime;
-use crate::delta;
+use crate::delta::{self, Tip};
 use crate::error::Error;
 use crate::head::{Birth, Epoch, Fate, HeadRecord, HeadState, Holder, Parent, maker, parent};
 use crate::heads::{Heads, Stored, Written};
@@ -41,6 +42,10 @@ pub(crate) struct Source {
     /// The lowest txid since when the content is this one.
     pub(crate) same_since: u64,
     pub(crate) pin: Pin,
+    /// Of the state, where that is known.
+    pub(crate) checksum: Option<Checksum>,
+    /// The branch's plain file, where that has most of the state.
+    pub(crate) base: Option<Base>,
 }
 
 /// What is known of a branch.
@@ -86,10 +91,11 @@ pub(crate) async fn create(heads: &Heads, name: &BranchName, source: &Source, bi
     make(heads, name, reserved, source, birth).await
 }
 
-async fn make(heads: &Heads, name: &BranchName, reserved: Stored, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
+async fn make(heads: &Heads, name: &BranchName, reserved: Reserved, source: &Source, birth: &Birth) -> Result<BranchFacts, Error> {
+    let Reserved { stored: reserved, is_fresh } = reserved;
     let place = Place::of(&heads.key, name);
-    let first = first_of(heads, &reserved)?;
-    let made = match begin(heads, &place, Known::Absent, first, source).await? {
+    let txid = first_of(heads, &reserved)?;
+    let made = match begin(heads, &place, Known::Absent, txid, source, is_fresh).await? {
         Begun::Ours(made) => made,
         // Somebody who reserved the name before us put it, and came no further, or the seed was faster. It is whole, so it is the branch.
         Begun::Theirs { etag: Some(_) } => return adopt(heads, &place, reserved, source, birth).await,
@@ -100,10 +106,10 @@ async fn make(heads: &Heads, name: &BranchName, reserved: Stored, source: &Sourc
     };
     // Somebody else may have reserved the name for another state meanwhile. What stands is ours, and has our number.
     let from = parent(&source.branch, source.txid);
-    finish(heads, &place, reserved, |record| made.noted_in(&record.made(from.clone(), made.first.get()))).await?;
+    finish(heads, &place, reserved, |record| made.noted_in(&record.made(from.clone(), txid.get()))).await?;
     Ok(BranchFacts {
         name: name.clone(),
-        txid: first.get(),
+        txid: txid.get(),
         size: source.pin.size(),
         etag: made.etag,
         last_modified: None,
@@ -119,14 +125,27 @@ const WRITING: &str = "writing the branch";
 /// The first objects of a branch, which its record does not name yet.
 struct Made {
     etag: Etag,
-    first: Txid,
+    txid: Txid,
+    laid: Laid,
     size: u64,
     content: String,
 }
 
+/// The files that a chain begins with.
+#[derive(Debug, Clone, Copy)]
+struct Laid {
+    /// The number of the whole database among them.
+    first: Txid,
+    /// The tenures that wrote them had none above it.
+    epoch: Epoch,
+}
+
 impl Made {
     fn noted_in(&self, record: &HeadRecord) -> HeadRecord {
-        record.noted(&self.etag, self.first.get(), self.size, self.content.clone()).chained(self.first)
+        let Laid { first, epoch } = self.laid;
+        let noted = record.noted(&self.etag, self.txid.get(), self.size, self.content.clone());
+        // What comes before is the past of another branch.
+        noted.chained(first).with_horizon(self.txid).after_epoch(epoch)
     }
 }
 
@@ -139,27 +158,28 @@ enum Begun {
     },
 }
 
-/// Puts the objects that a branch begins with: the plain file in the place of what is known, then the whole database of its chain.
-async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, source: &Source) -> Result<Begun, Error> {
-    let fault = |detail: String| Error::Internal { database: heads.database.clone(), detail };
-    let begun = delta::beginning(source.pin.clone(), first, millis(source.time), Epoch::default()).await;
-    let (tip, file) = begun.map_err(|error| fault(error.to_string()))?;
+/// Puts the objects that a branch begins with: the plain file in the place of what is known, and the files of its chain.
+async fn begin(heads: &Heads, place: &Place, replaces: Known, txid: Txid, source: &Source, may_copy: bool) -> Result<Begun, Error> {
+    let checksum = match source.checksum {
+        Some(checksum) => checksum,
+        None => checksum_of(heads, source, txid).await?,
+    };
     let attempt = Attempt {
         pin: source.pin.clone(),
-        txid: first.get(),
-        checksum: tip.checksum(),
+        txid: txid.get(),
+        checksum,
         // It belongs to no tenure until somebody opens it.
         epoch: Epoch::default(),
         put_id: heads.put_ids.fresh(),
         replaces,
         keep_previous: false,
+        base: source.base.clone(),
         promotion: Mark::None,
     };
-    let whole = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
     let chain = Chain::of(heads, &place.branch);
-    // The parts of the second are on their way beside the first, and nobody sees them before the first stands.
-    let sent = async { tokio::join!(upload(&heads.bucket, place, &attempt), chain.stage(&whole), content_of(&source.pin)) };
-    let (plain, staged, content) = Box::pin(sent).await;
+    let prepared = prepare_chain(heads, &chain, txid, source, may_copy);
+    let sent = async { tokio::join!(upload(&heads.bucket, place, &attempt), prepared, content_of(&source.pin)) };
+    let (plain, prepared, content) = Box::pin(sent).await;
     let ours = match plain {
         Outcome::Stored(etag) => Ok(etag),
         Outcome::Conflict { theirs } => Err(Ok(Begun::Theirs { etag: theirs })),
@@ -168,20 +188,69 @@ async fn begin(heads: &Heads, place: &Place, replaces: Known, first: Txid, sourc
     let etag = match ours {
         Ok(etag) => etag,
         Err(instead) => {
-            if let Ok(Some(staged)) = staged {
+            if let Ok(Prepared::Whole(_, Some(staged))) = prepared {
                 staged.discard().await;
             }
             return instead;
         }
     };
-    let staged = staged.map_err(|error| heads.failed(WRITING, error))?;
-    match chain.put_staged(&whole, staged).await {
-        // A number stands for one state, whoever brings it.
-        Landing::Stored | Landing::Taken(_) => {}
-        Landing::NotWritten(error) | Landing::Unclear(error) => return Err(heads.failed(WRITING, error)),
+    let laid = match prepared? {
+        Prepared::Copied(laid) => laid,
+        Prepared::Whole(whole, staged) => match chain.put_staged(&whole, staged).await {
+            Landing::Stored => Laid { first: txid, epoch: Epoch::default() },
+            // A number stands for one state, whoever brings it. It may be one that was copied.
+            Landing::Taken(theirs) => Laid { first: txid, epoch: epoch_of(&theirs) },
+            Landing::NotWritten(error) | Landing::Unclear(error) => return Err(heads.failed(WRITING, error)),
+        },
+    };
+    let content = content.map_err(|error| fault(heads, &error))?;
+    Ok(Begun::Ours(Made { etag, txid, laid, size: source.pin.size(), content }))
+}
+
+/// What a chain begins with, while it is not certain yet whose the branch becomes.
+enum Prepared {
+    /// Copies of the files that led to the state where the branch was made. Whoever else makes the branch has numbers above theirs.
+    Copied(Laid),
+    /// One with the whole database, whose number somebody else's branch may have below its own. It is not to be seen before the plain file.
+    Whole(Upload, Option<Box<dyn Staged>>),
+}
+
+async fn prepare_chain(heads: &Heads, chain: &Chain, txid: Txid, source: &Source, may_copy: bool) -> Result<Prepared, Error> {
+    if may_copy && let Some(laid) = copied(heads, chain, txid, source).await {
+        return Ok(Prepared::Copied(laid));
     }
-    let content = content.map_err(|error| fault(error.to_string()))?;
-    Ok(Begun::Ours(Made { etag, first, size: source.pin.size(), content }))
+    let begun = delta::beginning(source.pin.clone(), txid, millis(source.time), Epoch::default()).await;
+    let (_, file) = begun.map_err(|error| fault(heads, &error))?;
+    let whole = Upload { level: Level::Whole, file, put_id: heads.put_ids.fresh(), mark: SlotMark::None };
+    let staged = chain.stage(&whole).await.map_err(|error| heads.failed(WRITING, error))?;
+    Ok(Prepared::Whole(whole, staged))
+}
+
+/// `None` if the chain has to be laid in another way.
+async fn copied(heads: &Heads, chain: &Chain, txid: Txid, source: &Source) -> Option<Laid> {
+    let copy = async {
+        let Some(stored) = heads.read(&source.branch).await? else { return Ok(None) };
+        let Some(first) = stored.record.first() else { return Ok(None) };
+        let Some(first) = Chain::of(heads, &source.branch).copy_to(chain, first, txid, source.pin.size()).await? else { return Ok(None) };
+        // After the files, since whoever wrote one had said so in the record before.
+        let after = heads.read(&source.branch).await?;
+        Ok(after.map(|after| Laid { first, epoch: after.record.epoch }))
+    };
+    copy.await.unwrap_or_else(|error: Error| {
+        // Such as a file that retention has taken away meanwhile. All of it is in memory, too.
+        tracing::debug!(branch = %chain.branch, error = &error as &dyn std::error::Error, "a branch's chain is not made of copies");
+        None
+    })
+}
+
+async fn checksum_of(heads: &Heads, source: &Source, txid: Txid) -> Result<Checksum, Error> {
+    let (pin, time) = (source.pin.clone(), millis(source.time));
+    let tip = tokio::task::spawn_blocking(move || Tip::of(&pin, txid, time)).await;
+    Ok(tip.map_err(|panic| fault(heads, &panic))?.checksum())
+}
+
+fn fault(heads: &Heads, error: &dyn std::error::Error) -> Error {
+    Error::Internal { database: heads.database.clone(), detail: error.to_string() }
 }
 
 /// Where the numbers of a reserved branch begin.
@@ -190,26 +259,36 @@ fn first_of(heads: &Heads, reserved: &Stored) -> Result<Txid, Error> {
     Txid::new(reserved.record.txid).ok_or_else(|| Error::Internal { database: heads.database.clone(), detail: detail() })
 }
 
+/// A name that nobody else uses.
+struct Reserved {
+    stored: Stored,
+    /// Nobody had it before, so nobody has put anything there.
+    is_fresh: bool,
+}
+
 /// Reserves a name that nobody uses.
-async fn reserve(heads: &Heads, name: &BranchName, source: &Source, birth: &Birth) -> Result<Stored, Error> {
+async fn reserve(heads: &Heads, name: &BranchName, source: &Source, birth: &Birth) -> Result<Reserved, Error> {
     // Only a number tells that two sources are the same state.
     let (parent, is_numbered) = (parent(&source.branch, source.txid), source.txid > 0);
     reserve_for(heads, name, parent, is_numbered, birth).await
 }
 
-async fn reserve_for(heads: &Heads, name: &BranchName, parent: Parent, is_numbered: bool, birth: &Birth) -> Result<Stored, Error> {
+async fn reserve_for(heads: &Heads, name: &BranchName, parent: Parent, is_numbered: bool, birth: &Birth) -> Result<Reserved, Error> {
     let mut found = heads.read(name).await?;
     let first = parent.txid.max(1);
     for _ in 0..TRIES {
         is_free(heads, name, found.as_ref()).await?;
         let next = match &found {
             // Made of what the source is now, since what it was then may be gone.
-            Some(stored) if is_numbered && stored.record.parent.as_ref() == Some(&parent) => return Ok(stored.clone()),
+            Some(stored) if is_numbered && stored.record.parent.as_ref() == Some(&parent) => {
+                return Ok(Reserved { stored: stored.clone(), is_fresh: false });
+            }
             Some(stored) => stored.record.made_of(parent.clone(), first),
             None => HeadRecord::reserved(parent.clone(), first, birth),
         };
+        let is_fresh = is_numbered && found.is_none();
         match heads.write(name, found.as_ref(), next).await? {
-            Written::Ours(stored) => return Ok(stored),
+            Written::Ours(stored) => return Ok(Reserved { stored, is_fresh }),
             Written::Theirs(theirs) => found = theirs,
         }
     }
@@ -300,7 +379,7 @@ pub(crate) async fn keep_outside(heads: &Heads, place: &Place, etag: &Etag, foun
         let name = if number == 1 { name.clone() } else { format!("{name}-{number}") };
         let Ok(branch) = BranchName::parse(&name) else { break };
         match reserve_for(heads, &branch, parent(&place.branch, 0), false, &Birth::default()).await {
-            Ok(reserved) => return copy_into(heads, place, etag, reserved, branch).await,
+            Ok(reserved) => return copy_into(heads, place, etag, reserved.stored, branch).await,
             Err(Error::BranchExists { .. } | Error::BranchDeleted { .. }) => {}
             Err(error) => return Err(error),
         }

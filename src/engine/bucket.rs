@@ -4,7 +4,7 @@
 //! Invariant: a failure is never read as absence. `Ok(None)` is said only where the store answered that this key does not exist
 //! in a bucket that does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -171,6 +171,26 @@ impl Content {
     }
 }
 
+/// Bytes that can be read from any place on. Reading them may block.
+pub type ReadAt = Arc<dyn Fn(u64) -> Box<dyn Read + Send> + Send + Sync>;
+
+/// An object most of whose bytes lie in the bucket already, in another one and at the same places there.
+#[derive(Clone)]
+pub struct Patched {
+    /// Where they lie.
+    pub from: ObjectKey,
+    /// As long as that is this object.
+    pub unchanged: Etag,
+    /// Numbers of parts, from 0, that are the same in both.
+    pub same: BTreeSet<u64>,
+    /// Of each part but the last, in bytes.
+    pub part: u64,
+    /// Of the new object, in bytes.
+    pub len: u64,
+    /// The new object.
+    pub content: ReadAt,
+}
+
 /// How an object is written.
 #[derive(Debug, Clone)]
 pub struct Put {
@@ -253,6 +273,16 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
 
     /// Brings an object into the store where nobody sees it yet. The condition is told when it is published.
     async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error>;
+
+    /// How large the parts are of which an object can be put together from another one, if it can.
+    fn patch_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// The same as [`Bucket::stage`] of an object that has bytes in common with another. Only where there is a [`Bucket::patch_size`].
+    async fn stage_patched(&self, _key: &ObjectKey, _patched: Patched, _form: Form) -> Result<Box<dyn Staged>, Error> {
+        Err(Error::Refused { code: "NotImplemented".to_owned(), message: "this bucket puts nothing together".to_owned() })
+    }
 
     /// Copies within the bucket, on the server, if the source is still `unchanged`; metadata goes along.
     async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error>;

@@ -42,6 +42,13 @@ pub(crate) struct Delta {
     sums: Arc<[(PageNo, Checksum)]>,
 }
 
+impl Delta {
+    /// All that it holds.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = PageNo> {
+        self.draft.pages.iter().copied()
+    }
+}
+
 /// Who writes, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct By {

@@ -192,10 +192,14 @@ struct OnItsWay {
 
 impl Line {
     fn of(tenure: Tenure, state: Ready, now: Instant) -> (MemoryDatabase, Self) {
-        let Ready { memory, tip, differs, known, snapshot, is_behind, behind, damage, .. } = state;
+        let Ready { memory, tip, differs, known, base, snapshot, is_behind, behind, damage, .. } = state;
         let chain = Chain::of(tenure.heads(), tenure.branch());
-        let copy =
-            Copy::of(known, snapshot.map_or(0, |snapshot| snapshot.txid), if is_behind { Copies::astray(now) } else { Copies::default() });
+        let copy = Copy::of(
+            known,
+            snapshot.map_or(0, |snapshot| snapshot.txid),
+            base,
+            if is_behind { Copies::astray(now) } else { Copies::default() },
+        );
         let mut upkeep = Upkeep::of(&tip, behind, now);
         if !damage.is_empty() {
             upkeep.renew(&tip, now, None);
@@ -637,7 +641,7 @@ impl Line {
     fn arrived(&mut self, delta: &Delta, bytes: u64, now: Instant) {
         Arc::make_mut(&mut self.tip).follow(delta);
         self.differs = false;
-        self.copy.went_on(bytes, now);
+        self.copy.went_on(delta, bytes, now);
         self.upkeep.went_on(delta, bytes, now);
     }
 
@@ -654,7 +658,8 @@ impl Line {
     /// The newest durable state, which is this version.
     fn source(&self, pin: Pin) -> Source {
         let Tip { txid, time, same_since, .. } = *self.tip;
-        Source { branch: self.tenure.branch().clone(), txid: txid.get(), time: wall(time), same_since: same_since.get(), pin }
+        let (branch, checksum) = (self.tenure.branch().clone(), Some(self.tip.checksum()));
+        Source { branch, txid: txid.get(), time: wall(time), same_since: same_since.get(), pin, checksum, base: self.copy.base() }
     }
 
     async fn release(&mut self) {

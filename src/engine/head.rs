@@ -258,6 +258,11 @@ impl HeadRecord {
         Self { epoch, ..self }
     }
 
+    /// The next tenure is above this one, too.
+    pub(crate) fn after_epoch(self, epoch: Epoch) -> Self {
+        Self { epoch: self.epoch.max(epoch), ..self }
+    }
+
     /// Held by a new tenure.
     pub(crate) fn raised(&self, holder: Holder) -> Self {
         Self { format: WITH_CHAIN, epoch: self.epoch.next(), holder: Some(holder), released: false, ..self.clone() }
@@ -294,6 +299,12 @@ impl HeadRecord {
     /// Where its chain begins, if it has one.
     pub(crate) fn first(&self) -> Option<Txid> {
         Txid::new(self.chain?.first)
+    }
+
+    /// Where its chain begins, and the first state that can be had of it.
+    pub(crate) fn chained_from(&self) -> Option<Begins> {
+        let first = self.first()?;
+        Some(Begins { first, horizon: self.horizon.and_then(Txid::new).unwrap_or(first) })
     }
 
     /// Slots that are never emptied: of fences and of overwrites.
@@ -337,6 +348,15 @@ impl HeadRecord {
     pub(crate) fn tombstone(&self) -> Self {
         Self { state: HeadState::Tombstone, epoch: self.epoch.next(), holder: None, released: true, snapshot: None, ..self.clone() }
     }
+}
+
+/// Where a chain begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begins {
+    /// The whole database before which no file counts.
+    pub(crate) first: Txid,
+    /// The first state that can be had.
+    pub(crate) horizon: Txid,
 }
 
 /// What a new branch's record says from its beginning.

@@ -237,6 +237,11 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    /// The same from here on.
+    pub(crate) fn at(self, offset: u64) -> Self {
+        Self { offset: offset.min(self.version.size()), ..self }
+    }
+
     /// As it is.
     pub(crate) fn new(version: Arc<Version>) -> Self {
         Self { version, first: None, offset: 0 }

@@ -1,6 +1,7 @@
 //! The engine: SQLite databases in memory, kept in buckets. Knows neither Kubernetes nor HTTP.
 
 mod authority;
+mod base;
 mod branches;
 mod chains;
 mod clock;

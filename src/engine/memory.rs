@@ -44,7 +44,7 @@ use stream::OpenTransactions;
 
 pub use crate::image::LoadError;
 pub use crate::pages::{Changes, Commits, MemoryUse, PageCount, PageNo, PageSize};
-pub(crate) use assembly::Assembly;
+pub(crate) use assembly::{Assembly, Writes};
 pub(crate) use branch::PausedWriters;
 pub use branch::SwitchError;
 pub use pin::Pin;

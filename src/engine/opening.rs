@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::Base;
 use crate::bucket::{self, Bucket};
 use crate::chains::Chain;
 use crate::clock::{Clock, WallTime};
@@ -72,6 +73,8 @@ pub(crate) struct Ready {
     pub(crate) behind: u64,
     /// What lies at `<key>`.
     pub(crate) known: Known,
+    /// What lies there, as far as the next snapshot can be put together from it.
+    pub(crate) base: Option<Base>,
     pub(crate) origin: Origin,
     /// When everything that is in memory was in the bucket.
     pub(crate) durable_time: WallTime,

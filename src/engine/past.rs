@@ -11,7 +11,7 @@ use crate::bucket::Bucket;
 use crate::chains::{Chain, Recalled, wall};
 use crate::clock::WallTime;
 use crate::error::Error;
-use crate::head::{HeadRecord, HeadState};
+use crate::head::{Begins, HeadRecord, HeadState};
 use crate::heads::Heads;
 use crate::memory::{MemoryDatabase, MemoryOptions};
 use crate::names::{BranchName, DatabaseKey, DatabaseName};
@@ -70,9 +70,9 @@ impl Archive {
     /// A state of a branch.
     pub(crate) async fn state(&self, branch: &BranchName, point: Point) -> Result<PastState, Error> {
         let record = self.record(branch).await?;
-        match record.as_ref().and_then(HeadRecord::first) {
-            Some(first) => {
-                let Recalled { memory, tip, .. } = self.recalled(branch, first, point).await?;
+        match record.as_ref().and_then(HeadRecord::chained_from) {
+            Some(begins) => {
+                let Recalled { memory, tip, .. } = self.recalled(branch, begins, point).await?;
                 Ok(PastState { txid: tip.txid.get(), time: wall(tip.time), memory })
             }
             None => self.without_chain(branch, point).await,
@@ -91,8 +91,8 @@ impl Archive {
     }
 
     /// A state of a branch whose chain begins here.
-    pub(crate) async fn recalled(&self, branch: &BranchName, first: Txid, point: Point) -> Result<Recalled, Error> {
-        let chain = Chain::of(&self.heads, branch);
+    pub(crate) async fn recalled(&self, branch: &BranchName, begins: Begins, point: Point) -> Result<Recalled, Error> {
+        let (chain, Begins { first, horizon }) = (Chain::of(&self.heads, branch), begins);
         let none_at =
             |at: WallTime, detail: String| Error::NoStateAt { database: self.heads.database.clone(), branch: branch.clone(), at, detail };
         let (txid, refused): (_, Box<dyn Fn(String) -> Error + Send + Sync>) = match point {
@@ -113,6 +113,10 @@ impl Archive {
                 None => return Err(none_at(at, "it is before the first state that can be had".to_owned())),
             },
         };
+        if txid < horizon {
+            // There may be files of it, from before the branch was made or until they are deleted, but nobody keeps what belongs to it.
+            return Err(refused(format!("the first state that can be had is txid {}", horizon.get())));
+        }
         match chain.past(first, chain::Target::Txid(txid), &self.options).await {
             Err(Error::ChainBroken { detail, .. }) => Err(refused(detail)),
             done => done,

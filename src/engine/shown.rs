@@ -28,7 +28,10 @@ impl Shown {
     /// A state of a branch.
     pub(crate) fn new(database: DatabaseName, branch: BranchName, state: &PastState) -> Self {
         let PastState { txid, time, memory } = state;
-        Self { database, source: Source { branch, txid: *txid, time: *time, same_since: *txid, pin: memory.pin() } }
+        Self {
+            database,
+            source: Source { branch, txid: *txid, time: *time, same_since: *txid, pin: memory.pin(), checksum: None, base: None },
+        }
     }
 
     /// What others see of it. `epoch` is that of whoever has the branch.

@@ -14,7 +14,8 @@ use ltx::{Checksum, PageNo};
 use rand::Rng as _;
 use sha2::Digest as _;
 
-use crate::bucket::{self, Bucket, Condition, Content, Form, Put};
+use crate::base::Base;
+use crate::bucket::{self, Bucket, Condition, Content, Form, Patched, Put, ReadAt};
 use crate::head::Epoch;
 use crate::image;
 use crate::memory::Pin;
@@ -114,6 +115,8 @@ pub(crate) struct Attempt {
     pub(crate) put_id: PutId,
     pub(crate) replaces: Known,
     pub(crate) keep_previous: bool,
+    /// What has most of its bytes already.
+    pub(crate) base: Option<Base>,
     /// What the object says of an overwrite.
     pub(crate) promotion: Mark,
 }
@@ -122,6 +125,16 @@ impl Attempt {
     /// Equal for every try.
     fn content(&self) -> Content {
         Content::new(self.pin.size(), self.pin.stamped_image(self.put_id.stamp()))
+    }
+
+    /// How the store puts it together from what it has, if that saves anything.
+    fn patched(&self, bucket: &Arc<dyn Bucket>) -> Option<Patched> {
+        let (base, part) = self.base.as_ref().zip(bucket.patch_size())?;
+        let same = base.same_parts(part, self.pin.size(), self.pin.page_size());
+        let (pin, stamp) = (self.pin.clone(), self.put_id.stamp());
+        let content: ReadAt = Arc::new(move |offset| pin.stamped_image_at(stamp, offset));
+        let (from, unchanged, len) = (base.key.clone(), base.etag.clone(), self.pin.size());
+        (!same.is_empty()).then_some(Patched { from, unchanged, same, part, len, content })
     }
 
     fn form(&self, branch: &BranchName) -> Form {
@@ -242,6 +255,15 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Res
     let staged = async {
         // Its parts are in the store before anybody sees them.
         if bucket.is_large(attempt.pin.size()) {
+            if let Some(patched) = attempt.patched(bucket) {
+                match bucket.stage_patched(&place.key, patched, attempt.form(&place.branch)).await {
+                    Ok(staged) => return Ok(Some(staged)),
+                    // Such as a base that is gone. All of it is here, too.
+                    Err(error) => {
+                        tracing::debug!(key = %place.key, %error, "a snapshot is sent whole, since the store did not put it together")
+                    }
+                }
+            }
             bucket.stage(&place.key, attempt.content(), attempt.form(&place.branch)).await.map(Some)
         } else {
             Ok(None)

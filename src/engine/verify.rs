@@ -53,21 +53,21 @@ pub async fn verify(
 ) -> Result<Verification, Error> {
     let archive = Archive::straight(bucket, key, options);
     let record = archive.record(branch).await?;
-    let Some(first) = record.as_ref().and_then(HeadRecord::first) else {
+    let Some(begins) = record.as_ref().and_then(HeadRecord::chained_from) else {
         let state = archive.state(branch, point).await?;
         let (size, txid, time) = (state.memory.size(), state.txid, state.time);
         archive.look_at(branch, txid, state.memory).await?;
         return Ok(Verification { state: Sound { txid, time, size, checksum: None, damage: Vec::new() }, past: Ok(None) });
     };
     let noted = record.as_ref().map_or(0, |record| record.txid);
-    let recalled = archive.recalled(branch, first, point).await?;
+    let recalled = archive.recalled(branch, begins, point).await?;
     if point == Point::Newest && recalled.tip.txid.get() < noted {
         return Err(archive.broken(branch, short_of(noted, recalled.tip.txid)));
     }
     let newest = recalled.tip.txid;
     let state = archive.sound(branch, recalled).await?;
     let past = match point {
-        Point::Newest => archive.some_past(branch, first, newest).await?,
+        Point::Newest => archive.some_past(branch, begins.first, newest).await?,
         Point::Txid(_) | Point::At(_) => Ok(None),
     };
     Ok(Verification { state, past })

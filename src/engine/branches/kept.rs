@@ -41,7 +41,7 @@ async fn renew(heads: &Heads, name: &BranchName, found: &Stored, source: &Source
     let forgotten = found.record.adopted(first, Some(parent(&source.branch, source.txid)));
     let Written::Ours(stored) = heads.write(name, Some(found), forgotten).await? else { return Err(changed()) };
     let replaces = object.map_or(Known::Absent, |object| Known::NotOurs(object.etag));
-    let Begun::Ours(made) = begin(heads, &place, replaces, first_of(heads, &stored)?, source).await? else { return Err(changed()) };
+    let Begun::Ours(made) = begin(heads, &place, replaces, first_of(heads, &stored)?, source, false).await? else { return Err(changed()) };
     match heads.write(name, Some(&stored), made.noted_in(&stored.record)).await? {
         Written::Ours(_) => Ok(()),
         Written::Theirs(_) => Err(changed()),

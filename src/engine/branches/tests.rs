@@ -37,7 +37,7 @@ fn options() -> MemoryOptions {
 async fn main_at(txid: u64) -> Source {
     let memory = MemoryDatabase::new(options()).unwrap();
     memory.update(move |transaction| Ok(transaction.execute_batch(&format!("PRAGMA user_version = {txid}"))?)).await.unwrap();
-    Source { branch: BranchName::main(), txid, time: WallTime::UNIX_EPOCH, same_since: txid, pin: memory.pin() }
+    Source { branch: BranchName::main(), txid, time: WallTime::UNIX_EPOCH, same_since: txid, pin: memory.pin(), checksum: None, base: None }
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn whoever_puts_the_objects_gives_the_branch_its_number_and_its_parent() {
     let (first, second) = (main_at(13).await, main_at(6).await);
     let reserved = reserve(&heads, &name, &first, &birth).await.unwrap();
     let again = reserve(&heads, &name, &second, &birth).await.unwrap();
-    assert_eq!(again.record.txid, 14, "above what the first may have begun to put");
+    assert_eq!(again.stored.record.txid, 14, "above what the first may have begun to put");
     // The second came no further.
     make(&heads, &name, reserved, &first, &birth).await.unwrap();
     let record = heads.read(&name).await.unwrap().unwrap().record;
@@ -57,4 +57,78 @@ async fn whoever_puts_the_objects_gives_the_branch_its_number_and_its_parent() {
     assert_eq!(newest.tip.txid.get(), 13, "the record knows of no state that the files do not lead to");
     let second = create(&heads, &name, &second, &birth).await;
     assert!(matches!(second, Err(Error::BranchExists { .. })), "{:?}", second.map(|facts| facts.txid));
+}
+
+/// `main` with a chain of some files in the bucket.
+async fn chained_main(heads: &Heads) -> Source {
+    let memory = MemoryDatabase::new(options()).unwrap();
+    let first = Txid::new(4).unwrap();
+    let (mut tip, file) = delta::beginning(memory.pin(), first, millis(WallTime::UNIX_EPOCH), Epoch(3)).await.unwrap();
+    let chain = Chain::of(heads, &BranchName::main());
+    let upload = |level, file, mark| Upload { level, file, put_id: heads.put_ids.fresh(), mark };
+    assert!(matches!(chain.put(&upload(Level::Whole, file, SlotMark::None)).await, Landing::Stored));
+    for mark in [SlotMark::Fence, SlotMark::Promotion("p".to_owned()), SlotMark::None] {
+        let number = tip.txid.get();
+        memory.update(move |transaction| Ok(transaction.execute_batch(&format!("PRAGMA user_version = {number}"))?)).await.unwrap();
+        let (pin, changes) = memory.pin_with_changes(tip.commits);
+        let delta = tip.delta(&pin, changes, delta::By { epoch: Epoch(7), time: millis(WallTime::UNIX_EPOCH) });
+        let file = delta.draft.clone().encoded().unwrap();
+        assert!(matches!(chain.put(&upload(Level::Delta, file, mark)).await, Landing::Stored));
+        tip.follow(&delta);
+    }
+    let record = HeadRecord::found(Epoch(7), tip.txid.get()).chained(first);
+    assert!(matches!(heads.write(&BranchName::main(), None, record).await.unwrap(), Written::Ours(_)));
+    Source {
+        branch: BranchName::main(),
+        txid: tip.txid.get(),
+        time: WallTime::UNIX_EPOCH,
+        same_since: tip.txid.get(),
+        pin: memory.pin(),
+        checksum: Some(tip.checksum()),
+        base: None,
+    }
+}
+
+async fn keys_of(heads: &Heads, branch: &str) -> Vec<String> {
+    let begins = format!("apps/orders.db.ltx/{branch}/");
+    let listed = heads.bucket.list(&begins, None, 100).await.unwrap();
+    listed.iter().map(|object| object.key.as_str()[begins.len()..].to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_new_branch_begins_with_copies_of_the_files_that_led_to_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_store, heads) = store(folder.path()).await;
+    let source = chained_main(&heads).await;
+    let name = BranchName::parse("next").unwrap();
+    let facts = create(&heads, &name, &source, &Birth::default()).await.unwrap();
+    assert_eq!(facts.txid, 7);
+    let of_main = keys_of(&heads, "main").await;
+    assert_eq!((of_main.len(), keys_of(&heads, "next").await), (4, of_main));
+    let record = heads.read(&name).await.unwrap().unwrap().record;
+    assert_eq!((record.first().map(Txid::get), record.horizon, record.txid), (Some(4), Some(7), 7));
+    assert_eq!(record.epoch, Epoch(7), "its first tenure is above those that wrote the files");
+    let chain = Chain::of(&heads, &name);
+    let newest = chain.newest(Txid::new(4).unwrap(), &options()).await.unwrap();
+    assert_eq!((newest.tip.txid.get(), Some(newest.tip.checksum())), (7, source.checksum));
+    assert!(newest.kept_slots.is_empty(), "the slots were taken in another branch");
+    let told = chain.told().await.unwrap().unwrap();
+    assert!(told.slots.iter().all(|(_, mark, _)| *mark == SlotMark::None), "nor was this one overwritten: {told:?}");
+}
+
+#[tokio::test]
+async fn whoever_finds_a_name_reserved_copies_nothing_and_leaves_nothing_behind_another_s_branch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_store, heads) = store(folder.path()).await;
+    let (name, birth) = (BranchName::parse("next").unwrap(), Birth::default());
+    let (first, second) = (chained_main(&heads).await, main_at(6).await);
+    let reserved = reserve(&heads, &name, &first, &birth).await.unwrap();
+    let again = reserve(&heads, &name, &second, &birth).await.unwrap();
+    assert!(reserved.is_fresh && !again.is_fresh);
+    make(&heads, &name, reserved, &first, &birth).await.unwrap();
+    let before = keys_of(&heads, "next").await;
+    make(&heads, &name, again, &second, &birth).await.unwrap();
+    assert_eq!(keys_of(&heads, "next").await, before, "its number would be the newest of the branch");
+    let record = heads.read(&name).await.unwrap().unwrap().record;
+    assert_eq!((record.txid, record.first().map(Txid::get)), (7, Some(4)));
 }

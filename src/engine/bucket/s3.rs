@@ -28,7 +28,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use parking_lot::Mutex;
 
 pub use super::endpoint::EndpointPolicy;
-use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMeta, Put, SharedAs, Staged};
+use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMeta, Patched, Put, SharedAs, Staged};
 use crate::clock::WallTime;
 use crate::hooks::HookSet;
 use crate::names::{BucketName, Etag, ObjectKey};
@@ -289,6 +289,14 @@ impl Bucket for S3Bucket {
 
     async fn stage(&self, key: &ObjectKey, content: Content, form: Form) -> Result<Box<dyn Staged>, Error> {
         Ok(Box::new(upload::stage(self, key, content, &form).await?))
+    }
+
+    fn patch_size(&self) -> Option<u64> {
+        Some(upload::PATCH)
+    }
+
+    async fn stage_patched(&self, key: &ObjectKey, patched: Patched, form: Form) -> Result<Box<dyn Staged>, Error> {
+        Ok(Box::new(upload::stage_patched(self, key, patched, &form).await?))
     }
 
     async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {

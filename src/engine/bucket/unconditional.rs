@@ -113,6 +113,11 @@ impl Bucket for Unconditional {
         Ok(Box::new(LookedAt { bucket: self.clone(), key: key.clone(), staged }))
     }
 
+    // Without conditions on the source a copied part may be somebody else's.
+    fn patch_size(&self) -> Option<u64> {
+        None
+    }
+
     async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {
         let _turn = self.turns.at(from).await;
         let condition = unchanged.map_or(Condition::Always, |etag| Condition::IfUnchanged(etag.clone()));

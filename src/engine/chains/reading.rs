@@ -21,7 +21,7 @@ use crate::delta::Tip;
 use crate::error::Error;
 use crate::facts::Damage;
 use crate::head::{Epoch, SnapshotRef};
-use crate::memory::{Assembly, LoadError, MemoryDatabase, MemoryOptions};
+use crate::memory::{Assembly, LoadError, MemoryDatabase, MemoryOptions, Writes};
 use crate::names::{BranchName, ObjectKey};
 use crate::restore::{epoch_of, txid_of};
 use crate::snapshot::{content_of, metadata};
@@ -42,6 +42,7 @@ pub(crate) struct Recalled {
     pub(crate) behind: u64,
     /// Files that others were taken for.
     pub(crate) damage: Vec<Damage>,
+    pub(crate) writes: Writes,
 }
 
 impl Recalled {
@@ -50,7 +51,16 @@ impl Recalled {
         let mut tip = self.tip;
         tip.same_since_of(noted);
         let Tip { txid, time, same_since, .. } = tip;
-        Source { branch: branch.clone(), txid: txid.get(), time: wall(time), same_since: same_since.get(), pin: self.memory.pin() }
+        let checksum = (!self.differs).then(|| tip.checksum());
+        Source {
+            branch: branch.clone(),
+            txid: txid.get(),
+            time: wall(time),
+            same_since: same_since.get(),
+            pin: self.memory.pin(),
+            checksum,
+            base: None,
+        }
     }
 }
 
@@ -142,7 +152,7 @@ impl Chain {
         let epoch = seen.iter().filter_map(|(_, meta)| meta.as_ref()).map(epoch_of).max().unwrap_or_default();
         let slot = |(file, meta): (File, Option<ObjectMeta>)| {
             let meta = meta.filter(|_| file.level == Level::Delta)?;
-            Some((file.txids.max().get(), SlotMark::of(&meta), meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)))
+            Some((file.txids.max().get(), SlotMark::of(&meta, &self.branch), meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)))
         };
         Ok(Some(Told { oldest, newest, epoch, slots: seen.into_iter().filter_map(slot).collect() }))
     }
@@ -184,11 +194,9 @@ impl Chain {
     }
 
     /// Files enough for the newest state: deltas only from where what covers them ends.
-    async fn newest_files(&self, first: Txid) -> Result<Files, Error> {
-        let mut all = Vec::new();
-        for level in [Level::Whole, Level::Hour, Level::Minutes] {
-            all.extend(self.listed(level, None).await?);
-        }
+    pub(super) async fn newest_files(&self, first: Txid) -> Result<Files, Error> {
+        let higher = [Level::Whole, Level::Hour, Level::Minutes].map(|level| self.listed(level, None));
+        let mut all = futures::future::try_join_all(higher).await?.concat();
         let reach = Files::new(all.iter().copied(), first).reach();
         let after = reach.map(|txid| self.key(Level::Delta, TxidRange::only(txid)));
         all.extend(self.listed(Level::Delta, after).await?);
@@ -275,7 +283,16 @@ impl Chain {
             count: pin.count(),
             sums: made.sums,
         };
-        Ok(Ok(Recalled { memory: made.memory, tip, differs: made.differs, epoch, kept_slots, behind, damage: Vec::new() }))
+        Ok(Ok(Recalled {
+            memory: made.memory,
+            tip,
+            differs: made.differs,
+            epoch,
+            kept_slots,
+            behind,
+            damage: Vec::new(),
+            writes: made.writes,
+        }))
     }
 
     /// Fetches files, several at once, also while what came before is looked at. In their order.
@@ -293,7 +310,7 @@ impl Chain {
         let key = self.key(file.level, file.txids);
         let object = self.bucket.get(&key, None).await.map_err(|source| self.failed(source))?;
         let Some(object) = object else { return Ok(None) };
-        let (mark, size) = (SlotMark::of(&object.meta), object.meta.size);
+        let (mark, size) = (SlotMark::of(&object.meta, &self.branch), object.meta.size);
         let body: Box<dyn Read + Send> = if size <= READ_AHEAD {
             let parts: Vec<Bytes> = object.body.try_collect().await.map_err(|source| self.failed(source))?;
             Box::new(Cursor::new(parts.concat()))

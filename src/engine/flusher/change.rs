@@ -373,6 +373,7 @@ impl Flusher {
             put_id: self.put_ids.fresh(),
             replaces: old.copy.known.clone(),
             keep_previous: false,
+            base: old.copy.base(),
             promotion: Mark::None,
             pin: newest,
         };

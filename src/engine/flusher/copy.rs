@@ -11,8 +11,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Flusher, is_end};
+use crate::base::{Base, PageSet};
 use crate::config::{Durability, SnapshotPolicy};
 use crate::database::Flushed;
+use crate::delta::Delta;
 use crate::error::Error;
 use crate::facts::{SnapshotFacts, Uploads};
 use crate::flush::{Copies, Next};
@@ -30,6 +32,10 @@ pub(super) struct Copy {
     pub(super) known: Known,
     /// The state that it holds.
     pub(super) txid: u64,
+    /// What stands there, as far as the next one can be put together from it.
+    base: Option<Base>,
+    /// What has changed since the state that is on its way, or that came last.
+    since: PageSet,
     /// An upload of which nobody knows whether it arrived.
     unsettled: Option<Attempt>,
     /// One that arrived and that the head record does not name yet, and the digest of what is in it.
@@ -58,8 +64,8 @@ pub(super) enum Copied {
 }
 
 impl Copy {
-    pub(super) fn of(known: Known, txid: u64, schedule: Copies) -> Self {
-        Self { known, txid, unsettled: None, unnoted: None, schedule, task: None }
+    pub(super) fn of(known: Known, txid: u64, base: Option<Base>, schedule: Copies) -> Self {
+        Self { known, txid, base, since: PageSet::default(), unsettled: None, unnoted: None, schedule, task: None }
     }
 
     /// When the next one begins.
@@ -75,8 +81,17 @@ impl Copy {
         self.schedule.is_debounced(policy, now)
     }
 
-    pub(super) fn went_on(&mut self, bytes: u64, now: Instant) {
+    pub(super) fn went_on(&mut self, delta: &Delta, bytes: u64, now: Instant) {
         self.schedule.went_on(bytes, now);
+        self.since.extend(delta.pages());
+        if let Some(base) = &mut self.base {
+            base.changed.extend(delta.pages());
+        }
+    }
+
+    /// What stands at the key, if that is known to be a state of ours and what has changed since.
+    pub(super) fn base(&self) -> Option<Base> {
+        self.base.clone().filter(|base| self.known == Known::Sound(base.etag.clone()))
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -100,9 +115,11 @@ impl Flusher {
                 put_id: self.put_ids.fresh(),
                 replaces: self.line.copy.known.clone(),
                 keep_previous,
+                base: self.line.copy.base(),
                 promotion: Mark::None,
                 pin,
             };
+            self.line.copy.since = PageSet::default();
             (attempt, false)
         };
         let begun = self.clock.now();
@@ -207,6 +224,8 @@ impl Flusher {
             duration: Some(self.clock.now().saturating_duration_since(begun)),
             etag: etag.clone(),
         };
+        let (key, changed) = (self.line.tenure.place().key.clone(), std::mem::take(&mut self.line.copy.since));
+        self.line.copy.base = Some(Base { key, etag: etag.clone(), size: attempt.pin.size(), changed });
         self.line.copy.known = Known::Sound(etag);
         self.line.copy.txid = attempt.txid;
         self.line.copy.schedule.succeeded();

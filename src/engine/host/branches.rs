@@ -303,11 +303,11 @@ impl Host {
             Point::At(at) if (newest.time..=archive.now).contains(&at) => return Ok(newest),
             Point::Txid(_) | Point::At(_) => {}
         }
-        if let Some(first) = archive.record(branch).await?.as_ref().and_then(HeadRecord::first) {
-            return Ok(archive.recalled(branch, first, point).await?.into_source(branch, None));
+        if let Some(begins) = archive.record(branch).await?.as_ref().and_then(HeadRecord::chained_from) {
+            return Ok(archive.recalled(branch, begins, point).await?.into_source(branch, None));
         }
         let PastState { txid, time, memory } = archive.state(branch, point).await?;
-        Ok(Source { branch: branch.clone(), txid, time, same_since: txid, pin: memory.pin() })
+        Ok(Source { branch: branch.clone(), txid, time, same_since: txid, pin: memory.pin(), checksum: None, base: None })
     }
 
     /// A past state of the branch that a database serves, or would.
@@ -357,13 +357,13 @@ impl Host {
 async fn newest_in_bucket(archive: &Archive, branch: &BranchName) -> Result<Source, Error> {
     let record = archive.record(branch).await?;
     let noted = record.as_ref().and_then(|record| record.snapshot.clone());
-    if let Some(first) = record.as_ref().and_then(HeadRecord::first) {
-        let newest = archive.recalled(branch, first, Point::Newest).await?;
+    if let Some(begins) = record.as_ref().and_then(HeadRecord::chained_from) {
+        let newest = archive.recalled(branch, begins, Point::Newest).await?;
         return Ok(newest.into_source(branch, noted.as_ref()));
     }
     let PastState { txid, time, memory } = archive.state(branch, Point::Newest).await?;
     let same_since = noted.filter(|noted| noted.txid == txid).map_or(txid, |noted| noted.same_since);
-    Ok(Source { branch: branch.clone(), txid, time, same_since, pin: memory.pin() })
+    Ok(Source { branch: branch.clone(), txid, time, same_since, pin: memory.pin(), checksum: None, base: None })
 }
 
 fn place_of(config: &DatabaseConfig, branch: &BranchName) -> Held {

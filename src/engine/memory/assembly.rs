@@ -4,9 +4,10 @@
 
 use std::io::{BufReader, Read};
 
-use ltx::{Checksum, DecodeError, Decoder, Header, PageNo, PageSize, TxidRange};
+use ltx::{Checksum, DecodeError, Decoder, Header, PageNo, PageSize, Txid, TxidRange};
 
 use super::{LoadError, MemoryDatabase, MemoryOptions};
+use crate::base::PageSet;
 use crate::image;
 use crate::pages::{PageStore, Stage};
 use crate::sums::Sums;
@@ -23,6 +24,35 @@ struct UnderWay {
     sums: Sums,
     txids: TxidRange,
     page_size: PageSize,
+    writes: Writes,
+}
+
+/// Which of the files wrote each page last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Writes {
+    /// What each of them leads to.
+    ends: Vec<Txid>,
+    /// By page, the place of a file among them.
+    last: Vec<u32>,
+}
+
+impl Writes {
+    fn wrote(&mut self, page: PageNo) {
+        let place = page.index() as usize;
+        if place >= self.last.len() {
+            self.last.resize(place + 1, 0);
+        }
+        self.last[place] = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+    }
+
+    /// The pages that may have changed since a state; `None` if the files do not tell.
+    pub(crate) fn since(&self, txid: Txid) -> Option<PageSet> {
+        let known = self.ends.iter().take_while(|end| **end <= txid).count();
+        let mut changed = PageSet::default();
+        let pages = (0_u32..).zip(&self.last).filter(|(_, file)| **file as usize >= known);
+        changed.extend(pages.filter_map(|(index, _)| PageNo::from_index(index)));
+        (known > 0).then_some(changed)
+    }
 }
 
 /// What the files of a chain make.
@@ -32,6 +62,7 @@ pub(crate) struct Assembled {
     pub(crate) sums: Sums,
     /// Page 1 differs from the chain's: a database in WAL mode became one in rollback mode.
     pub(crate) differs: bool,
+    pub(crate) writes: Writes,
 }
 
 impl Assembly {
@@ -54,7 +85,7 @@ impl Assembly {
         let work = self.under_way.get_or_insert_with(|| {
             let store = PageStore::new(header.page_size, options.max_size, std::sync::Arc::clone(&options.clock));
             let stage = store.begin_write(&store.pin()).expect("nobody else has the new store");
-            UnderWay { store, stage, sums: Sums::default(), txids: named, page_size: header.page_size }
+            UnderWay { store, stage, sums: Sums::default(), txids: named, page_size: header.page_size, writes: Writes::default() }
         });
         if header.page_size != work.page_size {
             return Err(damaged(format!("its pages have {} bytes, those before it {}", header.page_size, work.page_size)));
@@ -67,7 +98,9 @@ impl Assembly {
         while let Some((page, bytes)) = decoder.next_page().map_err(undecoded)? {
             work.sums.set(page, bytes);
             work.stage.write(page, bytes)?;
+            work.writes.wrote(page);
         }
+        work.writes.ends.push(named.max());
         let summary = decoder.finish().map_err(undecoded)?;
         if header.commit < work.stage.count() {
             work.stage.truncate(header.commit);
@@ -90,7 +123,9 @@ impl Assembly {
 
     /// What the files make. Blocks.
     pub(crate) fn finish(self) -> Result<Assembled, LoadError> {
-        let Some(UnderWay { store, mut stage, sums, .. }) = self.under_way else { return Err(damaged("there are no files".to_owned())) };
+        let Some(UnderWay { store, mut stage, sums, writes, .. }) = self.under_way else {
+            return Err(damaged("there are no files".to_owned()));
+        };
         let newest = store.publish(&mut stage);
         let first = newest.page(PageNo::FIRST).ok_or_else(|| damaged("it has no pages".to_owned()))?;
         let changed = image::in_rollback_mode(first.bytes(), newest.count()).map_err(LoadError::NotADatabase)?;
@@ -105,7 +140,7 @@ impl Assembly {
         store.forget_changes(store.commits());
         let memory = MemoryDatabase::over(store, self.options);
         memory.0.announce();
-        Ok(Assembled { memory, sums, differs })
+        Ok(Assembled { memory, sums, differs, writes })
     }
 }
 

@@ -48,6 +48,11 @@ impl Pin {
 
     /// The same with this change counter in page 1 (bytes 24–27 and 92–95), so that no two files with different counters have equal bytes.
     pub fn stamped_image(&self, counter: u32) -> Box<dyn Read + Send> {
-        Box::new(Image::stamped(Arc::clone(&self.0), counter))
+        self.stamped_image_at(counter, 0)
+    }
+
+    /// The same from this place on.
+    pub(crate) fn stamped_image_at(&self, counter: u32, offset: u64) -> Box<dyn Read + Send> {
+        Box::new(Image::stamped(Arc::clone(&self.0), counter).at(offset))
     }
 }

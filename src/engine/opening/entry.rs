@@ -9,6 +9,7 @@ use chain::Level;
 use ltx::Txid;
 
 use super::{Begun, Opener, Ready, Settled, ended, fault};
+use crate::base::{Base, PageSet};
 use crate::bucket;
 use crate::chains::{Landing, SlotMark, Upload, millis};
 use crate::config::DatabaseConfig;
@@ -65,6 +66,7 @@ impl Opener {
             put_id: self.put_ids.fresh(),
             replaces: known,
             keep_previous: false,
+            base: None,
             promotion: match &settled {
                 None => Mark::None,
                 Some(Settled { entry, was_made: true }) => Mark::Done(entry.id.clone()),
@@ -98,7 +100,9 @@ impl Opener {
         tenure.change(change).await.map_err(|failure| ended(config, tenure, failure))?;
         // What it is called by those who looked at it before the chain began.
         tip.same_since_of(tenure.record().snapshot.as_ref());
+        let base = Base { key: tenure.place().key.clone(), etag: etag.clone(), size: pin.size(), changed: PageSet::default() };
         Ok(Some(Ready {
+            base: Some(base),
             memory,
             tip,
             differs: false,

@@ -9,6 +9,7 @@ use ltx::Txid;
 use super::outside::Standing;
 use super::proof::{Accepted, Proved};
 use super::{Begun, Opener, Ready, Settled, ended, fault};
+use crate::base::Base;
 use crate::branches;
 use crate::chains::{Chain, Landing, Recalled, SlotMark, Upload, wall};
 use crate::config::DatabaseConfig;
@@ -27,7 +28,7 @@ impl Opener {
     pub(super) async fn resume(&self, config: &DatabaseConfig, begun: &mut Begun, first: Txid) -> Result<Option<Ready>, Error> {
         let Begun { tenure, chain, last, entry } = begun;
         let Proved { recalled, accepted } = self.proved(config, chain, first, last.as_ref()).await?;
-        let Recalled { memory, mut tip, differs, epoch, kept_slots, mut behind, mut damage } = recalled;
+        let Recalled { memory, mut tip, differs, epoch, kept_slots, mut behind, mut damage, writes } = recalled;
         if epoch >= tenure.epoch() {
             // Whoever wrote that has the branch; a fence of ours behind it would end their tenure. If nobody has, the record was an old one.
             return tenure.check().await.map(|()| None).map_err(|failure| ended(config, tenure, failure));
@@ -96,8 +97,20 @@ impl Opener {
                 (Known::NotOurs(meta.etag), None, false)
             }
         };
+        let base = match (&known, &holds) {
+            // What is accepted is no state behind those that the files tell of, and what was put into the memory here they do not know.
+            (Known::Sound(etag), Some((txid, _))) if matches!(origin, Origin::Chain { .. }) => {
+                let changed = Txid::new(*txid).and_then(|txid| writes.since(txid));
+                let size =
+                    recorded.as_ref().filter(|recorded| recorded.txid == *txid && recorded.etag() == *etag).map(|recorded| recorded.size);
+                let key = tenure.place().key.clone();
+                changed.zip(size).map(|(changed, size)| Base { key, etag: etag.clone(), size, changed })
+            }
+            _ => None,
+        };
         let size = memory.size();
-        if !slots.is_empty() || settled.is_some() || told {
+        let is_noted = !slots.is_empty() || settled.is_some() || told;
+        if is_noted {
             let (txid, known, holds) = (tip.txid.get(), &known, &holds);
             let change = |record: &HeadRecord| {
                 let mut next = record.at(txid).fenced_at(slots.iter().copied());
@@ -108,6 +121,10 @@ impl Opener {
             };
             tenure.change(change).await.map_err(|failure| ended(config, tenure, failure))?;
         }
+        if !may_be_late && !is_noted {
+            // Nothing was written that somebody who took over since would have refused, however long this took.
+            tenure.check().await.map_err(|failure| ended(config, tenure, failure))?;
+        }
         let snapshot = match (&known, holds) {
             (Known::Sound(etag), Some((txid, _))) => {
                 Some(SnapshotFacts { time: wall(tip.time), txid, size, duration: None, etag: etag.clone() })
@@ -115,7 +132,20 @@ impl Opener {
             _ => None,
         };
         let is_behind = snapshot.as_ref().is_none_or(|snapshot| snapshot.txid < tip.same_since.get());
-        Ok(Some(Ready { durable_time: wall(tip.time), memory, tip, differs, behind, known, origin, snapshot, is_behind, outside, damage }))
+        Ok(Some(Ready {
+            durable_time: wall(tip.time),
+            memory,
+            tip,
+            differs,
+            behind,
+            known,
+            base,
+            origin,
+            snapshot,
+            is_behind,
+            outside,
+            damage,
+        }))
     }
 
     /// Puts a delta into the next slot. `false` if somebody's late one is there, and this tenure still lasts.
@@ -160,7 +190,7 @@ impl Opener {
             None => None,
         };
         match found {
-            Some(meta) if SlotMark::of(&meta) == SlotMark::Promotion(entry.id.clone()) => {
+            Some(meta) if SlotMark::of(&meta, tenure.branch()) == SlotMark::Promotion(entry.id.clone()) => {
                 let time = meta.last_modified.unwrap_or(entry.time);
                 Ok(Settled { entry: PromotionEntry { time, ..entry }, was_made: true })
             }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::time::Time;
 use crate::bucket::s3::StoreConfig;
-use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Put, Staged};
+use crate::bucket::{Bucket, BucketSource, Condition, Content, Error, Form, Listed, Object, ObjectMeta, Patched, Put, Staged};
 use crate::clock::{Clock as _, WallTime};
 use crate::flaws::Flaw;
 use crate::names::{BucketName, Etag, ObjectKey};
@@ -248,6 +248,8 @@ fn what(key: &str, is_put: bool) -> &'static str {
 
 /// Some snapshots are larger than this, some are not.
 const LARGE: u64 = 38 << 10;
+/// Of the parts that they are put together of.
+const PATCH: u64 = 12 << 10;
 
 /// The bucket as one process sees it.
 #[derive(Clone)]
@@ -382,6 +384,27 @@ impl Bucket for View {
         // Parts are sent until their answer is clear, and nobody sees them.
         self.read(format!("STAGE {key}"), |_| ()).await?;
         Ok(Box::new(InParts { view: self.clone(), key: key.clone(), bytes: bytes_of(content).await?, form }))
+    }
+
+    fn patch_size(&self) -> Option<u64> {
+        Some(PATCH)
+    }
+
+    async fn stage_patched(&self, key: &ObjectKey, patched: Patched, form: Form) -> Result<Box<dyn Staged>, Error> {
+        let Patched { from, unchanged, same, part, len, content } = patched;
+        let found = self.read(format!("STAGE {key} OVER {from}"), |objects| objects.by_key.get(from.as_str()).cloned()).await?;
+        let base = found.filter(|stored| stored.etag == unchanged).ok_or(Error::PreconditionFailed)?;
+        let mut bytes = Vec::new();
+        for number in 0..len.div_ceil(part) {
+            let (begin, end) = (number * part, ((number + 1) * part).min(len));
+            if same.contains(&number) {
+                let within = |place: u64| usize::try_from(place).map_err(std::io::Error::other);
+                bytes.extend_from_slice(&base.bytes[within(begin)?..within(end)?]);
+            } else {
+                std::io::Read::read_to_end(&mut std::io::Read::take(content(begin), end - begin), &mut bytes)?;
+            }
+        }
+        Ok(Box::new(InParts { view: self.clone(), key: key.clone(), bytes: bytes.into(), form }))
     }
 
     async fn copy(&self, from: &ObjectKey, unchanged: Option<&Etag>, to: &ObjectKey) -> Result<Etag, Error> {

@@ -58,7 +58,7 @@ async fn copy_in_parts(
     upload.or_abort(done.await).await
 }
 
-async fn copy_part(
+pub(super) async fn copy_part(
     bucket: &S3Bucket,
     from: &ObjectKey,
     unchanged: Option<&Etag>,

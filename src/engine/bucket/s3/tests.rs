@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
 
 use super::*;
-use crate::bucket::Condition;
 use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, FaultEffect, Operation};
+use crate::bucket::{Condition, Form, Patched, ReadAt};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Standard, Dialect::R2];
 const MIB: usize = 1 << 20;
@@ -438,4 +438,50 @@ async fn what_is_staged_shows_only_once_it_is_published_and_only_where_the_condi
         assert_eq!(f.read("a").await.unwrap(), pattern(size));
         assert_eq!(f.store.requests().of(Operation::AbortMultipartUpload), 2, "nothing stays behind");
     }
+}
+
+/// `old` with its first part and the one at 32 MiB changed, and longer.
+fn patched(f: &Fixture, unchanged: Etag, old: &[u8]) -> (Vec<u8>, Patched) {
+    let part = f.bucket.patch_size().unwrap();
+    let at = |number: usize| number * usize::try_from(part).unwrap();
+    let mut new = old.to_vec();
+    new[0] ^= 1;
+    new[at(2)] ^= 1;
+    new.extend_from_slice(&pattern(MIB));
+    let bytes = bytes::Bytes::from(new.clone());
+    let content: ReadAt = Arc::new(move |from| Box::new(Cursor::new(bytes.slice(usize::try_from(from).unwrap()..))));
+    (new, Patched { from: key("old"), unchanged, same: [1, 3].into(), part, len: bytes_len(old) + MIB as u64, content })
+}
+
+fn bytes_len(bytes: &[u8]) -> u64 {
+    bytes.len() as u64
+}
+
+#[tokio::test]
+async fn an_object_is_put_together_from_another_and_what_changed() {
+    for dialect in [Dialect::Standard, Dialect::R2] {
+        let f = Fixture::start(dialect).await;
+        let old = pattern(65 * MIB);
+        let etag = f.write("old", old.clone(), Condition::IfAbsent).await.unwrap();
+        let (new, patched) = patched(&f, etag.clone(), &old);
+        let parts = f.store.requests().of(Operation::UploadPart);
+        let staged = f.bucket.stage_patched(&key("new"), patched, Form::plain("a/b")).await.unwrap();
+        assert!(f.bucket.head(&key("new")).await.unwrap().is_none());
+        staged.publish(&Condition::IfAbsent).await.unwrap();
+        assert!(f.read("new").await.unwrap() == new);
+        assert_eq!(f.store.requests().of(Operation::UploadPart) - parts, 3, "two that changed and the new end");
+        assert_eq!(f.store.requests().of(Operation::UploadPartCopy), 2);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_put_together_from_another_state_of_the_object() {
+    let f = Fixture::start(Dialect::Standard).await;
+    let old = pattern(65 * MIB);
+    let etag = f.write("old", old.clone(), Condition::IfAbsent).await.unwrap();
+    let (_, patched) = patched(&f, etag.clone(), &old);
+    f.write("old", pattern(66 * MIB), Condition::IfUnchanged(etag)).await.unwrap();
+    let staged = f.bucket.stage_patched(&key("new"), patched, Form::plain("a/b")).await;
+    assert_fails!(staged.map(drop), Error::PreconditionFailed);
+    assert!(f.bucket.head(&key("new")).await.unwrap().is_none());
 }

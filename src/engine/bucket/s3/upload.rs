@@ -4,6 +4,7 @@
 //! an upload that fails is aborted, so that nothing completes it later and its parts cost nothing.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
@@ -13,8 +14,9 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use memmap2::MmapMut;
 
 use super::answer::{self, Effect};
+use super::copy::copy_part;
 use super::{S3Bucket, written_etag};
-use crate::bucket::{Condition, Content, Error, Form, Put, Staged};
+use crate::bucket::{Condition, Content, Error, Form, Patched, Put, Staged};
 use crate::names::{Etag, ObjectKey};
 
 const MIB: u64 = 1 << 20;
@@ -23,6 +25,8 @@ const PART: u64 = 8 * MIB;
 /// As many as an upload may have.
 const MOST_PARTS: u64 = 10_000;
 const IN_FLIGHT: usize = 2;
+/// Of an object that is put together from another one. A copied part costs the store more than its bytes, and one that changed is sent.
+pub(super) const PATCH: u64 = 16 * MIB;
 
 pub(super) fn is_large(len: u64) -> bool {
     len > PART
@@ -67,6 +71,14 @@ pub(super) async fn put_in_parts(bucket: &S3Bucket, key: &ObjectKey, content: Co
 pub(super) async fn stage(bucket: &S3Bucket, key: &ObjectKey, content: Content, form: &Form) -> Result<StagedUpload, Error> {
     let upload = Upload::begin(bucket, key, form.content_type, form.metadata.iter()).await?;
     let sent = upload.send_parts(content).await;
+    let parts = upload.or_abort(sent).await?;
+    Ok(StagedUpload { upload, parts })
+}
+
+/// The same of an object that has parts in common with another one, which the store copies by itself.
+pub(super) async fn stage_patched(bucket: &S3Bucket, key: &ObjectKey, patched: Patched, form: &Form) -> Result<StagedUpload, Error> {
+    let upload = Upload::begin(bucket, key, form.content_type, form.metadata.iter()).await?;
+    let sent = upload.send_patched(&patched).await;
     let parts = upload.or_abort(sent).await?;
     Ok(StagedUpload { upload, parts })
 }
@@ -125,6 +137,25 @@ impl Upload {
         let parts = Source::parts(content);
         // Each part in flight holds its bytes, and the next is read only when one of them is done.
         parts.map_ok(|(number, bytes)| self.send_part(number, bytes)).try_buffered(IN_FLIGHT).try_collect().await
+    }
+
+    async fn send_patched(&self, patched: &Patched) -> Result<Vec<CompletedPart>, Error> {
+        let Patched { from, unchanged, same, part, len, content } = patched;
+        let numbers = (0..len.div_ceil(*part)).zip(1..);
+        let parts = stream::iter(numbers).map(|(place, number)| async move {
+            let (begin, end) = (place * part, ((place + 1) * part).min(*len));
+            if same.contains(&place) {
+                let range = format!("bytes={begin}-{}", end - 1);
+                return copy_part(&self.bucket, from, Some(unchanged), self, &self.key, number, range).await;
+            }
+            let content = Arc::clone(content);
+            let read = tokio::task::spawn_blocking(move || {
+                let len = usize::try_from(end - begin).map_err(io::Error::other)?;
+                take(&mut content(begin), len)
+            });
+            self.send_part(number, read.await.map_err(io::Error::other)??).await
+        });
+        parts.buffered(IN_FLIGHT).try_collect().await
     }
 
     async fn send_part(&self, number: i32, bytes: Bytes) -> Result<CompletedPart, Error> {
