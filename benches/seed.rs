@@ -18,8 +18,8 @@ use std::process::Command;
 
 use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::{
-    BranchName, BucketName, Database, Durability, Flush, MemoryDatabase, MemoryOptions, OverwriteRequest, Point, Request, SqlPool,
-    Statement, past_state,
+    BranchName, BucketName, Database, Durability, Flush, MemoryDatabase, MemoryOptions, ObjectKey, OverwriteRequest, Point, Request,
+    SqlPool, Statement, past_state,
 };
 use rusqlite::Connection;
 
@@ -54,6 +54,10 @@ fn main() {
             let theirs = &theirs[if kind == "durable" { "flush" } else { kind }];
             let (ours, theirs) = (median(&ours[kind]) * 1e3, median(theirs) * 1e3);
             report.compare(name, "ms", ours, ("the package", theirs), Some(Bound::AtMost(bound)));
+        }
+        for kind in ["flush", "create", "overwrite"] {
+            let (took, copies) = (median(&ours[kind]) * 1e3, median(&ours["copies"]) * 1e3);
+            report.compare(&format!("{kind}, beside the store alone"), "ms", took, ("two copies of 52 MB at once", copies), None);
         }
         keys(&mut report);
         files::large_file(&mut report).await;
@@ -93,7 +97,7 @@ async fn of_ours(own: &OwnStore) -> Took {
         kms_key_id: None,
     };
     let (hosted, bucket) = (Hosted::start().await, BucketName::parse(BUCKET).unwrap());
-    let config = engine::DatabaseConfig { durability: Durability::by_snapshots(), ..hosted::config("ours", store.clone(), &bucket) };
+    let config = engine::DatabaseConfig { durability: Durability::default(), ..hosted::config("ours", store.clone(), &bucket) };
     let (name, database) = (config.name.clone(), hosted.open_as(config).await);
     let fill = format!(
         "insert into t(content) select randomblob(1000) from (with recursive n(x) as (values(1) union all select x + 1 from n where x < {ROWS}) select x from n)"
@@ -114,6 +118,16 @@ async fn of_ours(own: &OwnStore) -> Took {
         let begun = now();
         database.flush(Flush::Forced).await.unwrap();
         took.entry("flush".to_owned()).or_default().push(begun.elapsed().as_secs_f64());
+    }
+    for round in 0..ROUNDS {
+        // What `.prev` and the plain file cost a store that does nothing else.
+        let (bucket, key) = (hosted.bucket_in(&store, &bucket), ObjectKey::new(KEY));
+        let to = |place: &str| ObjectKey::new(format!("copy-{place}-{round}"));
+        let begun = now();
+        let (one, other) = (to("one"), to("other"));
+        let (one, other) = tokio::join!(bucket.copy(&key, None, &one), bucket.copy(&key, None, &other));
+        took.entry("copies".to_owned()).or_default().push(begun.elapsed().as_secs_f64());
+        (one.unwrap(), other.unwrap());
     }
     let branch = |number: usize| BranchName::parse(&format!("b{number}")).unwrap();
     for number in 0..ROUNDS {

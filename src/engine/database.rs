@@ -22,7 +22,7 @@ use crate::durable::Durable;
 use crate::error::{Error, NotServed};
 use crate::facts::{Damage, Facts, Origin, SnapshotFacts, Verified};
 use crate::files::{FileStore, Files};
-use crate::flusher::{Command, Expected, Ledger, Overwrite, Overwritten, Switch};
+use crate::flusher::{Command, Expected, Leaving, Ledger, Overwrite, Overwritten, Switch};
 use crate::memory::{Commits, MemoryDatabase, Pin, Sees};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
@@ -605,6 +605,11 @@ impl Database {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Switch(Box::new(Switch { to, reply }))).await?;
         answer.await.map_err(|_| self.gone())?
+    }
+
+    /// The branch that was served before, if something may be left to be done of it.
+    pub(crate) fn leaving(&self) -> Option<Leaving> {
+        self.inner.ledger.lock().leaving.clone()
     }
 
     /// Puts other content into the branch that is served.

@@ -7,6 +7,7 @@
 
 mod change;
 mod copy;
+mod left;
 mod outside;
 mod upkeep;
 
@@ -45,6 +46,7 @@ use crate::restore::epoch_of;
 use crate::snapshot::PutIds;
 use crate::tenure::{Ended, Failure, Tenure};
 use copy::Copy;
+pub(crate) use left::Leaving;
 use upkeep::Upkeep;
 
 pub use change::Overwritten;
@@ -102,6 +104,8 @@ pub(crate) struct Ledger {
     pub(crate) naming: Naming,
     /// It is a state as it lies in the bucket, which nobody changes.
     pub(crate) only_shown: bool,
+    /// The branch before this one, of which something may be left to be done.
+    pub(crate) leaving: Option<Leaving>,
 }
 
 /// A request to the flusher.
@@ -153,6 +157,7 @@ pub(crate) struct Flusher {
     lost: Box<dyn Fn(Arc<Error>) + Send + Sync>,
     hooks: HookSet,
     line: Line,
+    leaving: Option<left::Task>,
     progress: Progress,
 }
 
@@ -248,12 +253,13 @@ impl Flusher {
             longest_lag: settings.borrow().longest_lag(),
             naming: Naming::new(line.tenure.epoch(), line.tip.txid, line.tip.commits),
             only_shown: false,
+            leaving: None,
         };
         let progress = Progress { durable: line.durable(), ..Progress::default() };
         let (confirms, durable) = (settings.borrow().confirms(), Arc::new(Durable::at(line.tip.commits)));
         durable.promise(confirms);
         let ledger = Arc::new(Mutex::new(ledger));
-        let flusher = Self { name, memory, settings, ledger, durable, put_ids, clock, notify, lost, hooks, line, progress };
+        let flusher = Self { name, memory, settings, ledger, durable, put_ids, clock, notify, lost, hooks, line, leaving: None, progress };
         if confirms {
             // What was opened is in the bucket, but for tables without rows that opening may have made.
             flusher.show_readers(&flusher.memory.pin());
@@ -418,6 +424,7 @@ impl Flusher {
 
     /// Everything was refused and awaited before, so after the flush nothing is served.
     async fn finish(&mut self) -> Result<Option<SnapshotFacts>, Arc<Error>> {
+        self.await_left().await;
         self.save().await?;
         match self.copy_now().await {
             Ok(_) => {}

@@ -242,6 +242,7 @@ impl Host {
     async fn restore(self: &Arc<Self>, config: &DatabaseConfig) -> Result<Serving, Error> {
         let opener = self.opener(config).await?;
         // Before its turn: others need not wait for whoever still saves this one.
+        self.await_left(config, &config.location.branch).await;
         opener.await_release(config, self.options.release_wait).await?;
         let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
         let ready = opener.open(config).await?;

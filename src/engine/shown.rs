@@ -51,6 +51,7 @@ impl Shown {
             longest_lag: None,
             naming: Naming::without_names(),
             only_shown: true,
+            leaving: None,
         };
         (Arc::new(Mutex::new(ledger)), Arc::new(Durable::at(pin.commits())))
     }

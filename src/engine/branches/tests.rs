@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bucket::BucketSource as _;
-use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore};
+use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, FaultEffect, Operation};
 use crate::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
 use crate::names::{BucketName, DatabaseKey, DatabaseName};
@@ -131,4 +131,24 @@ async fn whoever_finds_a_name_reserved_copies_nothing_and_leaves_nothing_behind_
     assert_eq!(keys_of(&heads, "next").await, before, "its number would be the newest of the branch");
     let record = heads.read(&name).await.unwrap().unwrap().record;
     assert_eq!((record.txid, record.first().map(Txid::get)), (7, Some(4)));
+}
+
+#[tokio::test]
+async fn a_large_file_is_read_in_several_stretches_and_only_while_it_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, heads) = store(folder.path()).await;
+    let memory = MemoryDatabase::new(options()).unwrap();
+    let fill = "create table t(c); insert into t values (randomblob(20000000))";
+    memory.update(move |transaction| Ok(transaction.execute_batch(fill)?)).await.unwrap();
+    let (tip, file) = delta::beginning(memory.pin(), Txid::FIRST, millis(WallTime::UNIX_EPOCH), Epoch(1)).await.unwrap();
+    let chain = Chain::of(&heads, &BranchName::main());
+    let put_id = heads.put_ids.fresh();
+    let whole = Upload { level: Level::Whole, file, put_id, mark: SlotMark::None };
+    assert!(matches!(chain.put(&whole).await, Landing::Stored));
+    let before = store.requests().of(Operation::GetObject);
+    let newest = chain.newest(Txid::FIRST, &options()).await.unwrap();
+    assert_eq!(newest.tip.checksum(), tip.checksum());
+    assert_eq!(store.requests().of(Operation::GetObject) - before, 3, "20 MB in stretches of 8 MiB");
+    store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::GetObject));
+    assert!(matches!(chain.newest(Txid::FIRST, &options()).await, Err(Error::Bucket { .. })), "a store in trouble is no damage");
 }

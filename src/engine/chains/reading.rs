@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chain::{File, Files, Level, Missing, Plan, Target};
@@ -81,6 +82,9 @@ pub(crate) struct Told {
 const AT_ONCE: usize = 8;
 /// Files of more bytes are not read before their turn has come.
 const READ_AHEAD: u64 = 4 << 20;
+/// Of a file of more than two of them so many are read at once, and are in memory.
+const STRETCH: u64 = 8 << 20;
+const STRETCHES_AT_ONCE: usize = 3;
 /// A chain with higher numbers was never written by anybody who counts.
 const LAST_NUMBER: u64 = u64::MAX / 2;
 
@@ -308,6 +312,9 @@ impl Chain {
 
     async fn fetch(&self, file: File) -> Result<Option<Fetched>, Error> {
         let key = self.key(file.level, file.txids);
+        if file.size > 2 * STRETCH {
+            return self.fetch_in_stretches(&key).await;
+        }
         let object = self.bucket.get(&key, None).await.map_err(|source| self.failed(source))?;
         let Some(object) = object else { return Ok(None) };
         let (mark, size) = (SlotMark::of(&object.meta, &self.branch), object.meta.size);
@@ -317,6 +324,28 @@ impl Chain {
         } else {
             Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))))
         };
+        Ok(Some(Fetched { mark, body }))
+    }
+
+    /// A large file, of which several stretches are on their way at once: one connection gives less than a store has.
+    async fn fetch_in_stretches(&self, key: &ObjectKey) -> Result<Option<Fetched>, Error> {
+        let Some(meta) = self.bucket.head(key).await.map_err(|source| self.failed(source))? else { return Ok(None) };
+        let (mark, etag, size) = (SlotMark::of(&meta, &self.branch), meta.etag, meta.size);
+        let (bucket, key) = (Arc::clone(&self.bucket), key.clone());
+        let stretches = (0..size.div_ceil(STRETCH)).map(move |number| {
+            let (bucket, key, etag) = (Arc::clone(&bucket), key.clone(), etag.clone());
+            let range = number * STRETCH..((number + 1) * STRETCH).min(size);
+            // Each goes on while those before it are applied.
+            let fetch = spawn_owned(async move {
+                let object = bucket.get_range(&key, &etag, range).await?;
+                let gone = || bucket::Error::Unavailable { message: format!("{key} went away while it was read") };
+                object.ok_or_else(gone)?.body.try_collect::<Vec<Bytes>>().await
+            });
+            async move { fetch.await.unwrap_or_else(|panic| Err(bucket::Error::Unavailable { message: panic.to_string() })) }
+        });
+        let pieces = futures::stream::iter(stretches).buffered(STRETCHES_AT_ONCE);
+        let bytes = pieces.map_ok(|pieces| futures::stream::iter(pieces.into_iter().map(Ok::<_, bucket::Error>))).try_flatten();
+        let body = Box::new(SyncIoBridge::new(StreamReader::new(bytes.map_err(std::io::Error::other).boxed())));
         Ok(Some(Fetched { mark, body }))
     }
 

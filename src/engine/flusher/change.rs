@@ -16,12 +16,11 @@ use crate::error::Error;
 use crate::facts::{SnapshotFacts, Uploads};
 use crate::flush::Progress;
 use crate::head::{HeadRecord, Parent, Past, PromotionEntry, PromotionState, parent};
-use crate::hooks::{FlushEnd, FlushKind, FlushOf};
 use crate::memory::{PausedWriters, Pin};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::Naming;
 use crate::opening::Opened;
-use crate::snapshot::{self, Attempt, Mark, Outcome, content_of};
+use crate::snapshot::content_of;
 use crate::tenure::Failure;
 
 /// Go on with a branch that was opened for it.
@@ -119,8 +118,8 @@ impl Flusher {
             let why = format!("has pages of {} bytes, not {}", state.memory.page_size(), self.memory.page_size());
             return Err(Arc::new(Error::BranchRefused { database, branch, why }));
         }
-        // What takes long is done before writers wait.
-        if let Err(error) = self.renew_before_leaving().await {
+        // Most of what is not saved yet is saved before writers wait.
+        if let Err(error) = self.prepare_to_leave().await {
             tenure.release(txid).await;
             return Err(error);
         }
@@ -151,7 +150,7 @@ impl Flusher {
         let (durable_time, last_snapshot, outside) = (state.durable_time, state.snapshot.clone(), state.outside.clone());
         let damaged = super::damaged(state.damage.clone(), self.clock.wall());
         let (_, line) = Line::of(tenure, state, self.clock.now());
-        let mut old = std::mem::replace(&mut self.line, line);
+        let old = std::mem::replace(&mut self.line, line);
         self.progress = Progress::default();
         {
             let mut ledger = self.ledger.lock();
@@ -170,29 +169,24 @@ impl Flusher {
         let made = self.made(prepared, changes.map(super::with_first_page), SlotMark::None, pinned_at).await;
         // Without it the memory and the chain could never come together.
         self.line.on_its_way = Some(made.map_err(|error| diverged(&self.name, &error))?);
-        // From the switch on nothing of the old branch is served.
-        self.leave(&mut old, left).await;
+        // From the switch on nothing of the old branch is served, and what is in its chain is all of it.
+        self.leave(old, left).await;
         Ok(())
     }
 
-    /// The snapshot of the branch that is left holds all of it, unless somebody wrote in the last moment.
-    async fn renew_before_leaving(&mut self) -> Result<(), Arc<Error>> {
+    async fn prepare_to_leave(&mut self) -> Result<(), Arc<Error>> {
         self.save().await?;
-        match self.copy_now().await {
-            Err(error) if super::is_end(&error) => Err(error),
-            Err(error) => {
-                tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not renewed");
-                Ok(())
+        if !self.line.copy.is_settled() {
+            // Whoever leaves the branch begins with what certainly stands there.
+            match self.copy_now().await {
+                Err(error) if super::is_end(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(database = %self.name, error = &*error as &dyn std::error::Error, "the snapshot was not renewed");
+                }
+                Ok(_) => {}
             }
-            Ok(_) => Ok(()),
         }
-    }
-
-    async fn leave(&self, old: &mut Line, newest: Pin) {
-        if let Err(error) = self.renew_of(old, newest).await {
-            tracing::warn!(database = %self.name, error = &error as &dyn std::error::Error, "the snapshot of the branch that was left was not renewed");
-        }
-        old.release().await;
+        Ok(())
     }
 
     /// Tells what ended the flusher, if anything did.
@@ -359,49 +353,6 @@ impl Flusher {
 
     async fn change(&mut self, change: impl Fn(&HeadRecord) -> HeadRecord) -> Result<(), Failed> {
         Ok(self.line.tenure.change(change).await.map_err(|failure| self.error_of(failure))?)
-    }
-
-    /// Brings the snapshot of a branch that is not served any more up to date.
-    async fn renew_of(&self, old: &mut Line, newest: Pin) -> Result<(), Error> {
-        if old.copy.txid >= old.tip.same_since.get() {
-            return Ok(());
-        }
-        let attempt = Attempt {
-            txid: old.tip.txid.get(),
-            checksum: old.tip.checksum(),
-            epoch: old.tenure.epoch(),
-            put_id: self.put_ids.fresh(),
-            replaces: old.copy.known.clone(),
-            keep_previous: false,
-            base: old.copy.base(),
-            promotion: Mark::None,
-            pin: newest,
-        };
-        let failed = |source| Error::Bucket { database: self.name.clone(), doing: "writing a snapshot", source };
-        let flush = FlushOf { database: self.name.clone(), branch: old.tenure.branch().clone(), kind: FlushKind::Snapshot };
-        let (bucket, begun) = (self.bucket(), self.clock.now());
-        self.hooks.flush_started(&flush);
-        let (outcome, content) = tokio::join!(snapshot::upload(&bucket, old.tenure.place(), &attempt), content_of(&attempt.pin));
-        let took = self.clock.now().saturating_duration_since(begun);
-        let end = match &outcome {
-            Outcome::Stored(_) => FlushEnd::Completed { txid: attempt.txid, bytes: attempt.pin.size(), took },
-            Outcome::Conflict { .. } => FlushEnd::Failed { error: Arc::new(failed(crate::bucket::Error::PreconditionFailed)), took },
-            Outcome::NotWritten(source) | Outcome::Unclear(source) => FlushEnd::Failed { error: Arc::new(failed(source.clone())), took },
-        };
-        self.hooks.flush_ended(&flush, &end);
-        let content = content.map_err(|error| failed(error.into()))?;
-        match outcome {
-            Outcome::Stored(etag) => {
-                let change = |record: &HeadRecord| record.noted(&etag, attempt.txid, attempt.pin.size(), content.clone());
-                match old.tenure.change(change).await {
-                    // Whoever took the branch over does the rest.
-                    Ok(()) | Err(Failure::Ended(_)) => Ok(()),
-                    Err(Failure::Head(error)) => Err(error),
-                }
-            }
-            Outcome::Conflict { .. } => Err(failed(crate::bucket::Error::PreconditionFailed)),
-            Outcome::NotWritten(source) | Outcome::Unclear(source) => Err(failed(source)),
-        }
     }
 }
 

@@ -73,6 +73,11 @@ impl Copy {
         if self.task.is_some() { Next::Idle } else { self.schedule.next(durability, size) }
     }
 
+    /// Whether it is known what stands at the key.
+    pub(super) fn is_settled(&self) -> bool {
+        self.task.is_none() && self.unsettled.is_none()
+    }
+
     pub(super) fn under_way(&mut self) -> Option<&mut AbortOnDropHandle<Ended>> {
         self.task.as_mut().map(|task| &mut task.upload)
     }

@@ -109,6 +109,7 @@ impl Host {
     pub async fn delete_leaving_branch(&self, name: &DatabaseName, branch: &BranchName, since: WallTime) -> Result<(), Arc<Error>> {
         let config = self.config_of(name)?;
         self.refuse_served(&config, branch)?;
+        self.await_left(&config, branch).await;
         let opener = self.opener(&config).await?;
         Ok(branches::delete_leaving(&opener.heads(&config), branch, since, &opener.me).await?)
     }
@@ -117,6 +118,7 @@ impl Host {
     pub async fn delete_branch(&self, name: &DatabaseName, branch: &BranchName) -> Result<(), Arc<Error>> {
         let config = self.config_of(name)?;
         self.refuse_served(&config, branch)?;
+        self.await_left(&config, branch).await;
         let opener = self.opener(&config).await?;
         Ok(branches::delete(&opener.heads(&config), branch, &opener.me).await?)
     }
@@ -140,6 +142,7 @@ impl Host {
             return Err(Arc::new(Error::BranchRefused { database: name.clone(), branch: to.clone(), why }));
         }
         let opener = self.opener(&config).await?;
+        self.await_left(&config, to).await;
         let hash = asked.hash(to);
         if let Some(done) = self.done_before(&config, &opener, to, &asked, &hash).await? {
             return Ok(done);
@@ -280,6 +283,7 @@ impl Host {
 
     async fn switch_to(&self, serving: &Serving, config: &DatabaseConfig) -> Result<(), Arc<Error>> {
         let opener = self.opener(config).await?;
+        self.await_left(config, &config.location.branch).await;
         let ready = opener.open(config).await?;
         seed::create_tables(&ready.state.memory).await?;
         self.remember(&config.name, ready.tenure.epoch());
@@ -318,6 +322,22 @@ impl Host {
         // Each has a database in memory while it is read.
         let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
         Ok(opener.archive(&config).state(&branch, point).await?)
+    }
+
+    /// Waits for whoever has gone on with another branch here, and has something left to do of this one.
+    pub(super) async fn await_left(&self, config: &DatabaseConfig, branch: &BranchName) {
+        let place = place_of(config, branch);
+        let leaving: Vec<_> = {
+            let slots = self.slots.lock();
+            let open = slots.values().filter(|slot| at(&slot.place, branch) == place).filter_map(|slot| match &slot.status {
+                Status::Open(serving) => serving.database.leaving(),
+                _ => None,
+            });
+            open.filter(|leaving| leaving.branch == *branch).map(|leaving| leaving.done).collect()
+        };
+        for done in leaving {
+            done.await;
+        }
     }
 
     /// Who serves a branch of this database here.
@@ -368,6 +388,11 @@ async fn newest_in_bucket(archive: &Archive, branch: &BranchName) -> Result<Sour
 
 fn place_of(config: &DatabaseConfig, branch: &BranchName) -> Held {
     Held { endpoint: config.store.endpoint.clone(), location: Location { branch: branch.clone(), ..config.location.clone() } }
+}
+
+/// The same place but for the branch.
+fn at(place: &Held, branch: &BranchName) -> Held {
+    Held { endpoint: place.endpoint.clone(), location: Location { branch: branch.clone(), ..place.location.clone() } }
 }
 
 /// The same database at another branch.

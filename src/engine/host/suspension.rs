@@ -62,6 +62,7 @@ impl Host {
         }
         // The process before may still be saving in another Pod. What it leaves behind is fenced, since a late write of it could arrive.
         let opener = self.opener(config).await?;
+        self.await_left(config, &config.location.branch).await;
         opener.await_release(config, self.options.release_wait).await?;
         if !self.is_held_by(config).await? {
             return Ok(());

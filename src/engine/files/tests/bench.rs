@@ -383,6 +383,7 @@ impl Bench {
             longest_lag: None,
             naming: Naming::new(Epoch(1), ltx::Txid::FIRST, memory.pin().commits()),
             only_shown: false,
+            leaving: None,
         };
         let policy = FilesPolicy { prefix: self.prefix(), grace: GRACE };
         let settings = FileSettings { bucket, policy, flush_interval: INTERVAL, retention: Some(Duration::ZERO) };

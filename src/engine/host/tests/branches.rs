@@ -57,6 +57,38 @@ async fn a_branch_begins_with_all_that_was_committed_and_goes_its_own_way() {
 }
 
 #[tokio::test]
+async fn whoever_switches_does_not_wait_for_what_is_left_to_do_of_the_branch_before() {
+    let (bench, database) = Bench::with_rows(2).await;
+    bench.create("next", None).await.unwrap();
+    write(&database, "insert into t values (9)").await;
+    // The plain file of main cannot be renewed, and that is no reason to stay there.
+    bench.store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::PutObject).key(|key| key == "apps/orders.db"));
+    bench.switch("next").await.unwrap();
+    let left = database.leaving().expect("something was left to be done");
+    assert_eq!(left.branch, BranchName::main());
+    left.done.await;
+    let heads = bench.host.heads(&bench.config("orders")).await.unwrap();
+    assert!(heads.read(&BranchName::main()).await.unwrap().unwrap().record.released, "nobody has to fence it");
+    bench.store.faults().clear();
+    bench.switch("main").await.unwrap();
+    assert_eq!(count(&database).await, 3, "all of it is in the chain");
+}
+
+#[tokio::test]
+async fn the_branch_that_was_left_gets_its_plain_file_before_anybody_else_opens_it() {
+    let (bench, database) = Bench::with_rows(2).await;
+    bench.create("next", None).await.unwrap();
+    for round in 3..6 {
+        write(&database, "insert into t values (9)").await;
+        bench.switch("next").await.unwrap();
+        bench.switch("main").await.unwrap();
+        assert_eq!((count(&database).await, database.facts().txid), (round, database.facts().last_snapshot.map_or(0, |last| last.txid)));
+    }
+    let heads = bench.host.heads(&bench.config("orders")).await.unwrap();
+    assert!(heads.read(&BranchName::main()).await.unwrap().unwrap().record.fences.is_empty(), "each time it was released before");
+}
+
+#[tokio::test]
 async fn a_branch_is_made_from_any_other_one() {
     let (bench, database) = Bench::with_rows(1).await;
     bench.create("one", None).await.unwrap();
