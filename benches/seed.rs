@@ -127,7 +127,8 @@ async fn of_ours(own: &OwnStore) -> Took {
         let (one, other) = (to("one"), to("other"));
         let (one, other) = tokio::join!(bucket.copy(&key, None, &one), bucket.copy(&key, None, &other));
         took.entry("copies".to_owned()).or_default().push(begun.elapsed().as_secs_f64());
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
     }
     let branch = |number: usize| BranchName::parse(&format!("b{number}")).unwrap();
     for number in 0..ROUNDS {

@@ -8,6 +8,7 @@ mod engine {
     pub(crate) mod connection;
     pub(crate) mod image;
     pub(crate) mod memory;
+    pub(crate) mod page_set;
     pub(crate) mod pages;
     pub(crate) mod sql;
     pub(crate) mod statement;
@@ -17,7 +18,7 @@ mod engine {
 }
 
 // The engine's files name one another from its root.
-use engine::{clock, connection, image, memory, pages, sql, statement, sums, tasks, vfs};
+use engine::{clock, connection, image, memory, page_set, pages, sql, statement, sums, tasks, vfs};
 
 pub use clock::{Clock, SystemClock};
 pub use memory::{LoadError, MemoryDatabase, MemoryOptions, PageSize, Pin, SqlPool};

@@ -5,27 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use fixedbitset::FixedBitSet;
-use ltx::{PageNo, PageSize};
+use ltx::PageSize;
 
 use crate::names::{Etag, ObjectKey};
-
-/// Pages, whatever became of them since.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct PageSet(FixedBitSet);
-
-impl PageSet {
-    pub(crate) fn extend(&mut self, pages: impl IntoIterator<Item = PageNo>) {
-        for page in pages {
-            self.0.grow_and_insert(page.index() as usize);
-        }
-    }
-
-    fn has_any(&self, from: u64, to: u64) -> bool {
-        let within = |page: u64| usize::try_from(page).unwrap_or(usize::MAX).min(self.0.len());
-        self.0.contains_any_in_range(within(from)..within(to))
-    }
-}
+use crate::page_set::PageSet;
 
 /// A plain file that is one of ours, and what has changed since it was made.
 #[derive(Debug, Clone)]
@@ -51,6 +34,8 @@ impl Base {
 
 #[cfg(test)]
 mod tests {
+    use ltx::PageNo;
+
     use super::*;
 
     const PAGE: u64 = 512;

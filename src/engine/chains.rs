@@ -206,9 +206,9 @@ impl Chain {
             let (bucket, from, to) = (&self.bucket, self.key(file.level, file.txids), new.key(file.level, file.txids));
             async move { bucket.copy(&from, None, &to).await }.boxed()
         });
-        let mut copied = futures::stream::iter(copies.collect::<Vec<_>>()).buffered(COPIES_AT_ONCE);
-        while let Some(copied) = copied.next().await {
-            copied.map_err(|source| self.failed(source))?;
+        let mut done = futures::stream::iter(copies.collect::<Vec<_>>()).buffered(COPIES_AT_ONCE);
+        while let Some(one) = done.next().await {
+            one.map_err(|source| self.failed(source))?;
         }
         Ok(Some(whole.txids.max()))
     }

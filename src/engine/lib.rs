@@ -29,6 +29,7 @@ mod memory;
 mod names;
 mod naming;
 mod opening;
+mod page_set;
 mod pages;
 mod past;
 mod probe;

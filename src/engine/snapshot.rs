@@ -260,7 +260,7 @@ async fn send(bucket: &Arc<dyn Bucket>, place: &Place, attempt: &Attempt) -> Res
                     Ok(staged) => return Ok(Some(staged)),
                     // Such as a base that is gone. All of it is here, too.
                     Err(error) => {
-                        tracing::debug!(key = %place.key, %error, "a snapshot is sent whole, since the store did not put it together")
+                        tracing::debug!(key = %place.key, %error, "a snapshot is sent whole, since the store did not put it together");
                     }
                 }
             }

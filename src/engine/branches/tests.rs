@@ -138,8 +138,8 @@ async fn a_large_file_is_read_in_several_stretches_and_only_while_it_is_the_same
     let folder = tempfile::tempdir().unwrap();
     let (store, heads) = store(folder.path()).await;
     let memory = MemoryDatabase::new(options()).unwrap();
-    let fill = "create table t(c); insert into t values (randomblob(20000000))";
-    memory.update(move |transaction| Ok(transaction.execute_batch(fill)?)).await.unwrap();
+    let rows = "create table t(c); insert into t values (randomblob(20000000))";
+    memory.update(move |transaction| Ok(transaction.execute_batch(rows)?)).await.unwrap();
     let (tip, file) = delta::beginning(memory.pin(), Txid::FIRST, millis(WallTime::UNIX_EPOCH), Epoch(1)).await.unwrap();
     let chain = Chain::of(&heads, &BranchName::main());
     let put_id = heads.put_ids.fresh();

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Flusher, is_end};
-use crate::base::{Base, PageSet};
+use crate::base::Base;
 use crate::config::{Durability, SnapshotPolicy};
 use crate::database::Flushed;
 use crate::delta::Delta;
@@ -21,6 +21,7 @@ use crate::flush::{Copies, Next};
 use crate::head::HeadRecord;
 use crate::hooks::{FlushEnd, FlushKind};
 use crate::names::Etag;
+use crate::page_set::PageSet;
 use crate::snapshot::{self, Attempt, Known, Mark, Outcome, content_of};
 use crate::tasks::spawn_owned;
 

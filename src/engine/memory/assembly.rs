@@ -7,8 +7,8 @@ use std::io::{BufReader, Read};
 use ltx::{Checksum, DecodeError, Decoder, Header, PageNo, PageSize, Txid, TxidRange};
 
 use super::{LoadError, MemoryDatabase, MemoryOptions};
-use crate::base::PageSet;
 use crate::image;
+use crate::page_set::PageSet;
 use crate::pages::{PageStore, Stage};
 use crate::sums::Sums;
 

@@ -9,7 +9,7 @@ use chain::Level;
 use ltx::Txid;
 
 use super::{Begun, Opener, Ready, Settled, ended, fault};
-use crate::base::{Base, PageSet};
+use crate::base::Base;
 use crate::bucket;
 use crate::chains::{Landing, SlotMark, Upload, millis};
 use crate::config::DatabaseConfig;
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::facts::{Origin, SnapshotFacts};
 use crate::head::{HeadRecord, PromotionEntry};
 use crate::names::{BranchName, Etag};
+use crate::page_set::PageSet;
 use crate::restore::{self, Restored, epoch_of, txid_of};
 use crate::seed;
 use crate::snapshot::{self, Attempt, Known, Mark, Outcome, content_of, metadata};

@@ -19,7 +19,8 @@ use crate::facts::{Origin, Outside, SnapshotFacts};
 use crate::fence::Entry;
 #[cfg(test)]
 use crate::flaws::Flaw;
-use crate::head::{HeadRecord, PromotionEntry};
+use crate::head::{HeadRecord, PromotionEntry, SnapshotRef};
+use crate::memory::{MemoryDatabase, Writes};
 use crate::snapshot::Known;
 use crate::tenure::Tenure;
 
@@ -28,17 +29,16 @@ impl Opener {
     pub(super) async fn resume(&self, config: &DatabaseConfig, begun: &mut Begun, first: Txid) -> Result<Option<Ready>, Error> {
         let Begun { tenure, chain, last, entry } = begun;
         let Proved { recalled, accepted } = self.proved(config, chain, first, last.as_ref()).await?;
-        let Recalled { memory, mut tip, differs, epoch, kept_slots, mut behind, mut damage, writes } = recalled;
+        let Recalled { memory, mut tip, differs, epoch, kept_slots: mut slots, mut behind, mut damage, writes } = recalled;
         if epoch >= tenure.epoch() {
             // Whoever wrote that has the branch; a fence of ours behind it would end their tenure. If nobody has, the record was an old one.
             return tenure.check().await.map(|()| None).map_err(|failure| ended(config, tenure, failure));
         }
-        let failed = |doing, source| Error::Bucket { database: config.name.clone(), doing, source };
-        let meta = self.bucket.head(&tenure.place().key).await.map_err(|source| failed("looking for the snapshot", source))?;
+        let failed = |source| Error::Bucket { database: config.name.clone(), doing: "looking for the snapshot", source };
+        let meta = self.bucket.head(&tenure.place().key).await.map_err(failed)?;
         let recorded = last.as_ref().and_then(|record| record.snapshot.clone());
         let unfinished = last.as_ref().and_then(HeadRecord::begun).cloned();
         let is_known = recorded.as_ref().zip(meta.as_ref()).is_some_and(|(recorded, meta)| recorded.etag() == meta.etag);
-        let mut slots = kept_slots;
         let may_be_late = !(*entry == Entry::AfterRelease && is_known && unfinished.is_none());
         #[cfg(test)]
         let may_be_late = may_be_late && self.bucket.flaw() != Flaw::NoFence;
@@ -76,13 +76,7 @@ impl Opener {
             Standing::Gone => (Known::Absent, None, false),
             Standing::Damaged(meta) => (Known::NotOurs(meta.etag), None, false),
             Standing::Newer { found, meta, content } => {
-                let before = memory.pin().commits();
-                memory.switch(&found.pin()).await.map_err(|error| fault(config, error))?;
-                let (pin, changes) = memory.pin_with_changes(before);
-                let (by, state) = (self.by(tenure), tip.clone());
-                let delta = tokio::task::spawn_blocking(move || state.delta(&pin, changes, by));
-                let delta = delta.await.map_err(|panic| fault(config, panic))?;
-                if !self.land(config, tenure, chain, &mut tip, &delta, SlotMark::None).await? {
+                if !self.adopt(config, tenure, chain, &mut tip, &memory, &found).await? {
                     return Ok(None);
                 }
                 origin = Origin::Outside { etag: meta.etag.clone(), size: meta.size };
@@ -97,25 +91,16 @@ impl Opener {
                 (Known::NotOurs(meta.etag), None, false)
             }
         };
-        let base = match (&known, &holds) {
-            // What is accepted is no state behind those that the files tell of, and what was put into the memory here they do not know.
-            (Known::Sound(etag), Some((txid, _))) if matches!(origin, Origin::Chain { .. }) => {
-                let changed = Txid::new(*txid).and_then(|txid| writes.since(txid));
-                let size =
-                    recorded.as_ref().filter(|recorded| recorded.txid == *txid && recorded.etag() == *etag).map(|recorded| recorded.size);
-                let key = tenure.place().key.clone();
-                changed.zip(size).map(|(changed, size)| Base { key, etag: etag.clone(), size, changed })
-            }
-            _ => None,
-        };
-        let size = memory.size();
+        let base = base_of(tenure, recorded.as_ref(), &known, holds.as_ref(), &writes);
+        // What is accepted is no state behind those that the files tell of, and what was put into the memory here they do not know.
+        let base = base.filter(|_| matches!(origin, Origin::Chain { .. }));
         let is_noted = !slots.is_empty() || settled.is_some() || told;
         if is_noted {
             let (txid, known, holds) = (tip.txid.get(), &known, &holds);
             let change = |record: &HeadRecord| {
                 let mut next = record.at(txid).fenced_at(slots.iter().copied());
                 if let (true, Known::Sound(etag), Some((txid, content))) = (told, known, holds) {
-                    next = next.noted(etag, *txid, size, content.clone());
+                    next = next.noted(etag, *txid, memory.size(), content.clone());
                 }
                 settled.as_ref().map_or_else(|| next.clone(), |settled| settled.noted(&next))
             };
@@ -127,7 +112,7 @@ impl Opener {
         }
         let snapshot = match (&known, holds) {
             (Known::Sound(etag), Some((txid, _))) => {
-                Some(SnapshotFacts { time: wall(tip.time), txid, size, duration: None, etag: etag.clone() })
+                Some(SnapshotFacts { time: wall(tip.time), txid, size: memory.size(), duration: None, etag: etag.clone() })
             }
             _ => None,
         };
@@ -146,6 +131,25 @@ impl Opener {
             outside,
             damage,
         }))
+    }
+
+    /// Takes an outside state for the next one. `false` if the branch must be looked at again.
+    async fn adopt(
+        &self,
+        config: &DatabaseConfig,
+        tenure: &mut Tenure,
+        chain: &Chain,
+        tip: &mut Tip,
+        memory: &MemoryDatabase,
+        found: &MemoryDatabase,
+    ) -> Result<bool, Error> {
+        let before = memory.pin().commits();
+        memory.switch(&found.pin()).await.map_err(|error| fault(config, error))?;
+        let (pin, changes) = memory.pin_with_changes(before);
+        let (by, state) = (self.by(tenure), tip.clone());
+        let delta = tokio::task::spawn_blocking(move || state.delta(&pin, changes, by));
+        let delta = delta.await.map_err(|panic| fault(config, panic))?;
+        self.land(config, tenure, chain, tip, &delta, SlotMark::None).await
     }
 
     /// Puts a delta into the next slot. `false` if somebody's late one is there, and this tenure still lasts.
@@ -201,4 +205,12 @@ impl Opener {
             Some(_) | None => Ok(Settled { entry, was_made: false }),
         }
     }
+}
+
+/// What the next snapshot can be put together from, if the record and the files tell what lies there and what has changed since.
+fn base_of(tenure: &Tenure, recorded: Option<&SnapshotRef>, known: &Known, holds: Option<&(u64, String)>, writes: &Writes) -> Option<Base> {
+    let (Known::Sound(etag), Some((txid, _))) = (known, holds) else { return None };
+    let recorded = recorded.filter(|recorded| recorded.txid == *txid && recorded.etag() == *etag)?;
+    let changed = writes.since(Txid::new(*txid)?)?;
+    Some(Base { key: tenure.place().key.clone(), etag: etag.clone(), size: recorded.size, changed })
 }
