@@ -231,7 +231,9 @@ async fn copied(heads: &Heads, chain: &Chain, txid: Txid, source: &Source) -> Op
     let copy = async {
         let Some(stored) = heads.read(&source.branch).await? else { return Ok(None) };
         let Some(first) = stored.record.first() else { return Ok(None) };
-        let Some(first) = Chain::of(heads, &source.branch).copy_to(chain, first, txid, source.pin.size()).await? else { return Ok(None) };
+        let Some(first) = Chain::of(heads, &source.branch).copy_to(chain, first, txid, source.pin.size(), &heads.put_ids).await? else {
+            return Ok(None);
+        };
         // After the files, since whoever wrote one had said so in the record before.
         let after = heads.read(&source.branch).await?;
         Ok(after.map(|after| Laid { first, epoch: after.record.epoch }))

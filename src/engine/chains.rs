@@ -6,19 +6,18 @@
 //! put-id; a damaged file is named, and another way around it is looked for.
 
 mod around;
+mod copying;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chain::{File, Level, Plan, Target};
-use futures::{FutureExt as _, StreamExt as _};
+use chain::{File, Level};
 use ltx::{Txid, TxidRange, UnixMillis};
 
 use crate::bucket::{self, Bucket, Condition, Form, Listed, ObjectMeta, Put, Staged};
 use crate::clock::WallTime;
 use crate::delta::Encoded;
-use crate::error::Error;
 use crate::heads::Heads;
 use crate::names::{BranchName, DatabaseKey, DatabaseName, ObjectKey};
 use crate::snapshot::{PutId, metadata};
@@ -73,9 +72,6 @@ pub(crate) enum Landing {
 const CONTENT_TYPE: &str = "application/octet-stream";
 /// How often one upload looks again before it leaves the rest to the next.
 const TRIES: u32 = 3;
-/// So many files behind a whole database are copied at most. Each is a request now, and another of whoever opens the branch.
-const MOST_COPIED: usize = 32;
-const COPIES_AT_ONCE: usize = 4;
 
 /// As files of a chain count time.
 pub(crate) fn millis(time: WallTime) -> UnixMillis {
@@ -193,26 +189,6 @@ impl Chain {
         Form { metadata, content_type: CONTENT_TYPE }
     }
 
-    /// Has a new branch begin with copies of the files that lead to a state, which the store makes by itself: tells the number of the whole
-    /// database among them. `None` if there are too many, or too large ones.
-    pub(crate) async fn copy_to(&self, new: &Self, first: Txid, txid: Txid, size: u64) -> Result<Option<Txid>, Error> {
-        let files = self.newest_files(first).await?;
-        let Ok(Plan { whole, steps }) = files.plan(Target::Txid(txid)) else { return Ok(None) };
-        let behind: u64 = steps.iter().map(|file| file.size).sum();
-        if steps.len() > MOST_COPIED || behind > size {
-            return Ok(None);
-        }
-        let copies = [whole].into_iter().chain(steps).map(|file| {
-            let (bucket, from, to) = (&self.bucket, self.key(file.level, file.txids), new.key(file.level, file.txids));
-            async move { bucket.copy(&from, None, &to).await }.boxed()
-        });
-        let mut done = futures::stream::iter(copies.collect::<Vec<_>>()).buffered(COPIES_AT_ONCE);
-        while let Some(one) = done.next().await {
-            one.map_err(|source| self.failed(source))?;
-        }
-        Ok(Some(whole.txids.max()))
-    }
-
     /// Deletes a file.
     pub(crate) async fn delete(&self, file: &File) -> Result<(), bucket::Error> {
         self.bucket.delete(&self.key(file.level, file.txids)).await
@@ -236,11 +212,8 @@ fn as_unclear(error: bucket::Error) -> bucket::Error {
 }
 
 impl SlotMark {
-    /// As the metadata of a slot tells. What was copied from another branch was taken there, and is nothing of the kind here.
-    pub(crate) fn of(meta: &ObjectMeta, branch: &BranchName) -> Self {
-        if meta.metadata.get(metadata::BRANCH).is_some_and(|of| of != branch.as_str()) {
-            return Self::None;
-        }
+    /// As the metadata of a slot tells.
+    pub(crate) fn of(meta: &ObjectMeta) -> Self {
         match meta.metadata.get(metadata::PROMOTION) {
             Some(id) => Self::Promotion(id.clone()),
             None if meta.metadata.contains_key(metadata::FENCE) => Self::Fence,

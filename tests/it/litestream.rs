@@ -152,9 +152,9 @@ async fn litestream_restores_what_we_restore_at_any_txid_and_time() {
     let mut txids = BTreeSet::from([1, large, fence, fence + 1, shrunk, holes, promotion - 1, promotion, newest]);
     txids.extend((0..8).map(|_| random.random_range(1..newest)));
     compare(&place, "main", txids, &mut random).await;
-    let first = head(&place, "next").await["chain"]["first"].as_u64().unwrap();
+    let horizon = head(&place, "next").await["horizon"].as_u64().unwrap();
     let newest = ours(&place, KEY, "next", &[]).await.unwrap().txid;
-    compare(&place, "next", (first..=newest).collect(), &mut random).await;
+    compare(&place, "next", (horizon..=newest).collect(), &mut random).await;
 
     assert!(ours_at_txid(&place, KEY, "main", promotion).await.bytes == past, "over HTTP it is the same");
     let [large, shrunk, holes] = [large, shrunk, holes].map(async |txid| ours_at_txid(&place, KEY, "main", txid).await.bytes);

@@ -152,3 +152,19 @@ async fn a_large_file_is_read_in_several_stretches_and_only_while_it_is_the_same
     store.faults().add(Fault::new(FaultEffect::Refuse).on(Operation::GetObject));
     assert!(matches!(chain.newest(Txid::FIRST, &options()).await, Err(Error::Bucket { .. })), "a store in trouble is no damage");
 }
+
+#[tokio::test]
+async fn a_late_copy_replaces_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_store, heads) = store(folder.path()).await;
+    let source = chained_main(&heads).await;
+    let (main, next) = (Chain::of(&heads, &BranchName::main()), Chain::of(&heads, &BranchName::parse("next").unwrap()));
+    // Whoever finished the branch meanwhile has put the same state there, in a tenure of its own.
+    let theirs = ObjectKey::new("apps/orders.db.ltx/next/0009/0000000000000001-0000000000000004.ltx");
+    let put = Put { condition: Condition::IfAbsent, form: Form::plain("a/b") };
+    let etag = heads.bucket.put(&theirs, Content::from_bytes("theirs".into()), put).await.unwrap();
+    let (first, txid) = (Txid::new(4).unwrap(), Txid::new(source.txid).unwrap());
+    let copied = main.copy_to(&next, first, txid, source.pin.size().max(1 << 20), &heads.put_ids).await.unwrap();
+    assert_eq!(copied, Some(first));
+    assert_eq!(heads.bucket.head(&theirs).await.unwrap().map(|meta| meta.etag), Some(etag));
+}

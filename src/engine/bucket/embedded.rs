@@ -32,6 +32,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::s3::Credentials;
 use crate::names::BucketName;
@@ -75,6 +76,8 @@ pub struct EmbeddedStore {
     stop: CancellationToken,
     /// The task that accepts connections; it owns those of the connections.
     serving: JoinSet<()>,
+    /// What goes on in the folder, also for clients that went away.
+    acts: TaskTracker,
 }
 
 impl EmbeddedStore {
@@ -85,14 +88,14 @@ impl EmbeddedStore {
             TcpListener::bind(listen).await.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
         let opened = tokio::task::spawn_blocking(move || Store::open(&root, dialect));
         let store = Arc::new(opened.await.map_err(io::Error::other)??);
-        let desk = Arc::new(Desk::default());
-        let mut builder = S3ServiceBuilder::new(Service { store: Arc::clone(&store) });
+        let (desk, acts) = (Arc::new(Desk::default()), TaskTracker::new());
+        let mut builder = S3ServiceBuilder::new(Service { store: Arc::clone(&store), acts: acts.clone() });
         builder.set_auth(Account(credentials));
         builder.set_access(Gate { desk: Arc::clone(&desk), dialect });
         let (address, stop) = (listener.local_addr()?, CancellationToken::new());
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, builder.build(), Arc::clone(&desk), stop.clone()));
-        Ok(Self { address, store, desk, stop, serving })
+        Ok(Self { address, store, desk, stop, serving, acts })
     }
 
     /// Where it listens.
@@ -135,6 +138,8 @@ impl EmbeddedStore {
     pub async fn stop(mut self) {
         self.stop.cancel();
         while self.serving.join_next().await.is_some() {}
+        self.acts.close();
+        self.acts.wait().await;
     }
 }
 

@@ -156,7 +156,7 @@ impl Chain {
         let epoch = seen.iter().filter_map(|(_, meta)| meta.as_ref()).map(epoch_of).max().unwrap_or_default();
         let slot = |(file, meta): (File, Option<ObjectMeta>)| {
             let meta = meta.filter(|_| file.level == Level::Delta)?;
-            Some((file.txids.max().get(), SlotMark::of(&meta, &self.branch), meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)))
+            Some((file.txids.max().get(), SlotMark::of(&meta), meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)))
         };
         Ok(Some(Told { oldest, newest, epoch, slots: seen.into_iter().filter_map(slot).collect() }))
     }
@@ -317,7 +317,7 @@ impl Chain {
         }
         let object = self.bucket.get(&key, None).await.map_err(|source| self.failed(source))?;
         let Some(object) = object else { return Ok(None) };
-        let (mark, size) = (SlotMark::of(&object.meta, &self.branch), object.meta.size);
+        let (mark, size) = (SlotMark::of(&object.meta), object.meta.size);
         let body: Box<dyn Read + Send> = if size <= READ_AHEAD {
             let parts: Vec<Bytes> = object.body.try_collect().await.map_err(|source| self.failed(source))?;
             Box::new(Cursor::new(parts.concat()))
@@ -330,7 +330,7 @@ impl Chain {
     /// A large file, of which several stretches are on their way at once: one connection gives less than a store has.
     async fn fetch_in_stretches(&self, key: &ObjectKey) -> Result<Option<Fetched>, Error> {
         let Some(meta) = self.bucket.head(key).await.map_err(|source| self.failed(source))? else { return Ok(None) };
-        let (mark, etag, size) = (SlotMark::of(&meta, &self.branch), meta.etag, meta.size);
+        let (mark, etag, size) = (SlotMark::of(&meta), meta.etag, meta.size);
         let (bucket, key) = (Arc::clone(&self.bucket), key.clone());
         let stretches = (0..size.div_ceil(STRETCH)).map(move |number| {
             let (bucket, key, etag) = (Arc::clone(&bucket), key.clone(), etag.clone());

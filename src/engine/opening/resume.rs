@@ -194,7 +194,7 @@ impl Opener {
             None => None,
         };
         match found {
-            Some(meta) if SlotMark::of(&meta, tenure.branch()) == SlotMark::Promotion(entry.id.clone()) => {
+            Some(meta) if SlotMark::of(&meta) == SlotMark::Promotion(entry.id.clone()) => {
                 let time = meta.last_modified.unwrap_or(entry.time);
                 Ok(Settled { entry: PromotionEntry { time, ..entry }, was_made: true })
             }

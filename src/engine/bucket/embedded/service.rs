@@ -9,6 +9,7 @@ use s3s::dto::{self, ETag, ETagCondition, StreamingBlob, Timestamp};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
+use tokio_util::task::TaskTracker;
 
 use super::access::Fate;
 use super::faults::FaultEffect;
@@ -23,6 +24,8 @@ const MOST_ROWS: i32 = 1000;
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) store: Arc<Store>,
+    /// What goes on in its folder.
+    pub(super) acts: TaskTracker,
 }
 
 impl From<Failure> for S3Error {
@@ -56,7 +59,7 @@ impl Service {
     /// Runs on a thread that may block. What has begun ends, also when the client goes away.
     async fn on_disk<T: Send + 'static>(&self, act: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static) -> S3Result<T> {
         let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || act(&store)).await;
+        let done = self.acts.spawn_blocking(move || act(&store)).await;
         Ok(done.map_err(|error| s3_error!(InternalError, "{error}"))??)
     }
 
@@ -72,7 +75,8 @@ impl Service {
     async fn receive(&self, mut stream: impl futures::Stream<Item = Result<bytes::Bytes, s3s::StdError>> + Unpin) -> S3Result<Body> {
         let io = |error: io::Error| S3Error::from(Failure::Io(error));
         let path = self.store.temporary();
-        let mut file = tokio::fs::File::create(&path).await.map_err(io)?;
+        let place = path.clone();
+        let mut file = tokio::fs::File::from_std(self.on_disk(move |_| Ok(std::fs::File::create(&place)?)).await?);
         // From here on the file goes with this value, also when the client goes away.
         let mut body = Body { path, size: 0, md5: [0; 16] };
         let mut md5 = Md5::new();
