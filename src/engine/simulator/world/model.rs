@@ -162,6 +162,7 @@ impl Model {
             }
             Op::Overwrite { to, .. } => {
                 let candidates = self.end(process);
+                self.remember(to);
                 if let Some(branch) = self.branches.get_mut(to) {
                     branch.presence = Presence::There;
                     branch.candidates = candidates;
@@ -262,6 +263,16 @@ impl Model {
             }
         }
         names.iter().find(|name| !self.branches.contains_key(*name)).map_or(Ok(()), |name| Err(format!("branch {name} was never made")))
+    }
+
+    /// A branch gets another content: who reads it may have read what it held until now.
+    fn remember(&mut self, branch: &str) {
+        let held = self.contents(branch);
+        for (op, before) in self.begun.values_mut() {
+            if matches!(op, Op::Create { from, at: None, .. } | Op::Overwrite { from, .. } if from == branch) {
+                before.extend(held.iter().filter(|candidate| !before.contains(candidate)).cloned().collect::<Vec<_>>());
+            }
+        }
     }
 
     /// An operation has ended: what its source held at some moment since it began.
