@@ -16,6 +16,7 @@ mod ending;
 mod failing_store;
 mod faults;
 mod gc;
+mod gitops;
 mod history;
 mod idle;
 mod interop;

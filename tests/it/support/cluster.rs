@@ -70,6 +70,21 @@ impl Namespace {
         self.cluster.run(self.name, &["apply", "--filename", "-"], &resource.yaml()).await.map(drop)
     }
 
+    /// Changes members of an object.
+    pub(crate) async fn patch(&self, kind: &str, name: &str, patch: &Value) {
+        self.kubectl(&["patch", kind, name, "--type=merge", "--patch", &patch.to_string()]).await;
+    }
+
+    /// A script that finds `kubectl` as a user does.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let Cluster { kubeconfig, kubectl } = self.cluster;
+        let folder = std::path::Path::new(kubectl).parent().unwrap().display();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script]).env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).kill_on_drop(true);
+        bash.env("PATH", format!("{folder}:{}", std::env::var("PATH").unwrap()));
+        bash
+    }
+
     /// Makes an object that is no resource of ours.
     pub(super) async fn make(&self, object: &Value) {
         self.cluster
