@@ -3,7 +3,8 @@
 //! An earlier try of the same overwrite may have kept what the branch held then, and writers went on after it failed: what it kept is
 //! renewed. Nobody else's branch is touched, nor one that somebody has opened since.
 
-use super::{Begun, Source, begin, create, first_of};
+use super::begin::{Begun, begin};
+use super::{Source, create, first_of};
 use crate::bucket;
 use crate::error::Error;
 use crate::head::{Birth, Holder, OnLeave, maker, parent};

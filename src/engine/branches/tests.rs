@@ -1,9 +1,14 @@
 //! What two that make the same branch leave behind.
 
+use chain::Level;
+
 use super::*;
 use crate::bucket::BucketSource as _;
 use crate::bucket::embedded::{Dialect, EmbeddedOptions, EmbeddedStore, Fault, FaultEffect, Operation};
 use crate::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
+use crate::chains::{Landing, SlotMark, Upload, millis};
+use crate::delta;
+use crate::head::Epoch;
 use crate::memory::{MemoryDatabase, MemoryOptions, SqlPool};
 use crate::names::{BucketName, DatabaseKey, DatabaseName};
 use crate::snapshot::PutIds;
