@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{Dev, Place, Program, ServedBy, Signal, blocks, document};
+use crate::support::{Dev, Place, Program, ServedBy, Signal, blocks, document, program};
 
 /// Where the pages say that a server is.
 const SHOWN: &str = "http://127.0.0.1:8080";
@@ -34,18 +34,7 @@ async fn whoever_follows_the_page_on_python_sees_what_it_shows() {
     let home = TempDir::new().unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let dev = Dev::start(&examples, &home.path().join("data"), "standard").await;
-    let (mut program, mut shown) = (String::new(), Vec::new());
-    for block in blocks(&document("docs/python.md")) {
-        match block.language.as_str() {
-            "python" => {
-                program += BETWEEN;
-                program += &block.text;
-                shown.push(String::new());
-            }
-            "text" => *shown.last_mut().unwrap() = block.text,
-            other => panic!("nothing knows how to follow a block of {other:?}"),
-        }
-    }
+    let (program, shown) = program(&document("docs/python.md"), "python", BETWEEN);
     let site = format!("{}/site", script("clients").await);
     let python = Command::new("python3")
         .args(["-c", &program])

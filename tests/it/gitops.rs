@@ -7,30 +7,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{DATABASE, Namespace, Operator, Place, Resource, ServedBy, blocks, document, until};
+use crate::support::{DATABASE, Namespace, Operator, Place, Resource, ServedBy, document, program, until};
 
 /// What a block prints is told from what the next one does.
 const BETWEEN: &str = "printf '\n---\n'\n";
 
 fn yaml(path: &str) -> Value {
     serde_yaml::from_str(&document(path)).unwrap()
-}
-
-/// The page's commands as one script, and what it says that each block prints.
-fn guide() -> (String, Vec<String>) {
-    let (mut script, mut shown) = ("set -euo pipefail\n".to_owned(), Vec::new());
-    for block in blocks(&document("docs/gitops.md")) {
-        match block.language.as_str() {
-            "sh" => {
-                script += BETWEEN;
-                script += &block.text;
-                shown.push(String::new());
-            }
-            "text" => *shown.last_mut().unwrap() = block.text,
-            other => panic!("nothing knows how to follow a block of {other:?}"),
-        }
-    }
-    (script, shown)
 }
 
 #[tokio::test]
@@ -52,8 +35,8 @@ async fn whoever_follows_the_page_on_gitops_releases_data_by_merges() {
         written = written.replace(shown, &here);
     }
     std::fs::write(&base, written).unwrap();
-    let (script, shown) = guide();
-    let mut script = namespace.shell(&script);
+    let (script, shown) = program(&document("docs/gitops.md"), "sh", BETWEEN);
+    let mut script = namespace.shell(&format!("set -euo pipefail\n{script}"));
     script.current_dir(home.path()).env("BUCKETHEAD", &operator.api).env("no_proxy", "*").env("HOME", home.path());
     for (name, value) in
         [("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@x"), ("GIT_COMMITTER_NAME", "A"), ("GIT_COMMITTER_EMAIL", "a@x")]

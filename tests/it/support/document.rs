@@ -31,3 +31,21 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
     }
     blocks
 }
+
+/// All code of a document in one language as one program, which runs `between` before each block; and what the document says that each of
+/// them prints.
+pub(crate) fn program(document: &str, language: &str, between: &str) -> (String, Vec<String>) {
+    let (mut program, mut shown) = (String::new(), Vec::new());
+    for block in blocks(document) {
+        match block.language.as_str() {
+            found if found == language => {
+                program += between;
+                program += &block.text;
+                shown.push(String::new());
+            }
+            "text" => *shown.last_mut().unwrap() = block.text,
+            other => panic!("nothing knows how to follow a block of {other:?}"),
+        }
+    }
+    (program, shown)
+}
