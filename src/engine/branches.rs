@@ -11,9 +11,7 @@ mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::TryStreamExt as _;
 use ltx::{Checksum, Txid};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::base::Base;
 use crate::bucket::{self, Condition, Content, Form, Listed, Put};
@@ -265,7 +263,7 @@ async fn copy_into(heads: &Heads, from: &Place, etag: &Etag, reserved: Stored, b
             return Err(heads.failed(doing, bucket::Error::Unavailable { message: format!("{} went away", from.key) }));
         };
         let len = object.meta.size;
-        let reader = SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other)));
+        let reader = bucket::reader(object.body);
         let metadata = BTreeMap::from([(metadata::PUT_ID.to_owned(), put_id.clone())]);
         let put = Put { condition: Condition::IfAbsent, form: Form { metadata, content_type: CONTENT_TYPE } };
         match heads.bucket.put(&place.key, Content::new(len, reader), put).await {

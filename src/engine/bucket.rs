@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::clock::WallTime;
 use crate::names::{BucketName, Etag, ObjectKey};
@@ -311,6 +312,11 @@ pub trait Bucket: Send + Sync + std::fmt::Debug {
 /// What the listing tells of one object. Of all keys that begin with its own it is the first, however many lie beside it.
 pub(crate) async fn listed(bucket: &Arc<dyn Bucket>, key: &ObjectKey) -> Result<Option<Listed>, Error> {
     Ok(bucket.list(key.as_str(), None, 1).await?.into_iter().find(|object| object.key == *key))
+}
+
+/// The bytes of a body, for a thread that may block. To be called on the runtime.
+pub(crate) fn reader(body: BoxStream<'static, Result<Bytes, Error>>) -> impl Read + Send + 'static {
+    SyncIoBridge::new(StreamReader::new(body.map_err(std::io::Error::other)))
 }
 
 /// The bytes of `body` that lie in `range`.

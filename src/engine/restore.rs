@@ -5,9 +5,6 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
-use tokio_util::io::{StreamReader, SyncIoBridge};
-
 use crate::bucket::{self, Bucket, Object, ObjectMeta};
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Previous};
@@ -138,7 +135,7 @@ impl Restore<'_> {
             return Err(Error::SnapshotTooLarge { database: self.database.clone(), key: key.clone(), size, limit });
         }
         let options = self.options.clone();
-        let reader = SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other)));
+        let reader = bucket::reader(object.body);
         let loaded = self.blocking(move || {
             let memory = MemoryDatabase::load(reader, options)?;
             memory.check().map_err(LoadError::NotADatabase)?;

@@ -8,13 +8,11 @@
 use std::collections::BTreeSet;
 
 use chain::{File, Files, Level, Target};
-use futures::TryStreamExt as _;
 use ltx::{Txid, TxidRange};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::reading::{Fetched, Problem, Recalled};
 use super::{Chain, SlotMark, millis};
-use crate::bucket::ObjectMeta;
+use crate::bucket::{self, ObjectMeta};
 use crate::clock::WallTime;
 use crate::delta::{self, Encoded, Tip};
 use crate::error::Error;
@@ -90,7 +88,7 @@ impl Chain {
         let Some(object) = object else { return Ok(None) };
         let meta = object.meta.clone();
         let Some(claim) = Claim::of(&meta, self, first).filter(|_| meta.size <= options.max_size) else { return Ok(None) };
-        let reader = SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other)));
+        let reader = bucket::reader(object.body);
         let (txids, time) = (TxidRange::new(Txid::FIRST, claim.txid), millis(meta.last_modified.unwrap_or(WallTime::UNIX_EPOCH)));
         let Some(file) = txids.map(|txids| File { level: Level::Whole, txids, time, size: meta.size }) else { return Ok(None) };
         let (options, pace, epoch) = (options.clone(), options.pace.clone(), epoch_of(&meta));

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use chain::{File, Plan, Target};
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _};
 use ltx::Txid;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{CONTENT_TYPE, Chain};
 use crate::bucket::{self, Condition, Content, Form, ObjectMeta, Patched, Put};
@@ -55,7 +54,7 @@ impl Chain {
             _ => {
                 let object = self.bucket.get(&from, None).await?.ok_or_else(gone)?;
                 let (form, len) = (form(&object.meta), object.meta.size);
-                let body = SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other)));
+                let body = bucket::reader(object.body);
                 self.bucket.put(&to, Content::new(len, body), Put { condition, form }).await
             }
         };

@@ -11,7 +11,6 @@ use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use ltx::{Checksum, Txid, TxidRange, UnixMillis};
 use sha2::{Digest as _, Sha256};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::around::Plain;
 use super::{Chain, SlotMark, wall};
@@ -322,7 +321,7 @@ impl Chain {
             let parts: Vec<Bytes> = object.body.try_collect().await.map_err(|source| self.failed(source))?;
             Box::new(Cursor::new(parts.concat()))
         } else {
-            Box::new(SyncIoBridge::new(StreamReader::new(object.body.map_err(std::io::Error::other))))
+            Box::new(bucket::reader(object.body))
         };
         Ok(Some(Fetched { mark, body }))
     }
@@ -345,7 +344,7 @@ impl Chain {
         });
         let pieces = futures::stream::iter(stretches).buffered(STRETCHES_AT_ONCE);
         let bytes = pieces.map_ok(|pieces| futures::stream::iter(pieces.into_iter().map(Ok::<_, bucket::Error>))).try_flatten();
-        let body = Box::new(SyncIoBridge::new(StreamReader::new(bytes.map_err(std::io::Error::other).boxed())));
+        let body = Box::new(bucket::reader(bytes.boxed()));
         Ok(Some(Fetched { mark, body }))
     }
 

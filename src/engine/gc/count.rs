@@ -4,10 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use futures::TryStreamExt as _;
 use ltx::Txid;
 use rusqlite::Connection;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::run::GcError;
 use crate::bucket;
@@ -123,7 +121,7 @@ impl Count<'_> {
         if size > limit {
             return Err(unreadable(key, object, format!("it has {size} bytes, more than the {limit} that this run may hold")));
         }
-        let reader = SyncIoBridge::new(StreamReader::new(found.body.map_err(std::io::Error::other)));
+        let reader = bucket::reader(found.body);
         let loaded = tokio::task::spawn_blocking(move || {
             let memory = MemoryDatabase::load(reader, options)?;
             memory.check().map_err(LoadError::NotADatabase)?;
