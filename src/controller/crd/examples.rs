@@ -17,18 +17,39 @@ fn manifests(folder: &Path) -> Vec<PathBuf> {
     nested.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
 }
 
+fn documents(path: &Path) -> Vec<Value> {
+    serde_yaml::from_multiple(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn accepted(path: &Path, document: Value) -> BucketDatabase {
+    admit(document).unwrap_or_else(|refused| panic!("{}: {refused}", path.display()))
+}
+
 fn databases(path: &Path) -> Vec<BucketDatabase> {
-    let documents: Vec<Value> = serde_yaml::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
-    let declared = documents.into_iter().filter(|document| document["kind"] == "BucketDatabase");
-    declared.map(|document| admit(document).unwrap_or_else(|refused| panic!("{}: {refused}", path.display()))).collect()
+    let declared = documents(path).into_iter().filter(|document| document["kind"] == "BucketDatabase");
+    declared.map(|document| accepted(path, document)).collect()
 }
 
 #[test]
 fn every_example_is_accepted() {
-    let paths = manifests(&folder());
+    let layered = folder().join("gitops");
+    let paths: Vec<_> = manifests(&folder()).into_iter().filter(|path| !path.starts_with(&layered)).collect();
     assert!(paths.len() >= 4, "{paths:?}");
     for path in paths {
         assert!(!databases(&path).is_empty(), "{} declares no database", path.display());
+    }
+}
+
+/// Where a base is patched, what is applied is the two together.
+#[test]
+fn each_layer_of_the_repository_for_gitops_is_accepted_upon_its_base() {
+    let declared = |layer: &str| documents(&folder().join("gitops").join(layer).join("orders.yaml")).remove(0);
+    accepted(Path::new("base"), declared("base"));
+    for layer in ["production", "staging"] {
+        let mut merged = declared("base");
+        let spec = merged["spec"].as_object_mut().unwrap();
+        spec.extend(declared(layer)["spec"].as_object().unwrap().clone());
+        assert!(!accepted(Path::new(layer), merged).spec.branch.is_empty());
     }
 }
 
