@@ -9,7 +9,7 @@ use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::bucket::{Bucket, BucketSource};
 use engine::{
     Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, HookSet,
-    Host, HostOptions, Limits, Location, QueryLimits, Remembered, SnapshotPolicy, Spool, SqlPool, State, SystemClock,
+    Host, HostOptions, Limits, Location, QueryLimits, Remembered, SnapshotPolicy, Spool, SqlPool, State,
 };
 use tempfile::TempDir;
 
@@ -44,14 +44,12 @@ impl Hosted {
         let stores: Arc<dyn BucketSource> = Arc::new(stores.telling(hooks));
         let host = Host::new(HostOptions {
             parallel_restores: 2,
-            stores: Arc::clone(&stores),
-            sql_pool: SqlPool::new(2.try_into().unwrap()),
-            spool: Spool::new(folder.path().to_owned(), 4 * GIB),
-            clock: Arc::new(SystemClock),
-            pod: "bench".to_owned(),
-            release_wait: Duration::ZERO,
-            verify_memory: 1 << 30,
-            hooks: HookSet::default(),
+            ..HostOptions::new(
+                "bench".to_owned(),
+                Arc::clone(&stores),
+                SqlPool::new(2.try_into().unwrap()),
+                Spool::new(folder.path().to_owned(), 4 * GIB),
+            )
         });
         Self { host, store, stores, bucket, credentials, folder }
     }

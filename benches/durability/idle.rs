@@ -51,14 +51,13 @@ pub fn requests(report: &mut Report) {
         let folder = TempDir::new().unwrap();
         let host = Host::new(HostOptions {
             parallel_restores: 2,
-            stores: Arc::new(Source(Arc::clone(&shelf))),
-            sql_pool: SqlPool::new(2.try_into().unwrap()),
-            spool: Spool::new(folder.path().to_owned(), 0),
             clock,
-            pod: "bench".to_owned(),
-            release_wait: Duration::ZERO,
-            verify_memory: 1 << 30,
-            hooks: engine::HookSet::default(),
+            ..HostOptions::new(
+                "bench".to_owned(),
+                Arc::new(Source(Arc::clone(&shelf))),
+                SqlPool::new(2.try_into().unwrap()),
+                Spool::new(folder.path().to_owned(), 0),
+            )
         });
         let mut databases = Vec::new();
         for number in 0..DATABASES {

@@ -337,7 +337,8 @@ impl From<&Error> for Problem {
             | Error::PromotionUnknown { .. }
             | Error::NewerFormat { .. }
             | Error::HeadDamaged { .. }
-            | Error::ConditionsIgnored { .. } => Kind::DatabaseFailed,
+            | Error::ConditionsIgnored { .. }
+            | Error::MemoryBudget { .. } => Kind::DatabaseFailed,
             Error::FileNotFound { .. } => Kind::NoSuchFile,
             Error::FileLost { .. } => Kind::FileLost,
             Error::FileBusy { .. } => Kind::FileBusy,

@@ -218,14 +218,8 @@ fn empty_host() -> Arc<Host> {
     let spool = Spool::new(std::env::temp_dir(), SPOOL);
     Host::new(HostOptions {
         parallel_restores: 2,
-        stores: Arc::new(Stores::new(policy)),
-        sql_pool,
-        spool,
-        clock: Arc::new(SystemClock),
-        pod: "pod".to_owned(),
-        release_wait: Duration::ZERO,
         verify_memory: 2 << 20,
-        hooks: engine::HookSet::default(),
+        ..HostOptions::new("pod".to_owned(), Arc::new(Stores::new(policy)), sql_pool, spool)
     })
 }
 

@@ -258,14 +258,9 @@ fn new_host(arguments: &Arguments, hooks: HookSet) -> Arc<Host> {
     let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
-        stores: Arc::new(stores.telling(hooks.clone())),
-        sql_pool: arguments.shared.pool(),
-        spool: arguments.spool.spool(),
-        clock: Arc::new(SystemClock),
-        pod: "dev".to_owned(),
-        release_wait: Duration::ZERO,
         verify_memory: arguments.shared.verify_memory(),
-        hooks,
+        hooks: hooks.clone(),
+        ..HostOptions::new("dev".to_owned(), Arc::new(stores.telling(hooks)), arguments.shared.pool(), arguments.spool.spool())
     })
 }
 

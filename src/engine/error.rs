@@ -359,6 +359,18 @@ pub enum Error {
         /// The one that serves.
         by: DatabaseName,
     },
+    /// All databases that this process has may take so much together, and it does not fit beside the others.
+    #[error("{database}: limits.maxSize is {needed} bytes, and of the memory budget of this pod, {budget} bytes, {free} are left")]
+    MemoryBudget {
+        /// Which database.
+        database: DatabaseName,
+        /// What it may grow to, in bytes.
+        needed: u64,
+        /// What is left, in bytes.
+        free: u64,
+        /// What all may take, in bytes.
+        budget: u64,
+    },
     /// The database has no such file.
     #[error("{database}: there is no file {key}")]
     FileNotFound {
@@ -451,6 +463,7 @@ impl Error {
             Self::ChainBroken { .. } => "chain-broken",
             Self::StateTooLarge { .. } => "state-too-large",
             Self::HeldElsewhere { .. } => "held-elsewhere",
+            Self::MemoryBudget { .. } => "memory-budget",
             Self::FileNotFound { .. } => "file-not-found",
             Self::FileLost { .. } => "file-lost",
             Self::FileBusy { .. } => "file-busy",

@@ -27,4 +27,6 @@ pub enum Flaw {
     FencesDeleted,
     /// Pages that were never written are left out of compactions.
     HolesLeftOut,
+    /// Whoever opens a branch does not ask whether its holder may still answer.
+    LeaseNotAwaited,
 }

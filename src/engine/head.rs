@@ -268,6 +268,11 @@ impl HeadRecord {
         Self { format: WITH_CHAIN, epoch: self.epoch.next(), holder: Some(holder), released: false, ..self.clone() }
     }
 
+    /// Nobody has it. What its last tenure has under way is not known.
+    pub(crate) fn unheld(&self) -> Self {
+        Self { holder: None, ..self.clone() }
+    }
+
     /// Its holder has ended its tenure.
     pub(crate) fn released(&self) -> Self {
         Self { released: true, ..self.clone() }

@@ -2,16 +2,18 @@
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
 //! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
-//! database is suspended (`host/suspension.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), nor gc of its files (`host/gc.rs`).
+//! database is suspended (`host/suspension.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
 mod gc;
+mod handover;
 mod removal;
 mod shown;
 mod suspension;
 mod verify;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::bucket::s3::StoreConfig;
 use crate::bucket::unconditional::{Turns, Unconditional};
 use crate::bucket::{self, Bucket, BucketSource};
-use crate::clock::{Clock, WallTime};
+use crate::clock::{Clock, SystemClock, WallTime};
 use crate::config::{Access, DatabaseConfig, Location};
 use crate::database::Database;
 use crate::error::{Error, NotServed};
@@ -37,10 +39,12 @@ use crate::flusher::{Flusher, Settings, Surroundings};
 use crate::head::{Epoch, Holder};
 use crate::heads::Heads;
 use crate::hooks::HookSet;
+use crate::liveness::Liveness;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseName};
 use crate::opening::{Opened, Opener};
 use crate::probe::{self, Verdict};
+use crate::restores::Restores;
 use crate::seed;
 use crate::snapshot::PutIds;
 use crate::tasks::{Pace, Patient};
@@ -60,12 +64,36 @@ pub struct HostOptions {
     pub clock: Arc<dyn Clock>,
     /// The name of this process: the pod's.
     pub pod: String,
-    /// How long a predecessor in another pod is waited for that has not released a branch: as long as it may take to save.
+    /// How long a predecessor in another pod is waited for that has not released a branch, and of which nobody knows whether it still runs: as
+    /// long as it may take to save.
     pub release_wait: Duration,
     /// The most that a database may have, in bytes, to be proved restorable beside what is served.
     pub verify_memory: u64,
     /// Who is told of its uploads.
     pub hooks: HookSet,
+    /// What all databases may take together, each counted with its largest size; without it nothing is counted.
+    pub memory: Option<u64>,
+    /// What is known of the other processes that serve the same resources; without it nothing is.
+    pub liveness: Option<Arc<dyn Liveness>>,
+}
+
+impl HostOptions {
+    /// Those of a process that is the only one, and asks for nothing special.
+    pub fn new(pod: String, stores: Arc<dyn BucketSource>, sql_pool: SqlPool, spool: Spool) -> Self {
+        Self {
+            parallel_restores: 4,
+            stores,
+            sql_pool,
+            spool,
+            clock: Arc::new(SystemClock),
+            pod,
+            release_wait: Duration::ZERO,
+            verify_memory: 1 << 30,
+            hooks: HookSet::default(),
+            memory: None,
+            liveness: None,
+        }
+    }
 }
 
 /// A clock that a test moves waits only for threads of its own runtime.
@@ -80,6 +108,8 @@ pub struct Remembered {
     pub epoch: Option<Epoch>,
     /// When it was proved last that it can be restored.
     pub verified: Option<WallTime>,
+    /// What it had, in bytes.
+    pub size: u64,
 }
 
 /// An open database, and who may ask it.
@@ -95,7 +125,7 @@ pub struct Handle {
 pub struct Host {
     options: HostOptions,
     put_ids: Arc<PutIds>,
-    restores: Semaphore,
+    restores: Restores,
     slots: Mutex<HashMap<DatabaseName, Slot>>,
     changes: broadcast::Sender<DatabaseName>,
     tasks: TaskTracker,
@@ -184,7 +214,7 @@ impl Host {
     pub fn new(options: HostOptions) -> Arc<Self> {
         Arc::new(Self {
             put_ids: Arc::new(PutIds::new()),
-            restores: Semaphore::new(options.parallel_restores.max(1)),
+            restores: Restores::new(options.parallel_restores),
             slots: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             tasks: TaskTracker::new(),
@@ -215,8 +245,12 @@ impl Host {
                 Some(Status::Failed { attempts, .. }) => *attempts,
                 Some(Status::Opening { .. } | Status::Open(_) | Status::Closing(..)) => return,
             };
-            if let Some(by) = holder(&slots, &held, &name) {
-                let error = Arc::new(Error::HeldElsewhere { database: name.clone(), by });
+            let refused = match holder(&slots, &held, &name) {
+                Some(by) => Err(Error::HeldElsewhere { database: name.clone(), by }),
+                None => room_for(&slots, &config, self.options.memory),
+            };
+            if let Err(error) = refused {
+                let error = Arc::new(error);
                 let status = Status::Failed { error, attempts: attempts.saturating_add(1), at: self.options.clock.wall() };
                 slots.insert(name.clone(), Slot::of(config, status));
                 drop(slots);
@@ -228,7 +262,7 @@ impl Host {
         };
         let host = Arc::clone(self);
         self.tasks.spawn(async move {
-            let opened = match AssertUnwindSafe(host.restore(&config)).catch_unwind().await {
+            let opened = match AssertUnwindSafe(host.restore(&config, remembered.size)).catch_unwind().await {
                 Ok(opened) => opened,
                 Err(_) => Err(Error::Internal { database: config.name.clone(), detail: "a panic while opening".to_owned() }),
             };
@@ -239,12 +273,12 @@ impl Host {
         });
     }
 
-    async fn restore(self: &Arc<Self>, config: &DatabaseConfig) -> Result<Serving, Error> {
+    async fn restore(self: &Arc<Self>, config: &DatabaseConfig, size: u64) -> Result<Serving, Error> {
         let opener = self.opener(config).await?;
         // Before its turn: others need not wait for whoever still saves this one.
         self.await_left(config, &config.location.branch).await;
-        opener.await_release(config, self.options.release_wait).await?;
-        let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
+        opener.await_release(config).await?;
+        let _turn = self.restores.turn(size).await;
         let ready = opener.open(config).await?;
         seed::create_tables(&ready.state.memory).await?;
         self.remember(&config.name, ready.tenure.epoch());
@@ -283,6 +317,8 @@ impl Host {
             me: self.holder(config),
             held: self.held.lock().get(&config.name).copied(),
             ousted: self.ousted.lock().get(&config.name).cloned().unwrap_or_default(),
+            liveness: self.options.liveness.clone(),
+            release_wait: self.options.release_wait,
         })
     }
 
@@ -470,7 +506,10 @@ impl Host {
         }
         match self.begin_to_close(name) {
             Some(closed) => closed.await,
-            None => Ok(None),
+            None => {
+                self.changed(name);
+                Ok(None)
+            }
         }
     }
 
@@ -599,6 +638,11 @@ impl Host {
         self.changes.subscribe()
     }
 
+    /// Has whoever follows [`Self::changes`] look at a database.
+    pub fn look_again(&self, name: &DatabaseName) {
+        self.changed(name);
+    }
+
     /// The last flush of all, those with the oldest unsaved commit first, within `limit`. What a store did not take is tried again while
     /// there is time, after everything else. Tells what could not be saved.
     pub async fn shutdown(self: &Arc<Self>, limit: Duration) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
@@ -631,6 +675,19 @@ impl Host {
         results
     }
 
+    /// Saves what open databases have that is not in the bucket, as far as their stores take it. They stay open.
+    pub async fn save_all(&self) {
+        let names = self.by_age_of_unsaved();
+        let serving: Vec<_> = names.into_iter().filter_map(|name| Some((self.serving_of(&name)?, name))).collect();
+        let saves = serving.into_iter().map(|(serving, name)| async move { (serving.database.save().await, name) });
+        let mut saves = futures::stream::iter(saves).buffer_unordered(PARALLEL_FLUSHES);
+        while let Some((saved, name)) = saves.next().await {
+            if let Err(error) = saved {
+                tracing::warn!(database = %name, error = &*error as &dyn std::error::Error, "could not be saved");
+            }
+        }
+    }
+
     async fn close_all(self: &Arc<Self>, names: Vec<DatabaseName>, deadline: Instant) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
         let closings = names.into_iter().map(|name| async move {
             let result = match tokio::time::timeout_at(deadline, self.close(&name)).await {
@@ -656,8 +713,31 @@ impl Host {
     }
 
     fn changed(&self, name: &DatabaseName) {
-        // Without a receiver nobody needs to know.
-        self.changes.send(name.clone()).ok();
+        let made_room_for = self.make_room();
+        for name in made_room_for.iter().chain([name]) {
+            // Without a receiver nobody needs to know.
+            self.changes.send(name.clone()).ok();
+        }
+    }
+
+    /// Forgets those that had no room and would have it now, so that they are tried again. Each by itself: there may be room for one of them alone.
+    fn make_room(&self) -> Vec<DatabaseName> {
+        let mut slots = self.slots.lock();
+        let has_room = |(name, slot): (&DatabaseName, &Slot)| {
+            let waits = matches!(&slot.status, Status::Failed { error, .. } if matches!(**error, Error::MemoryBudget { .. }));
+            (waits && room_for(&slots, &slot.config, self.options.memory).is_ok()).then(|| name.clone())
+        };
+        let names: Vec<_> = slots.iter().filter_map(has_room).collect();
+        for name in &names {
+            slots.remove(name);
+        }
+        names
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("names", &self.names()).finish_non_exhaustive()
     }
 }
 
@@ -665,6 +745,11 @@ impl Slot {
     /// Whether no other may have its place.
     fn holds_place(&self) -> bool {
         !self.is_only_known() && !matches!(self.status, Status::Failed { .. } | Status::Suspended { .. })
+    }
+
+    /// Whether it is in memory, or comes into it.
+    fn takes_memory(&self) -> bool {
+        matches!(self.status, Status::Opening { .. } | Status::Open(_) | Status::Closing(..))
     }
 
     /// Whether somebody only looks at it.
@@ -693,6 +778,15 @@ impl Serving {
 fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
     let Err(error) = result else { return false };
     matches!(**error, Error::Bucket { source: bucket::Error::Unavailable { .. } | bucket::Error::Unclear { .. }, .. })
+}
+
+/// Whether there is room for a database beside those that are in memory, or come into it.
+fn room_for(slots: &HashMap<DatabaseName, Slot>, config: &DatabaseConfig, budget: Option<u64>) -> Result<(), Error> {
+    let Some(budget) = budget else { return Ok(()) };
+    let others = slots.iter().filter(|(name, slot)| **name != config.name && slot.takes_memory());
+    let taken = others.fold(0_u64, |taken, (_, slot)| taken.saturating_add(slot.config.limits.max_size));
+    let (needed, free) = (config.limits.max_size, budget.saturating_sub(taken));
+    if needed <= free { Ok(()) } else { Err(Error::MemoryBudget { database: config.name.clone(), needed, free, budget }) }
 }
 
 /// Who serves this place already.

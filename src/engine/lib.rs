@@ -25,6 +25,7 @@ mod heads;
 mod hooks;
 mod host;
 mod image;
+mod liveness;
 mod memory;
 mod names;
 mod naming;
@@ -35,6 +36,7 @@ mod past;
 mod probe;
 mod remains;
 mod restore;
+mod restores;
 mod seed;
 mod shown;
 #[cfg(test)]
@@ -68,6 +70,7 @@ pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerK
 pub use head::{Epoch, Fate, Holder, OnLeave};
 pub use hooks::{FlushEnd, FlushKind, FlushOf, HookSet, Hooks, RequestClass, StoreRequest};
 pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest, Remembered};
+pub use liveness::{Life, Liveness};
 pub use memory::{
     Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,
     StreamLimits, SwitchError,

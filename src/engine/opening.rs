@@ -26,6 +26,7 @@ use crate::facts::{Damage, Origin, Outside, SnapshotFacts};
 use crate::fence::{self, Claim, Entry, Refusal};
 use crate::head::{Epoch, HeadRecord, Holder, PromotionEntry, PromotionState};
 use crate::heads::{Heads, Stored, Written};
+use crate::liveness::{Life, Liveness};
 use crate::memory::{MemoryDatabase, MemoryOptions};
 use crate::names::BranchName;
 use crate::past::Archive;
@@ -48,6 +49,10 @@ pub(crate) struct Opener {
     pub(crate) held: Option<Epoch>,
     /// By which epochs other Pods of the resource ended tenures of this process.
     pub(crate) ousted: BTreeMap<BranchName, Epoch>,
+    /// What is known of other processes.
+    pub(crate) liveness: Option<Arc<dyn Liveness>>,
+    /// How long one is waited for of which nothing is known.
+    pub(crate) release_wait: Duration,
 }
 
 /// A branch that may be served.
@@ -115,22 +120,34 @@ impl Opener {
         Archive { heads: self.heads(config), options: self.options.clone(), now: self.clock.wall() }
     }
 
-    /// Waits until a predecessor in another Pod has released the branch: it may still be saving. Not for longer than `limit`, since it may
-    /// be gone, and not at all for an earlier process of this very Pod, which is.
-    pub(crate) async fn await_release(&self, config: &DatabaseConfig, limit: Duration) -> Result<(), Error> {
+    /// Waits until a predecessor in another Pod has released the branch, since it may still be saving, or is known to have ended. One of
+    /// which nothing is known is waited for as long as saving may take; an earlier process of this very Pod not at all, since it is gone.
+    pub(crate) async fn await_release(&self, config: &DatabaseConfig) -> Result<(), Error> {
         let heads = self.heads(config);
-        let deadline = self.clock.now() + limit;
+        let deadline = self.clock.now() + self.release_wait;
         let mut pause = FIRST_PAUSE;
         loop {
             let found = heads.read(&config.location.branch).await?;
-            let record = found.as_ref().map(|stored| &stored.record);
-            let claim = self.claim(config);
-            if !fence::may_still_save(record, claim) || self.clock.now() >= deadline {
-                return Ok(());
+            match self.predecessor(config, found.as_ref()).await {
+                None => return Ok(()),
+                Some(Life::Unknown) if self.clock.now() >= deadline => return Ok(()),
+                Some(_) => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// How it stands with the other Pod that holds a branch by this record and may still use it. `None` if there is none, or it has ended.
+    async fn predecessor(&self, config: &DatabaseConfig, found: Option<&Stored>) -> Option<Life> {
+        let record = found.map(|stored| &stored.record);
+        let holder = record.filter(|record| fence::may_still_save(Some(record), self.claim(config)))?.holder.as_ref()?;
+        let Some(liveness) = &self.liveness else { return Some(Life::Unknown) };
+        #[cfg(test)]
+        if self.bucket.flaw() == crate::flaws::Flaw::LeaseNotAwaited {
+            return None;
+        }
+        Some(liveness.of(&holder.pod).await).filter(|life| *life != Life::Ended)
     }
 
     /// Opens the branch that a configuration names.
@@ -139,7 +156,10 @@ impl Opener {
         let place = Place::of(&config.location.key, branch);
         let heads = self.heads(config);
         for _ in 0..ROUNDS {
-            let Some(mut begun) = self.begin(config, &heads, &place).await? else { continue };
+            let Some(mut begun) = self.begin(config, &heads, &place).await? else {
+                self.await_release(config).await?;
+                continue;
+            };
             let state = match begun.last.as_ref().and_then(HeadRecord::first) {
                 Some(first) => Box::pin(self.resume(config, &mut begun, first)).await?,
                 None => Box::pin(self.enter(config, &mut begun)).await?,
@@ -152,9 +172,12 @@ impl Opener {
         Err(Error::Bucket { database: config.name.clone(), doing: "opening the branch", source })
     }
 
-    /// Raises the epoch. `None` if somebody was faster.
+    /// Raises the epoch. `None` if somebody was faster, or lives and holds the branch.
     async fn begin(&self, config: &DatabaseConfig, heads: &Heads, place: &Place) -> Result<Option<Begun>, Error> {
         let found = heads.read(&place.branch).await?;
+        if self.predecessor(config, found.as_ref()).await == Some(Life::Lives) {
+            return Ok(None);
+        }
         let claim = self.claim(config);
         let entry = fence::enter(found.as_ref().map(|stored| &stored.record), claim).map_err(|refusal| refused(config, refusal))?;
         let chain = Chain::of(heads, &place.branch);

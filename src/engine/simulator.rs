@@ -17,8 +17,10 @@
 //! - an overwrite happens whole or not at all;
 //! - nobody finds a state of somebody else where nobody else wrote;
 //! - a tenure ends by a higher epoch or by itself, never by what it wrote itself;
+//! - where processes have leases, at most one of those whose lease has not ended serves a branch;
 //! - a file that the newest state of a branch names has its content, and in the end a content that none names is gone.
 
+mod leases;
 mod store;
 mod time;
 mod world;
@@ -112,7 +114,7 @@ fn a_seed_does_the_same_each_time() {
 }
 
 /// What is done wrong, and a seed from which on it is found soon. A change of the order of requests moves those that find it.
-const CAUGHT: [(Flaw, u64); 10] = [
+const CAUGHT: [(Flaw, u64); 11] = [
     (Flaw::SlotsIgnored, 6),
     (Flaw::HeadConditionsIgnored, 2),
     (Flaw::PutIdsHidden, 2),
@@ -123,6 +125,7 @@ const CAUGHT: [(Flaw, u64); 10] = [
     (Flaw::ShownBeforePut, 4),
     (Flaw::FencesDeleted, 166),
     (Flaw::HolesLeftOut, 64),
+    (Flaw::LeaseNotAwaited, 2),
 ];
 
 #[test]

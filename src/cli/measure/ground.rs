@@ -12,7 +12,7 @@ use engine::bucket::s3::{Credentials, StoreConfig};
 use engine::bucket::{Bucket, BucketSource as _};
 use engine::{
     Access, BranchName, BucketName, Database, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, HookSet,
-    Host, HostOptions, Location, ResultMemory, SnapshotPolicy, Spool, SystemClock,
+    Host, HostOptions, Location, ResultMemory, SnapshotPolicy, Spool,
 };
 use rand::Rng as _;
 use tempfile::TempDir;
@@ -96,14 +96,14 @@ impl Ground {
         let stores = store::stores().telling(hooks.clone());
         let host = Host::new(HostOptions {
             parallel_restores: 1,
-            stores: Arc::new(stores),
-            sql_pool: shared::pool().with_results(ResultMemory::new(RESULTS)),
-            spool: Spool::new(folder.path().to_owned(), u64::MAX),
-            clock: Arc::new(SystemClock),
-            pod: "measure".to_owned(),
-            release_wait: Duration::ZERO,
             verify_memory: 0,
             hooks,
+            ..HostOptions::new(
+                "measure".to_owned(),
+                Arc::new(stores),
+                shared::pool().with_results(ResultMemory::new(RESULTS)),
+                Spool::new(folder.path().to_owned(), u64::MAX),
+            )
         });
         // Whoever cleans up is none of those who are counted.
         let cleaner = store::stores().bucket(&config, &bucket).context("preparing to reach the store")?;

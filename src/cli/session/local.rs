@@ -42,14 +42,14 @@ impl Local {
         let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host = Host::new(HostOptions {
             parallel_restores: 1,
-            stores: Arc::new(store::stores()),
-            sql_pool: shared::pool().with_results(ResultMemory::new(RESULTS)),
-            spool: Spool::new(std::env::temp_dir(), u64::MAX),
-            clock: Arc::new(SystemClock),
-            pod: format!("process {} on {machine}", std::process::id()),
             release_wait: RELEASE_WAIT,
             verify_memory: 0,
-            hooks: engine::HookSet::default(),
+            ..HostOptions::new(
+                format!("process {} on {machine}", std::process::id()),
+                Arc::new(store::stores()),
+                shared::pool().with_results(ResultMemory::new(RESULTS)),
+                Spool::new(std::env::temp_dir(), u64::MAX),
+            )
         });
         let config = config(settings, &machine)?;
         let name = config.name.clone();

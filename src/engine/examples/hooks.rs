@@ -12,7 +12,7 @@ use engine::bucket::s3::{Credentials, EndpointPolicy, StoreConfig, Stores};
 use engine::{
     Access, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, FilesPolicy, FilesPrefix, Flush, FlushEnd,
     FlushOf, HookSet, Hooks, Host, HostOptions, Limits, Location, QueryLimits, Remembered, Request, SnapshotPolicy, Spool, SqlPool, State,
-    Statement, StoreRequest, SystemClock,
+    Statement, StoreRequest,
 };
 
 /// Prints what it is told.
@@ -54,14 +54,14 @@ async fn run(hooks: HookSet) -> Result<(), Box<dyn Error>> {
     let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
     let host = Host::new(HostOptions {
         parallel_restores: 1,
-        stores: Arc::new(Stores::new(policy).telling(hooks.clone())),
-        sql_pool: SqlPool::new(2.try_into()?),
-        spool: Spool::new(folder.path().to_owned(), 1 << 30),
-        clock: Arc::new(SystemClock),
-        pod: "example".to_owned(),
-        release_wait: Duration::ZERO,
         verify_memory: 1 << 20,
-        hooks,
+        hooks: hooks.clone(),
+        ..HostOptions::new(
+            "example".to_owned(),
+            Arc::new(Stores::new(policy).telling(hooks)),
+            SqlPool::new(2.try_into()?),
+            Spool::new(folder.path().to_owned(), 1 << 30),
+        )
     });
     let endpoint = Some(store.endpoint());
     let config = config(bucket, StoreConfig { endpoint, region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None })?;

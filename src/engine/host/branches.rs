@@ -320,7 +320,7 @@ impl Host {
         let opener = self.opener(&config).await?;
         let branch = self.branch_of(name).ok_or_else(|| unknown(name))?;
         // Each has a database in memory while it is read.
-        let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.restores.turn(config.limits.max_size).await;
         Ok(opener.archive(&config).state(&branch, point).await?)
     }
 

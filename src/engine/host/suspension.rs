@@ -63,11 +63,11 @@ impl Host {
         // The process before may still be saving in another Pod. What it leaves behind is fenced, since a late write of it could arrive.
         let opener = self.opener(config).await?;
         self.await_left(config, &config.location.branch).await;
-        opener.await_release(config, self.options.release_wait).await?;
+        opener.await_release(config).await?;
         if !self.is_held_by(config).await? {
             return Ok(());
         }
-        let _turn = self.restores.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.restores.turn(0).await;
         let mut ready = opener.open(config).await?;
         self.remember(&config.name, ready.tenure.epoch());
         ready.release().await;

@@ -10,6 +10,7 @@ mod frozen;
 mod hooks;
 mod leaving;
 mod opening;
+mod pods;
 mod promotions;
 mod removal;
 mod shown;
@@ -162,15 +163,13 @@ fn host_in(pod: &str, release_wait: Duration) -> Arc<Host> {
 
 fn options_of(pod: &str, release_wait: Duration) -> HostOptions {
     HostOptions {
-        parallel_restores: 4,
-        stores: Arc::new(stores()),
-        sql_pool: SqlPool::new(2.try_into().unwrap()),
-        spool: Spool::new(std::env::temp_dir(), 1 << 30),
-        clock: Arc::new(SystemClock),
-        pod: pod.to_owned(),
         release_wait,
-        verify_memory: 1 << 30,
-        hooks: HookSet::default(),
+        ..HostOptions::new(
+            pod.to_owned(),
+            Arc::new(stores()),
+            SqlPool::new(2.try_into().unwrap()),
+            Spool::new(std::env::temp_dir(), 1 << 30),
+        )
     }
 }
 

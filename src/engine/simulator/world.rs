@@ -21,18 +21,21 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::leases::Leases;
 use super::store::{Fate, Parked, Store, View, sort};
 use super::time::{HOUR, Time};
 use crate::config::{Durability, Mode};
 use crate::flaws::Flaw;
 use model::Model;
-use process::{Done, Op, Process, perform};
+use process::{Done, Op, Process, perform, pod};
 
 /// What happens in one run: a grant, a start, an arrival, a kill, an hour.
 const EVENTS: u32 = 300;
 const PROCESSES: usize = 2;
 /// After so many hours gc deletes what is marked.
 const RIPE: u32 = 2;
+/// How often in an event a lease ends of somebody who says nothing.
+const LAPSES: f64 = 0.1;
 /// How long it is waited for nobody to do anything, at first.
 const TICK: Duration = Duration::from_millis(1);
 /// And at last.
@@ -59,6 +62,8 @@ pub(super) struct World {
     last: usize,
     /// A process that stands still, and for how many events.
     paused: Option<(usize, u32)>,
+    /// Who may answer, where somebody keeps account of it.
+    leases: Option<Arc<Leases>>,
     history: Vec<String>,
 }
 
@@ -98,6 +103,7 @@ impl World {
             next_row: 0,
             last: 0,
             paused: None,
+            leases: (seed % 8 == 2).then(Arc::default),
             history: Vec::new(),
         };
         if !of_files && world.random.random_bool(0.5) {
@@ -130,6 +136,8 @@ impl World {
             self.kill(slot);
         }
         self.arrive_all();
+        // Whoever looks now comes after all of them.
+        self.leases = None;
         self.last_look().await?;
         self.last_sweep().await
     }
@@ -160,7 +168,7 @@ impl World {
         if self.durability.mode == Mode::Sync && self.born.is_multiple_of(2) {
             time.jump(HOUR.as_secs().cast_signed());
         }
-        Process::new(self.born, view, Arc::new(time), self.durability)
+        Process::new(self.born, view, Arc::new(time), self.durability, self.leases.clone())
     }
 
     /// Waits until every process that does something waits for the bucket, or is done, and until nobody does anything: a pause ends only
@@ -183,6 +191,7 @@ impl World {
                 continue;
             }
             self.look_at_claims()?;
+            self.look_at_leases()?;
             let waits = |process: &Process| self.parked.iter().any(|parked| parked.process == process.number);
             if self.processes.iter().all(|process| process.busy.is_none() || waits(process)) {
                 sort(&mut self.parked);
@@ -216,6 +225,9 @@ impl World {
     async fn event(&mut self) -> Result<(), String> {
         if let Some((process, left)) = self.paused {
             self.paused = left.checked_sub(1).map(|left| (process, left));
+        }
+        if self.leases.is_some() && self.random.random_bool(LAPSES) {
+            self.end_a_lease();
         }
         let idle: Vec<usize> = (0..PROCESSES).filter(|slot| self.processes[*slot].busy.is_none() && !self.is_paused(*slot)).collect();
         match self.random.random_range(0..100) {
@@ -276,6 +288,19 @@ impl World {
             let events = self.random.random_range(30..150);
             self.history.push(format!("p{number} stands still for {events} events"));
             self.paused = Some((number, events));
+        }
+    }
+
+    /// The lease of one that was killed or stands still runs out, and somebody ends it.
+    fn end_a_lease(&mut self) {
+        let Some(leases) = self.leases.clone() else { return };
+        let moves = |number: &usize| {
+            self.processes.iter().any(|process| process.number == *number && self.paused.is_none_or(|(paused, _)| paused != *number))
+        };
+        let silent: Vec<usize> = (1..=self.born).filter(|number| !moves(number) && !leases.has_ended(&pod(*number))).collect();
+        if let Some(number) = (!silent.is_empty()).then(|| silent[self.random.random_range(0..silent.len())]) {
+            self.history.push(format!("the lease of p{number} is ended"));
+            leases.end(pod(number));
         }
     }
 

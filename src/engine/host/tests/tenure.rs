@@ -22,7 +22,7 @@ impl Bench {
         }
     }
 
-    async fn record(&self) -> HeadRecord {
+    pub(super) async fn record(&self) -> HeadRecord {
         document::parse(&self.object("apps/orders.db.head/main.json").await.unwrap().1).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! Whether what was promised holds.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use rand::seq::IndexedRandom as _;
@@ -7,7 +8,7 @@ use rand::seq::IndexedRandom as _;
 use super::super::store::{Fate, HOUR_AWAY, Parked, sort};
 use super::super::time::HOUR;
 use super::contents::{self, Record};
-use super::process::{self, Claim, Done, Op, Outcome, Process, perform};
+use super::process::{self, Claim, Done, Op, Outcome, Process, perform, pod};
 use super::{RIPE, TICK, World};
 use crate::config::Mode;
 use crate::snapshot::metadata;
@@ -92,6 +93,19 @@ impl World {
             }
             let (number, claim, rows) = (process.number, process.claim(), process.shown().await.unwrap_or_default());
             self.look_at_told(claim.as_ref(), rows).map_err(|why| format!("whoever asks p{number} reads what may be lost: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// Of those who may answer, at most one has a branch open.
+    pub(super) fn look_at_leases(&self) -> Result<(), String> {
+        let Some(leases) = &self.leases else { return Ok(()) };
+        let answers = self.processes.iter().filter(|process| !leases.has_ended(&pod(process.number)));
+        let mut servers = BTreeMap::new();
+        for (process, branch) in answers.filter_map(|process| Some((process, process.has_open()?))) {
+            if let Some(other) = servers.insert(branch.clone(), process.number) {
+                return Err(format!("p{other} and p{} both answer for {branch}", process.number));
+            }
         }
         Ok(())
     }

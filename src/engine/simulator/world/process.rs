@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::leases::Leases;
 use super::super::store::{Source, View};
 use super::super::time::{HOUR, Time};
 use crate::bucket::Bucket;
@@ -19,6 +20,7 @@ use crate::facts::State;
 use crate::files::{Description, FileKey, FilesPrefix, Spool};
 use crate::gc::{self, GcOptions, OwnerKey};
 use crate::host::{Host, HostOptions, OverwriteRequest, Remembered};
+use crate::liveness::Liveness;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseKey, DatabaseName};
 use crate::naming::StateId;
@@ -167,22 +169,22 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(number: usize, bucket: View, time: Arc<Time>, durability: Durability) -> Self {
+    pub(super) fn new(number: usize, bucket: View, time: Arc<Time>, durability: Durability, leases: Option<Arc<Leases>>) -> Self {
         let (dead, bucket) = (Arc::clone(&bucket.dead), Arc::new(bucket));
         let pool = SqlPool::new(1.try_into().expect("one is not zero"));
         let host = Host::new(HostOptions {
             parallel_restores: 1,
-            stores: Arc::new(Source(Arc::clone(&bucket))),
-            sql_pool: pool.clone(),
-            spool: Spool::new(std::env::temp_dir(), 1 << 20),
             clock: Arc::clone(&time) as Arc<dyn Clock>,
-            pod: format!("p{number}"),
-            release_wait: Duration::ZERO,
-            verify_memory: 1 << 30,
-            hooks: crate::hooks::HookSet::default(),
+            liveness: leases.map(|leases| leases as Arc<dyn Liveness>),
+            ..HostOptions::new(pod(number), Arc::new(Source(Arc::clone(&bucket))), pool.clone(), Spool::new(std::env::temp_dir(), 1 << 20))
         });
         let means = Means { host, bucket, pool, time, durability };
         Self { number, means, dead, busy: None, begun: 0, unsaved: None, serves: None, claimed: None, written: Vec::new() }
+    }
+
+    /// What it has open, as its answers come from there.
+    pub(super) fn has_open(&self) -> Option<String> {
+        self.claim().map(|claim| claim.branch)
     }
 
     /// What it claims now.
@@ -213,6 +215,11 @@ impl Process {
     pub(super) fn jump(&self, seconds: i64) {
         self.means.time.jump(seconds);
     }
+}
+
+/// What a process is called.
+pub(super) fn pod(number: usize) -> String {
+    format!("p{number}")
 }
 
 fn name() -> DatabaseName {
