@@ -12,6 +12,7 @@ mod docs;
 mod files;
 mod gc;
 mod given;
+mod group;
 mod inspect;
 mod kv;
 mod logs;

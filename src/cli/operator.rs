@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, PodAddress};
+use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{Host, HostOptions, SystemClock};
+use engine::{Host, HostOptions, Liveness, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::group::{Kept, Whereabouts};
 use super::observed::Observed;
 use super::parts::{Parts, Saved};
 use super::signals::Signals;
@@ -67,6 +68,8 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = logs::Format::Text, env = "BUCKETHEAD_LOG_FORMAT")]
     log_format: logs::Format,
     #[command(flatten)]
+    group: super::group::Arguments,
+    #[command(flatten)]
     tls: super::tls::Arguments,
     #[command(flatten)]
     spool: super::spool::Arguments,
@@ -103,18 +106,24 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?);
     let Observed { work, profile, hooks, admin: _admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
-    let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "buckethead".to_owned());
+    let place = whereabouts(&arguments, listener.local_addr()?, &client);
+    let membership = arguments.group.membership(client.clone(), &place)?;
     let host = Host::new(HostOptions {
         parallel_restores: arguments.parallel_restores,
-        stores: Arc::new(Stores::new(policy).telling(hooks.clone())),
-        sql_pool: arguments.shared.pool(),
-        spool: arguments.spool.spool(),
-        clock: Arc::new(SystemClock),
-        pod: pod.clone(),
         release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
         verify_memory: arguments.shared.verify_memory(),
-        hooks,
+        hooks: hooks.clone(),
+        memory: arguments.group.memory(),
+        liveness: Some(Arc::clone(&membership) as Arc<dyn Liveness>),
+        ..HostOptions::new(
+            place.pod.clone(),
+            Arc::new(Stores::new(policy).telling(hooks)),
+            arguments.shared.pool(),
+            arguments.spool.spool(),
+        )
     });
+
+    let group = arguments.group.group(&membership, &host);
 
     let (ready, mut ready_seen) = watch::channel(false);
     let public_url = public_url(&arguments, &client)?;
@@ -122,9 +131,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let options = OperatorOptions {
         namespaces: arguments.namespace.clone(),
         public_url,
-        pod: pod_address(&arguments, listener.local_addr()?.port(), &pod, &client),
+        pod: place.address(),
         token_overlap: Duration::from_secs(arguments.token_overlap_seconds),
-        instance: pod,
+        instance: place.pod,
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
         gc: arguments.gc_job.clone(),
@@ -132,6 +141,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         metrics,
         after_step: AfterStep::default(),
         ready: ready.clone(),
+        group: Some(Arc::clone(&group)),
     };
     let guard = api::Guard::Operator;
     let service = api::api(api::Config {
@@ -146,6 +156,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     });
     let mut parts =
         Parts::start(|ends| api::serve(listener, tls, service, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
+    let mut kept = Kept::begin(membership);
 
     let result = loop {
         tokio::select! {
@@ -161,11 +172,21 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 }
             }
             error = parts.failed() => break Err(error),
+            error = kept.failed() => break Err(error),
         }
     };
     ready.send_replace(false);
+    let limit = Duration::from_secs(arguments.shutdown_seconds);
+    let ending = async {
+        if result.is_ok() {
+            kept.give_away(&group, limit / 2).await;
+        }
+        let ended = parts.end(&host, limit / 2).await;
+        kept.end().await;
+        ended
+    };
     let (saved, served) = tokio::select! {
-        ended = parts.end(&host, Duration::from_secs(arguments.shutdown_seconds)) => ended,
+        ended = ending => ended,
         signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
     };
     let profiled = profile.map_or(Ok(()), |profile| profile.end());
@@ -180,16 +201,16 @@ async fn control(client: kube::Client, host: Arc<Host>, options: OperatorOptions
     controller::run(client, host, options, stop).await.context("the controller ended")
 }
 
-/// Where other Pods reach this process.
-fn pod_address(arguments: &Arguments, port: u16, pod: &str, client: &kube::Client) -> Option<PodAddress> {
+/// What this process is called, and where it is reached.
+fn whereabouts(arguments: &Arguments, listens: SocketAddr, client: &kube::Client) -> Whereabouts {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    Some(PodAddress {
-        scheme: arguments.tls.scheme(),
-        ip: arguments.pod_ip?,
-        port,
-        name: variable("POD_NAME").unwrap_or_else(|| pod.to_owned()),
+    Whereabouts {
+        pod: variable("POD_NAME").or_else(|| variable("HOSTNAME")).unwrap_or_else(|| "buckethead".to_owned()),
         namespace: variable("POD_NAMESPACE").unwrap_or_else(|| client.default_namespace().to_owned()),
-    })
+        scheme: arguments.tls.scheme(),
+        pod_ip: arguments.pod_ip,
+        listens,
+    }
 }
 
 fn public_url(arguments: &Arguments, client: &kube::Client) -> anyhow::Result<Url> {

@@ -81,6 +81,7 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
             let remembered = status.map_or_else(Remembered::default, |status| Remembered {
                 epoch: status.epoch.map(Epoch),
                 verified: status.last_verified.map(|last| last.time.0),
+                size: status.size.map_or(0, |size| size.as_bytes()),
             });
             host.open((**config).clone(), remembered);
             memory.update(resource, |known| known.applied = Some((**config).clone()));

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 use url::Url;
 
 use crate::crd::{BucketDatabase, BucketDatabaseSpec};
+use crate::group::Group;
 use crate::guarded::Guarded;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct OperatorOptions {
     pub after_step: AfterStep,
     /// Becomes true once all watches are synced.
     pub ready: watch::Sender<bool>,
+    /// The pods that share the resources; without it this process has all of them.
+    pub group: Option<Arc<Group>>,
 }
 
 impl OperatorOptions {

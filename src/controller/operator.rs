@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{Cluster, Context, OperatorOptions};
 use crate::error::Error;
 use crate::watch::{self, Watch};
-use crate::{problem, reconcile};
+use crate::{group, problem, reconcile};
 
 /// How many names of freed places a slow watch may lag behind before it looks at all.
 const FREED_KEPT: usize = 1024;
@@ -27,9 +27,13 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
     if shutdown.run_until_cancelled(watch::until_established(&client, &options.namespaces)).await.is_none() {
         return Ok(());
     }
-    let (watches, owned, gone) = watch::watches(&client, &options.namespaces);
+    let group = options.group.clone();
+    let (watches, owned, gone) = watch::watches(&client, &options.namespaces, group.as_ref());
     let (jobs, job_events) = watch::jobs::watches(&client, &options.namespaces);
-    let stores = watches.iter().map(|watch| watch.store.clone()).collect();
+    let stores: Vec<_> = watches.iter().map(|watch| watch.store.clone()).collect();
+    if let Some(group) = &group {
+        group.attend(stores.clone());
+    }
     let freed = broadcast::Sender::new(FREED_KEPT);
     let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores, jobs, owned });
     let stop = shutdown.child_token();
@@ -41,6 +45,7 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
     tokio::join!(
         looks,
         announce(&ctx, &stop),
+        share(&ctx, &stop),
         watch::follow_gone(Arc::clone(&ctx), gone, stop.clone()),
         watch::jobs::follow(Arc::clone(&ctx), job_events, stop.clone())
     );
@@ -49,7 +54,7 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
 
 /// Looks at the resources of one watch.
 fn control(ctx: Arc<Context>, watch: Watch, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-    let pokes = watch::pokes(&ctx.host, &ctx.freed, &watch.store);
+    let pokes = watch::pokes(&ctx.host, &ctx.freed, ctx.cluster.options.group.as_ref(), &watch.store);
     Controller::for_stream(watch.touched, watch.store)
         .with_config(Config::default().concurrency(ctx.cluster.options.concurrency).debounce(problem::DEBOUNCE))
         .reconcile_on(pokes)
@@ -71,10 +76,29 @@ async fn announce(ctx: &Context, stop: &CancellationToken) {
     let synced = join_all(ctx.stores.iter().map(Store::wait_until_ready));
     if let Some(synced) = stop.run_until_cancelled(synced).await
         && synced.iter().all(Result::is_ok)
+        && stop.run_until_cancelled(joined(ctx)).await.is_some()
     {
         tracing::info!("all watches are synced");
         ctx.cluster.options.ready.send_replace(true);
         stop.cancelled().await;
     }
     ctx.cluster.options.ready.send_replace(false);
+}
+
+/// Returns once this process is one of its group.
+async fn joined(ctx: &Context) {
+    if let Some(group) = &ctx.cluster.options.group {
+        group.note_synced();
+        group.joined().await;
+    }
+}
+
+/// What is done for the group besides looks: databases are handed over, who waits is woken, and what is unsaved is saved while nobody else can have it.
+async fn share(ctx: &Context, stop: &CancellationToken) {
+    let Some(group) = &ctx.cluster.options.group else { return };
+    tokio::join!(
+        group::hand_over(Arc::clone(group), stop.clone()),
+        stop.run_until_cancelled(group.follow()),
+        stop.run_until_cancelled(group.save_in_time())
+    );
 }

@@ -115,6 +115,13 @@ impl Problem {
                      that is meant in its place, and take the entry `{id}` out of `promotions` in the head record, and the line `checksum` with it"
                 ),
             ),
+            Error::MemoryBudget { .. } => Self::passing(
+                reason,
+                format!(
+                    "{error}: lower limits.maxSize of this database or of others, suspend some, or give the operator more pods or a larger memoryBudget; it \
+                     opens as soon as there is room"
+                ),
+            ),
             Error::NewerFormat { key, format, .. } => {
                 Self::stuck(reason, format!("{key} has format {format}: a newer version wrote it; use that version or a newer one"))
             }
@@ -283,6 +290,8 @@ fn retry(error: &Error) -> Retry {
         | Error::Internal { .. } => Retry::Soon,
         // One request a try; the other may be gone.
         Error::HeldByOther { .. } | Error::ServedElsewhere { .. } => Retry::Later,
+        // The host tells when there is room.
+        Error::MemoryBudget { .. } => Retry::Rarely,
         Error::SnapshotCorrupt { .. }
         | Error::SnapshotMissing { .. }
         | Error::SnapshotTooLarge { .. }

@@ -167,6 +167,8 @@ reasons! {
     TokenGiven,
     /// There is a Service, or endpoints, of the database's name that are not ours.
     ServiceTaken,
+    /// There is no room for it beside the others.
+    MemoryBudget,
     /// The operator was not told the address of its own Pod.
     PodAddressUnknown,
     /// The API server refused or failed a request of the operator.
@@ -190,6 +192,7 @@ impl From<&engine::Error> for Reason {
             engine::Error::SnapshotTooLarge { .. } | engine::Error::StateTooLarge { .. } => Self::SnapshotTooLarge,
             engine::Error::ChainBroken { .. } => Self::ChainBroken,
             engine::Error::HeldElsewhere { .. } | engine::Error::HeldByOther { .. } => Self::HeldElsewhere,
+            engine::Error::MemoryBudget { .. } => Self::MemoryBudget,
             engine::Error::Lagging { .. } => Self::BucketBehind,
             engine::Error::Fenced { .. } => Self::Fenced,
             engine::Error::BranchNotFound { .. } => Self::BranchNotFound,

@@ -11,7 +11,9 @@ use kube::runtime::controller::Action;
 use crate::context::Context;
 use crate::crd::BucketDatabase;
 use crate::error::Error;
+use crate::group::Group;
 use crate::guarded::Guarded;
+use crate::placement::Part;
 use crate::plan::Verdict;
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
 use crate::reason::Reason;
@@ -19,6 +21,12 @@ use crate::{act, observe, plan, status};
 
 /// Brings one database closer to what its resource asks for.
 async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
+    if let Some(group) = &ctx.cluster.options.group {
+        match group.part(resource) {
+            Part::Acts => {}
+            part => return beside(resource, ctx, group, &part).await,
+        }
+    }
     let (resource, broken) = readable(resource);
     if ctx.cluster.memory.of(&resource).let_go {
         return Ok(Action::await_change());
@@ -39,14 +47,31 @@ async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     Ok(Action::requeue(rest(asked, next_run, resources)))
 }
 
+/// What is done about a resource that another pod carries out, or is about to.
+async fn beside(resource: &Guarded, ctx: &Context, group: &Group, part: &Part) -> Result<Action, Error> {
+    let name = name_of(resource);
+    if *part == Part::HandsOver {
+        group.ask_to_move(name);
+        return Ok(Action::await_change());
+    }
+    if *part == Part::GivesUp {
+        status::give_up(&ctx.cluster, &readable(resource).0).await?;
+    }
+    // By the time that it comes back another pod will have written its status.
+    ctx.cluster.memory.forget(&name);
+    Ok(Action::await_change())
+}
+
 /// How many Secrets a look reads that finds nothing to do: the store's credentials and the connection Secret.
 const READS: u64 = 2;
+/// How often all looks at rest together may ask the API server: so many times in so many seconds. With the renewals of two pods' leases it is once a second.
+const ASKED: (u64, u64) = (3, 5);
 
 /// When to look again at a database that lacks nothing. Looks that only read Secrets again come less often the more resources there are, so
-/// that all of them together ask the API server about once a second. A store that refuses the credentials is reported by the host at once; that
+/// that all of them together, on all pods, ask the API server less than once a second. A store that refuses the credentials is reported by the host at once; that
 /// gc is due nobody reports.
 fn rest(asked: Duration, next_run: Duration, resources: usize) -> Duration {
-    let put_off = if asked < LOOK_AGAIN { asked } else { asked.max(Duration::from_secs(READS * resources as u64)) };
+    let put_off = if asked < LOOK_AGAIN { asked } else { asked.max(Duration::from_secs(READS * resources as u64 * ASKED.1 / ASKED.0)) };
     put_off.min(next_run)
 }
 
@@ -89,7 +114,7 @@ pub(crate) fn name_of(resource: &Guarded) -> DatabaseName {
 #[cfg(test)]
 mod tests {
     use engine::bucket::s3::{EndpointPolicy, Stores};
-    use engine::{Host, HostOptions, Spool, SqlPool, SystemClock};
+    use engine::{Host, HostOptions, Spool, SqlPool};
     use tokio::sync::broadcast;
 
     use super::*;
@@ -103,14 +128,12 @@ mod tests {
     fn context(cluster: Cluster) -> Context {
         let host = Host::new(HostOptions {
             parallel_restores: 1,
-            stores: Arc::new(Stores::new(EndpointPolicy::default())),
-            sql_pool: SqlPool::new(1.try_into().unwrap()),
-            spool: Spool::new(std::env::temp_dir(), 0),
-            clock: Arc::new(SystemClock),
-            pod: "pod-0".to_owned(),
-            release_wait: Duration::ZERO,
-            verify_memory: 1 << 30,
-            hooks: engine::HookSet::default(),
+            ..HostOptions::new(
+                "pod-0".to_owned(),
+                Arc::new(Stores::new(EndpointPolicy::default())),
+                SqlPool::new(1.try_into().unwrap()),
+                Spool::new(std::env::temp_dir(), 0),
+            )
         });
         let jobs = Jobs { stores: Vec::new(), begun: Claims::default() };
         Context { host, cluster, freed: broadcast::Sender::new(1), stores: Vec::new(), jobs, owned: Vec::new() }
@@ -130,14 +153,14 @@ mod tests {
 
     #[test]
     fn secrets_of_many_resources_are_read_less_often_and_nothing_else_waits_longer() {
-        for (asked, resources, pauses) in [(300, 0, 300), (300, 150, 300), (300, 1000, 2000), (299, 1000, 299), (2, 1_000_000, 2)] {
+        for (asked, resources, pauses) in [(300, 0, 300), (300, 90, 300), (300, 1000, 3333), (299, 1000, 299), (2, 1_000_000, 2)] {
             assert_eq!(rest(Duration::from_secs(asked), Duration::MAX, resources), Duration::from_secs(pauses), "{asked} {resources}");
         }
     }
 
     #[test]
     fn a_run_of_gc_is_looked_at_in_time_among_a_thousand_resources() {
-        for (next_run, pauses) in [(1200, 1200), (7, 7), (86_400, 2000)] {
+        for (next_run, pauses) in [(1200, 1200), (7, 7), (86_400, 3333)] {
             assert_eq!(rest(LOOK_AGAIN, Duration::from_secs(next_run), 1000), Duration::from_secs(pauses), "{next_run}");
         }
     }

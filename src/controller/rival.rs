@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use engine::{BranchName, DatabaseName, Error, State};
 use kube::ResourceExt;
 
-use crate::crd::{BucketDatabase, BucketDatabaseSpec, DeletionPolicy};
+use crate::crd::{BucketDatabase, BucketDatabaseSpec, DeletionPolicy, R2};
 use crate::plan::name_of;
 
 /// Whether two specs declare the same branch of the same database.
@@ -18,11 +18,17 @@ fn same_place(one: &BucketDatabaseSpec, other: &BucketDatabaseSpec) -> bool {
 
 /// Whether two specs declare the same database.
 pub(crate) fn same_database(one: &BucketDatabaseSpec, other: &BucketDatabaseSpec) -> bool {
-    let store = |spec: &BucketDatabaseSpec| {
-        let endpoint = spec.endpoint.as_ref().map(|endpoint| endpoint.trim_end_matches('/').to_ascii_lowercase());
-        (endpoint, spec.r2.clone())
-    };
     (&one.bucket, &one.key) == (&other.bucket, &other.key) && store(one) == store(other)
+}
+
+/// What two specs have in common that declare the same database, and no others.
+pub(crate) fn database_of(spec: &BucketDatabaseSpec) -> String {
+    format!("{:?}", (store(spec), &spec.bucket, &spec.key))
+}
+
+fn store(spec: &BucketDatabaseSpec) -> (Option<String>, Option<R2>) {
+    let endpoint = spec.endpoint.as_ref().map(|endpoint| endpoint.trim_end_matches('/').to_ascii_lowercase());
+    (endpoint, spec.r2.clone())
 }
 
 /// The oldest of `others` that declares the place of `resource` and came before it. Of two of the same second the first name is older.

@@ -37,6 +37,7 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         metrics: Metrics::register(&mut Registry::default()),
         after_step: AfterStep::default(),
         ready: watch::Sender::new(false),
+        group: None,
     };
     (Cluster::new(Client::new(service, "default"), options), Scripted { handle })
 }

@@ -21,7 +21,7 @@ use crate::plan::{self, Connection, Observed, Verdict};
 use crate::problem::Problem;
 use crate::reason::Reason;
 
-pub(crate) use publish::publish;
+pub(crate) use publish::{give_up, publish};
 
 /// The types of our conditions.
 pub(crate) mod condition {

@@ -5,6 +5,7 @@
 
 pub(crate) mod jobs;
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::jobs::Jobs;
 use crate::context::Context;
 use crate::crd::{BucketDatabase, BucketDatabaseSpec};
+use crate::group::{Group, told_host};
 use crate::guarded::Guarded;
 use crate::owned::{self, Owned};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, doubled};
@@ -44,9 +46,13 @@ pub(crate) struct Watch {
 }
 
 /// The watches of all namespaces, what they see of our Services, and the resources that were seen to go.
-pub(crate) fn watches(client: &Client, namespaces: &[String]) -> (Vec<Watch>, Vec<Owned>, mpsc::UnboundedReceiver<Guarded>) {
+pub(crate) fn watches(
+    client: &Client,
+    namespaces: &[String],
+    group: Option<&Arc<Group>>,
+) -> (Vec<Watch>, Vec<Owned>, mpsc::UnboundedReceiver<Guarded>) {
     let (gone, gone_receiver) = mpsc::unbounded_channel();
-    let watch = |(api, (owned, services))| (watch(api, services, gone.clone()), owned);
+    let watch = |(api, (owned, services))| (watch(api, services, gone.clone(), group.cloned()), owned);
     let (watches, owned) = apis(client, namespaces).into_iter().zip(owned::watches(client, namespaces)).map(watch).unzip();
     (watches, owned, gone_receiver)
 }
@@ -60,7 +66,12 @@ pub(crate) fn apis<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     }
 }
 
-fn watch(api: Api<Guarded>, services: BoxStream<'static, ObjectRef<Guarded>>, gone: mpsc::UnboundedSender<Guarded>) -> Watch {
+fn watch(
+    api: Api<Guarded>,
+    services: BoxStream<'static, ObjectRef<Guarded>>,
+    gone: mpsc::UnboundedSender<Guarded>,
+    group: Option<Arc<Group>>,
+) -> Watch {
     let (store, writer) = reflector::store();
     let mut missing = Missing { store: store.clone(), before: Vec::new() };
     let tell_gone = move |event: &watcher::Result<watcher::Event<Guarded>>| {
@@ -69,16 +80,27 @@ fn watch(api: Api<Guarded>, services: BoxStream<'static, ObjectRef<Guarded>>, go
             let _ = gone.send(resource);
         }
     };
-    // Our own writes of the status are no news. Finalizers and annotations are, and they do not move the generation.
-    let news = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations);
+    // Our own writes of the status are no news. Finalizers and annotations are, and they do not move the generation. Among several pods it is
+    // news, too, who has the database.
+    let is_shared = group.is_some();
+    let tell_group = move |event: &watcher::Result<watcher::Event<Guarded>>| group.iter().for_each(|group| group.saw(event));
+    let host = move |resource: &Guarded| Some(if is_shared { hash(&told_host(resource)) } else { 0 });
+    let news = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations).combine(host);
     let touched = watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(writer)
         .inspect(tell_gone)
+        .inspect(tell_group)
         .applied_objects()
         .predicate_filter(news, PredicateConfig::default())
         .boxed();
     Watch { store, touched, services }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Tells which resources went. After an interruption the watch begins with a new list, and says nothing of what is not on it.
@@ -110,9 +132,11 @@ impl Missing {
 pub(crate) fn pokes(
     host: &Host,
     freed: &broadcast::Sender<DatabaseName>,
+    group: Option<&Arc<Group>>,
     store: &Store<Guarded>,
 ) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    stream::select(reported(host.changes(), store.clone()), reported(freed.subscribe(), store.clone()))
+    let moved = group.map_or_else(|| stream::empty().boxed(), |group| group.pokes(store).boxed());
+    stream::select(stream::select(reported(host.changes(), store.clone()), reported(freed.subscribe(), store.clone())), moved)
 }
 
 /// Reported names, as far as this watch knows them. After a lag nobody knows what was missed: all are looked at.

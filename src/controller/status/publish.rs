@@ -64,6 +64,12 @@ fn is_lost(resource: &BucketDatabase, remembered: &Remembered, now: WallTime) ->
     is_old && remembered.status.is_some() && remembered.status != resource.status
 }
 
+/// Says that this process has a database no more, and leaves the rest as it is.
+pub(crate) async fn give_up(cluster: &Cluster, resource: &BucketDatabase) -> Result<(), Error> {
+    let status = BucketDatabaseStatus { host: None, ..cluster.memory.status(resource) };
+    write(cluster, resource, &status).await
+}
+
 async fn write(cluster: &Cluster, resource: &BucketDatabase, status: &BucketDatabaseStatus) -> Result<(), Error> {
     let patch = objects::status_patch(resource, status);
     let params = PatchParams::apply(FIELD_MANAGER).force();
