@@ -31,6 +31,7 @@ fn main() {
     runtime.block_on(async {
         until_ready(&mut report).await;
         promotion(&mut report).await;
+        pods(&mut report).await;
         many(&mut report).await;
     });
     report.write("controller").unwrap();
@@ -112,9 +113,64 @@ async fn beside_writes(database: &Database, work: impl Future<Output = Duration>
     }
 }
 
+/// What another pod in between costs, and how long the databases of one that dies are away.
+async fn pods(report: &mut Report) {
+    let (namespace, place) = Namespace::with_place("bench-pods", ServedBy::Minio).await;
+    let mut pods = Vec::new();
+    for name in ["pod-a", "pod-b"] {
+        pods.push((name, Operator::once_ready(Operator::spawn_as(name, &namespace, &[])).await));
+    }
+    namespace.apply(&Resource::database(DATABASE, &place, "orders.db")).await;
+    namespace.wait_ready(DATABASE).await;
+    let host = namespace.get("bucketdatabase", DATABASE).await["status"]["host"].take();
+    let at = pods.iter().position(|(name, _)| host == *name).unwrap();
+    let (_, victim) = pods.remove(at);
+    let (_, other) = pods.remove(0);
+    let direct = namespace.connect(&victim, DATABASE).await;
+    let forwarded = namespace.connect(&other, DATABASE).await;
+    direct
+        .sql(
+            "create table t (id integer primary key, x); with recursive n(n) as (values (1) union all select n + 1 from n where n < 1000) \
+         insert into t select n, n from n",
+        )
+        .await;
+    let (mut directly, mut by_another) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        directly.push(points(&direct).await);
+        by_another.push(points(&forwarded).await);
+    }
+    report.compare("a point query through another pod", "µs", median(&by_another), ("direct", median(&directly)), Some(Bound::AtMost(2.5)));
+    direct.flush().await;
+
+    victim.program.kill().await;
+    let begun = now();
+    while !forwarded.try_sql("select x from t where id = 1").await.status().is_success() {}
+    let lease = controller::MembershipOptions::LEASE.as_secs_f64();
+    report.alone(
+        "loss of a pod until its database answers, with a lease of 15 s",
+        "s",
+        begun.elapsed().as_secs_f64(),
+        Bound::AtMost(lease + 2.0),
+    );
+    other.end().await;
+}
+
+const TURNS: usize = 8;
+const POINTS: u32 = 500;
+
+/// How long one takes, in microseconds, on a connection that is there.
+async fn points(database: &Database) -> f64 {
+    let begun = now();
+    for id in 1..=POINTS {
+        database.sql(&format!("select x from t where id = {id}")).await;
+    }
+    begun.elapsed().as_secs_f64() * 1e6 / f64::from(POINTS)
+}
+
 async fn many(report: &mut Report) {
     let (namespace, place) = Namespace::with_place("bench-many", ServedBy::Minio).await;
-    let operator = Operator::start(&namespace).await;
+    // Each of two has a half, and both together are what the cluster pays.
+    let operators = Pair::start(&namespace).await;
     let declare = async |from: usize| {
         let declared = (from..from + AT_ONCE).map(|number| Resource::database(&format!("one-{number}"), &place, &format!("{number}.db")));
         namespace.apply(&Resource::list(declared)).await;
@@ -123,21 +179,50 @@ async fn many(report: &mut Report) {
             pause(Duration::from_secs(1)).await;
         }
     };
-    let (begun, before) = (now(), operator.requests().await);
+    let (begun, before) = (now(), operators.requests().await);
     declare(0).await;
-    report.alone("500 resources applied until all are Ready", "s", begun.elapsed().as_secs_f64(), Bound::AtMost(60.0));
-    settled(&operator).await;
-    let each = (operator.requests().await - before) as f64 / AT_ONCE as f64;
+    report.alone("500 resources applied on two pods until all are Ready", "s", begun.elapsed().as_secs_f64(), Bound::AtMost(60.0));
+    settled(&operators).await;
+    let each = (operators.requests().await - before) as f64 / AT_ONCE as f64;
     report.alone("requests to the API server for each of them", "requests", each, Bound::AtMost(12.0));
 
     declare(AT_ONCE).await;
-    settled(&operator).await;
-    let (requests_before, busy_before) = (operator.requests().await, busy(operator.program.pid()));
+    settled(&operators).await;
+    let (requests_before, busy_before) = (operators.all_requests().await, operators.busy());
     pause(REST).await;
-    let (asked, busy) = (operator.requests().await - requests_before, busy(operator.program.pid()).saturating_sub(busy_before));
+    let (asked, busy) = (operators.all_requests().await - requests_before, operators.busy().saturating_sub(busy_before));
     report.alone("1,000 resources at rest: requests to the API server", "1/s", asked as f64 / REST.as_secs_f64(), Bound::AtMost(1.0));
     report.alone("1,000 resources at rest: of a core", "%", 100.0 * busy.as_secs_f64() / REST.as_secs_f64(), Bound::AtMost(2.0));
-    operator.end().await;
+    operators.end().await;
+}
+
+/// Two pods of one operator.
+struct Pair([Operator; 2]);
+
+impl Pair {
+    async fn start(namespace: &Namespace) -> Self {
+        let [one, other] = ["pod-a", "pod-b"].map(|pod| Operator::once_ready(Operator::spawn_as(pod, namespace, &[])));
+        Self([one.await, other.await])
+    }
+
+    /// Without those about leases.
+    async fn requests(&self) -> u64 {
+        self.0[0].requests().await + self.0[1].requests().await
+    }
+
+    async fn all_requests(&self) -> u64 {
+        self.0[0].all_requests().await + self.0[1].all_requests().await
+    }
+
+    fn busy(&self) -> Duration {
+        self.0.iter().map(|operator| busy(operator.program.pid())).sum()
+    }
+
+    async fn end(self) {
+        for operator in self.0 {
+            operator.end().await;
+        }
+    }
 }
 
 /// How many resources are Ready.
@@ -156,12 +241,12 @@ fn busy(pid: u32) -> Duration {
 }
 
 /// Waits until the last statuses and events are written.
-async fn settled(operator: &Operator) {
-    let mut before = operator.requests().await;
+async fn settled(operators: &Pair) {
+    let mut before = operators.requests().await;
     loop {
         pause(Duration::from_secs(5)).await;
-        let after = operator.requests().await;
-        if after - before < 2 {
+        let after = operators.requests().await;
+        if after - before < 3 {
             return;
         }
         before = after;

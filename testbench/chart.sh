@@ -53,11 +53,10 @@ render() {
 # What must hold whatever the values are: the kept files show changes, this says which are none.
 check_rules() { # file
   local line
-  for line in 'type: Recreate' 'runAsNonRoot: true' 'type: RuntimeDefault' 'allowPrivilegeEscalation: false' \
+  for line in 'type: RollingUpdate' 'maxUnavailable: 0' 'whenUnsatisfiable: ScheduleAnyway' 'runAsNonRoot: true' 'type: RuntimeDefault' 'allowPrivilegeEscalation: false' \
     'readOnlyRootFilesystem: true' 'drop: [ALL]' 'path: /livez' 'path: /readyz'; do
     grep -qE "^ +${line//[\[]/\\[}$" "$1" || fail "$1 lacks: $line"
   done
-  grep -qE '^  replicas: [01]$' "$1" || fail "$1: more than one replica"
   ! grep -nE "verbs: .*\*|- ['\"]?\*" "$1" || fail "$1: a role with a wildcard"
   # Each list of Secrets would hold the keys of every tenant.
   ! grep -A1 'resources: .*secrets' "$1" | grep 'verbs:' | grep -v ' \[get, create, patch\]$' || fail "$1: other verbs on Secrets than get, create, patch"
@@ -102,7 +101,8 @@ check() {
   [[ $(rendered --set tls.secretName=own | grep -c '^ *scheme: HTTPS$') == 2 ]] || fail 'not both probes speak TLS'
   rendered --set service.port=8080 | grep -q -- '--public-url=http://buckethead\.buckethead\.svc:8080$' || fail 'the URL lacks the port'
 
-  refuses "'/replicas': maximum" --set replicas=2
+  refuses "'/replicas': minimum" --set replicas=-1
+  refuses "'/leaseSeconds': minimum" --set leaseSeconds=1
   refuses "'/replicas': got string, want integer" --set-string replicas=1
   refuses "'replicaCount' not allowed" --set replicaCount=1
   refuses "at '/image': additional properties 'registry' not allowed" --set image.registry=example.com

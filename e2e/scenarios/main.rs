@@ -14,6 +14,7 @@ mod kill;
 mod libsql;
 mod outage;
 mod promotion;
+mod replicas;
 mod restart;
 mod secret;
 mod secure;

@@ -38,9 +38,12 @@ async fn a_hundred_idle_databases_ask_nothing_of_the_store_nor_of_the_api_server
     at_rest(&operator).await;
 
     let before = (store.requests(), operator.requests().await);
+    let all_before = operator.all_requests().await;
     // The one wait that is itself the measurement: three intervals in which nothing may happen.
     tokio::time::sleep(3 * INTERVAL).await;
     assert_eq!((store.requests(), operator.requests().await), before);
+    let renewals = operator.all_requests().await - all_before;
+    assert!((1..=5).contains(&renewals), "one lease for all of them, renewed each five seconds: {renewals}");
 
     // The count does move when there is something to save.
     databases[0].sql("insert into used values (1)").await;

@@ -26,6 +26,7 @@ mod litestream;
 mod lost_answers;
 mod measure;
 mod outages;
+mod pods;
 mod promotion;
 mod refusals;
 mod support;

@@ -1,6 +1,7 @@
 //! A release of the chart, as a user of Helm makes it.
 
 use super::scenario::{HOME, Scenario};
+use super::wait::until;
 
 /// The operator of a scenario, in a namespace of its own.
 pub(crate) struct Release<'a> {
@@ -59,9 +60,24 @@ impl<'a> Release<'a> {
         self.scenario.wait_in(&self.scenario.operator_namespace(), &pod, what).await;
     }
 
-    /// The name of the operator's only Pod.
+    /// The name of the operator's only Pod that does not end.
     pub(crate) async fn pod(&self) -> String {
-        self.kubectl(&["get", "pods", "--output=jsonpath={.items[*].metadata.name}"]).await
+        let pods = self.pods().await;
+        let [pod] = &pods[..] else { panic!("one Pod: {pods:?}") };
+        pod.clone()
+    }
+
+    /// The names of the operator's Pods that do not end.
+    pub(crate) async fn pods(&self) -> Vec<String> {
+        let template = "--output=go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}";
+        self.kubectl(&["get", "pods", template]).await.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Waits until as many Pods are ready as there should be, and none besides is left.
+    pub(crate) async fn rolled_out(&self) {
+        self.kubectl(&["rollout", "status", "deployment/buckethead", "--timeout=120s"]).await;
+        let template = "--output=go-template={{range .items}}{{if .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}";
+        until("no Pod that ends is left", async || self.kubectl(&["get", "pods", template]).await.trim().is_empty().then_some(())).await;
     }
 
     async fn helm(&self, arguments: &[&str]) {

@@ -43,15 +43,13 @@ impl InProcess {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let host = Host::new(HostOptions {
-            parallel_restores: 4,
-            stores: Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
-            sql_pool: SqlPool::new(2.try_into().unwrap()),
-            spool: Spool::new(std::env::temp_dir(), 1 << 30),
-            clock: Arc::new(SystemClock),
-            pod: "buckethead-0".to_owned(),
             release_wait: Duration::from_secs(5),
-            verify_memory: 1 << 30,
-            hooks: engine::HookSet::default(),
+            ..HostOptions::new(
+                "buckethead-0".to_owned(),
+                Arc::new(Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() })),
+                SqlPool::new(2.try_into().unwrap()),
+                Spool::new(std::env::temp_dir(), 1 << 30),
+            )
         });
         let steps = Arc::new(Mutex::new(Steps::default()));
         let (stop, stopped) = watch::channel(false);
@@ -165,6 +163,7 @@ fn options(namespace: &str, after_step: AfterStep) -> OperatorOptions {
         metrics: Metrics::register(&mut Registry::default()),
         after_step,
         ready: watch::Sender::new(false),
+        group: None,
     }
 }
 

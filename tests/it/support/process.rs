@@ -161,6 +161,11 @@ impl Operator {
 
     /// The same with more arguments.
     pub(crate) fn spawn_with(namespace: &Namespace, more: &[&str]) -> Program {
+        Self::spawn_as("buckethead-0", namespace, more)
+    }
+
+    /// The same as the process of a Pod. No two processes of one Pod may run at once.
+    pub(crate) fn spawn_as(pod: &str, namespace: &Namespace, more: &[&str]) -> Program {
         let arguments = [
             "operator",
             "--namespace",
@@ -176,9 +181,13 @@ impl Operator {
             Self::POD_IP,
             "--token-overlap-seconds",
             "10",
+            // Each test is a group of its own, unless it says otherwise.
+            "--peer-ip",
+            "127.0.0.1",
         ];
         let arguments: Vec<_> = arguments.iter().chain(more).map(OsStr::new).collect();
-        Program::start(&arguments, &namespace.cluster.kubeconfig)
+        let environment = [("KUBECONFIG", &*namespace.cluster.kubeconfig), ("POD_NAME", pod), ("BUCKETHEAD_GROUP", namespace.name)];
+        Program::start_with(&arguments, &environment)
     }
 
     pub(crate) async fn once_ready(mut program: Program) -> Self {
@@ -190,10 +199,19 @@ impl Operator {
         Self { program, api: ready.api }
     }
 
-    /// How many requests it has sent to the API server so far, watches included.
+    /// How many requests it has sent to the API server so far, watches included and renewals of its lease not: those come whatever it does.
     pub(crate) async fn requests(&self) -> u64 {
+        self.requests_where(|line| !line.contains("leases")).await
+    }
+
+    /// All of them.
+    pub(crate) async fn all_requests(&self) -> u64 {
+        self.requests_where(|_| true).await
+    }
+
+    async fn requests_where(&self, counts: impl Fn(&str) -> bool) -> u64 {
         let metrics = self.metrics().await;
-        let counts = metrics.lines().filter(|line| line.starts_with("buckethead_kubernetes_requests_total{"));
+        let counts = metrics.lines().filter(|line| line.starts_with("buckethead_kubernetes_requests_total{") && counts(line));
         counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
     }
 

@@ -1,0 +1,224 @@
+//! Several pods of one operator: who has which database, what happens when one ends, dies or sleeps, and when nobody reaches the API server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::{Clock as _, SystemClock};
+use reqwest::StatusCode;
+
+use crate::support::{ControlPlane, Database, Found, Namespace, Operator, Place, Program, Resource, Rows, ServedBy, Signal, until};
+
+/// Short, so that tests need not wait long for it to run out.
+const LEASE: &str = "3";
+
+/// The pods that were started, by name.
+struct Pods<'a> {
+    namespace: &'a Namespace,
+    running: BTreeMap<&'static str, Operator>,
+}
+
+impl<'a> Pods<'a> {
+    async fn start(namespace: &'a Namespace, names: &[&'static str]) -> Self {
+        let mut pods = Self { namespace, running: BTreeMap::new() };
+        for name in names {
+            pods.add(name).await;
+        }
+        pods
+    }
+
+    fn spawn(&self, name: &str) -> Program {
+        Operator::spawn_as(name, self.namespace, &["--lease-seconds", LEASE])
+    }
+
+    async fn add(&mut self, name: &'static str) {
+        let operator = Operator::once_ready(self.spawn(name)).await;
+        self.running.insert(name, operator);
+    }
+
+    fn take(&mut self, name: &str) -> Operator {
+        let key = *self.running.keys().find(|key| **key == name).expect("it runs");
+        self.running.remove(key).unwrap()
+    }
+
+    /// The pod that has a database, by its status, once one of those that run has it.
+    async fn host(&self, database: &str) -> &'static str {
+        until(&format!("a pod has {database}"), async || {
+            let status = self.namespace.get("bucketdatabase", database).await["status"].take();
+            self.running.keys().find(|pod| status["host"].as_str() == Some(pod)).copied()
+        })
+        .await
+    }
+
+    /// A database at a certain pod.
+    async fn at(&self, pod: &str, database: &str) -> Database {
+        self.namespace.connect(&self.running[pod], database).await
+    }
+
+    async fn end(self) {
+        for operator in self.running.into_values() {
+            operator.end().await;
+        }
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("db-{number}")).collect()
+}
+
+async fn declare(namespace: &Namespace, place: &Place, names: &[String], interval: &str) {
+    let resource = |name: &String| Resource::streaming(name, place, &format!("apps/{name}.db"), interval);
+    namespace.apply(&Resource::list(names.iter().map(resource))).await;
+    for name in names {
+        namespace.wait_ready(name).await;
+    }
+}
+
+async fn hosts(pods: &Pods<'_>, names: &[String]) -> BTreeMap<String, &'static str> {
+    let mut hosts = BTreeMap::new();
+    for name in names {
+        hosts.insert(name.clone(), pods.host(name).await);
+    }
+    hosts
+}
+
+#[tokio::test]
+async fn databases_are_spread_move_to_a_pod_that_comes_and_away_from_one_that_ends() {
+    let (namespace, place) = Namespace::with_place("pods-move", ServedBy::Minio).await;
+    let mut pods = Pods::start(&namespace, &["pod-a"]).await;
+    let names = names(8);
+    declare(&namespace, &place, &names, "1h").await;
+    for name in &names {
+        pods.at("pod-a", name).await.sql("create table t (x); insert into t values (1)").await;
+    }
+
+    pods.add("pod-b").await;
+    // By their names alone, these eight are spread like this for ever.
+    let moved = until("some databases are at the new pod", async || {
+        let hosts = hosts(&pods, &names).await;
+        let moved: Vec<_> = names.iter().filter(|name| hosts[*name] == "pod-b").cloned().collect();
+        (moved.len() >= 2).then_some(moved)
+    })
+    .await;
+    for name in &moved {
+        namespace.wait_ready(name).await;
+        assert_eq!(
+            pods.at("pod-b", name).await.sql("select count(*) from t").await,
+            serde_json::json!([[1]]),
+            "what was not flushed moves, too"
+        );
+    }
+
+    let leaving = pods.take("pod-a");
+    leaving.end().await;
+    for name in &names {
+        assert_eq!(pods.host(name).await, "pod-b");
+        assert_eq!(pods.at("pod-b", name).await.sql("select count(*) from t").await, serde_json::json!([[1]]));
+    }
+    let leases =
+        namespace.kubectl(&["get", "leases", "--namespace=default", "--selector", "buckethead.dev/group=pods-move", "--output=name"]).await;
+    assert!(leases.contains("pods-move-member-pod-b"), "{leases}");
+    pods.end().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_pod_had_made_durable_is_with_the_others_once_its_lease_has_run_out() {
+    let (namespace, place) = Namespace::with_place("pods-kill", ServedBy::Minio).await;
+    let mut pods = Pods::start(&namespace, &["pod-a", "pod-b"]).await;
+    let names = names(4);
+    declare(&namespace, &place, &names, "1h").await;
+    let victim = pods.host(&names[0]).await;
+    let database = pods.at(victim, &names[0]).await;
+    let mut rows = Rows::of(&database).await;
+    rows.write_some(&database, 20).await;
+    assert_eq!(rows.flush(&database).await.0, StatusCode::OK);
+    pods.take(victim).program.kill().await;
+
+    let heir = pods.host(&names[0]).await;
+    namespace.wait_ready(&names[0]).await;
+    let database = pods.at(heir, &names[0]).await;
+    rows.settle(Found::by(&database).await, 20);
+    for name in &names {
+        assert_eq!(pods.host(name).await, heir, "all of them");
+    }
+    // It comes back as an earlier process's successor, and takes part again.
+    pods.add(victim).await;
+    assert_eq!(pods.host(&names[0]).await, victim, "by the same names it has the same place");
+    rows.compare(Found::by(&pods.at(victim, &names[0]).await).await, 0);
+    pods.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_sleeps_past_its_lease_answers_nothing_when_it_wakes_up_and_ends() {
+    let (namespace, place) = Namespace::with_place("pods-sleep", ServedBy::Minio).await;
+    let mut pods = Pods::start(&namespace, &["pod-a", "pod-b"]).await;
+    let names = names(1);
+    declare(&namespace, &place, &names, "1h").await;
+    let name = &names[0];
+    let sleeper = pods.host(name).await;
+    let old = pods.at(sleeper, name).await;
+    let mut rows = Rows::of(&old).await;
+    rows.write_some(&old, 20).await;
+    assert_eq!(rows.flush(&old).await.0, StatusCode::OK);
+    rows.write_some(&old, 5).await;
+    let mut asleep = pods.take(sleeper);
+    asleep.program.send(Signal::Stop).await;
+
+    let heir = pods.host(name).await;
+    namespace.wait_ready(name).await;
+    let new = pods.at(heir, name).await;
+    rows.compare(Found::by(&new).await, 20);
+    new.sql("create table newer (x)").await;
+
+    // It is asked before it wakes up, so that its first moments are seen.
+    let asked = tokio::join!(old.try_to_reach("select count(*) from rows"), old.try_to_reach("insert into rows values (0, 0)"), async {
+        asleep.program.send(Signal::Continue).await;
+    });
+    for answer in [asked.0, asked.1].into_iter().flatten() {
+        assert_ne!(answer.status(), StatusCode::OK, "nothing stale, and nothing is confirmed twice");
+    }
+    let (status, output) = asleep.program.exit().await;
+    assert!(!status.success(), "Kubernetes is to start it anew");
+    assert!(output.contains("was ended by another"), "{output}");
+    rows.settle(Found::by(&new).await, 20);
+    pods.end().await;
+}
+
+#[tokio::test]
+async fn without_the_api_server_nobody_answers_once_the_lease_has_run_out_and_nobody_takes_anything_over() {
+    let place = Place::create(ServedBy::Minio, "pods-alone").await;
+    let mut cluster = ControlPlane::start();
+    let namespace = cluster.namespace("pods-alone", &place).await;
+    let pods = Pods::start(&namespace, &["pod-a", "pod-b"]).await;
+    let names = names(4);
+    declare(&namespace, &place, &names, "1h").await;
+    let before = hosts(&pods, &names).await;
+    let host = before[&names[0]];
+    let database = pods.at(host, &names[0]).await;
+    let mut rows = Rows::of(&database).await;
+    rows.write_some(&database, 10).await;
+
+    cluster.stop_server();
+    for operator in pods.running.values() {
+        until("the lease has run out", async || operator.program.output().contains("the lease has run out").then_some(())).await;
+    }
+    assert_eq!(database.try_sql("select 1").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    // What was committed is saved all the same: writes do not rely on the lease.
+    until("what was unsaved is in the bucket", async || {
+        let prefix = format!("apps/{}.db.ltx/", names[0]);
+        (place.list(&prefix).await.len() > 1).then_some(())
+    })
+    .await;
+
+    cluster.start_server();
+    until("it answers again", async || (database.try_sql("select 1").await.status() == StatusCode::OK).then_some(())).await;
+    rows.compare(Found::by(&database).await, 10);
+    let moment = SystemClock.wall() + Duration::from_secs(3);
+    until("both have renewed for longer than a lease holds", async || {
+        let leases = namespace.kubectl(&["get", "leases", "--namespace=default", "--output=jsonpath={.items[*].spec.renewTime}"]).await;
+        let renewed: Vec<engine::WallTime> = leases.split_whitespace().map(|time| time.parse().unwrap()).collect();
+        (renewed.len() == 2 && renewed.iter().all(|renewed| *renewed > moment)).then_some(())
+    })
+    .await;
+    assert_eq!(hosts(&pods, &names).await, before, "nobody took anything over");
+    pods.end().await;
+}
