@@ -5,7 +5,7 @@ use super::*;
 mod batches;
 mod cursors;
 mod failures;
-mod sockets;
+pub(super) mod sockets;
 mod statements;
 mod streams;
 

@@ -20,6 +20,7 @@ use super::*;
 
 #[path = "../../../tests/it/support/certificate.rs"]
 mod certificate;
+pub(super) use certificate::make_certificate;
 
 /// A certificate that is its own authority, with its key.
 pub(crate) struct Pair {
@@ -30,7 +31,7 @@ impl Pair {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         // A client of rustls takes no authority for a server.
-        certificate::make_certificate(folder.path(), &["subjectAltName=DNS:localhost", "basicConstraints=critical,CA:FALSE"]);
+        make_certificate(folder.path(), &["subjectAltName=DNS:localhost", "basicConstraints=critical,CA:FALSE"]);
         Self { folder }
     }
 
@@ -71,12 +72,12 @@ fn connector(trusted: &[&Pair], protocols: &[&[u8]], versions: &[&'static Suppor
 }
 
 /// A Secret in a folder, as Kubernetes mounts and renews it.
-struct Mounted {
+pub(super) struct Mounted {
     folder: TempDir,
 }
 
 impl Mounted {
-    fn with(pair: &Pair) -> Self {
+    pub(super) fn with(pair: &Pair) -> Self {
         let mounted = Self { folder: TempDir::new().unwrap() };
         for file in ["tls.crt", "tls.key"] {
             symlink(Path::new("..data").join(file), mounted.folder.path().join(file)).unwrap();
@@ -85,11 +86,11 @@ impl Mounted {
         mounted
     }
 
-    fn files(&self) -> TlsFiles {
+    pub(super) fn files(&self) -> TlsFiles {
         files_in(self.folder.path())
     }
 
-    fn hold(&self, files: &TlsFiles) {
+    pub(super) fn hold(&self, files: &TlsFiles) {
         let renewed = tempfile::Builder::new().prefix("..").tempdir_in(self.folder.path()).unwrap().keep();
         fs::copy(&files.certificate, renewed.join("tls.crt")).unwrap();
         fs::copy(&files.key, renewed.join("tls.key")).unwrap();
@@ -101,14 +102,14 @@ impl Mounted {
 
 /// A clock that a test moves by hand.
 #[derive(Debug, Clone)]
-struct Hands(Arc<Mutex<Instant>>);
+pub(super) struct Hands(Arc<Mutex<Instant>>);
 
 impl Hands {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(SystemClock.now())))
     }
 
-    fn forward(&self, time: Duration) {
+    pub(super) fn forward(&self, time: Duration) {
         *self.0.lock() += time;
     }
 }
@@ -124,14 +125,14 @@ impl Clock for Hands {
 }
 
 /// What listens, with one route.
-struct Server {
-    address: std::net::SocketAddr,
+pub(super) struct Server {
+    pub(super) address: std::net::SocketAddr,
     shutdown: CancellationToken,
     serving: AbortOnDropHandle<()>,
 }
 
 impl Server {
-    async fn start(tls: Tls) -> Self {
+    pub(super) async fn start(tls: Tls) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = Router::new().route("/", get(async || "hello"));

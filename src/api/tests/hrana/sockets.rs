@@ -10,19 +10,19 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 
 /// A server that listens, with what lives behind it.
-struct Listening {
-    address: SocketAddr,
-    stop: CancellationToken,
-    serving: AbortOnDropHandle<()>,
-    server: Server,
+pub(in crate::tests) struct Listening {
+    pub(in crate::tests) address: SocketAddr,
+    pub(in crate::tests) stop: CancellationToken,
+    pub(in crate::tests) serving: AbortOnDropHandle<()>,
+    pub(in crate::tests) server: Server,
 }
 
 impl Listening {
-    async fn over(server: Server) -> Self {
+    pub(in crate::tests) async fn over(server: Server) -> Self {
         Self::with(server, None).await
     }
 
-    async fn with(server: Server, tls: Option<crate::Tls>) -> Self {
+    pub(in crate::tests) async fn with(server: Server, tls: Option<crate::Tls>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let serving = engine::spawn_owned(crate::serve(listener, tls, server.api.clone(), stop.clone(), Duration::from_secs(5)));
@@ -33,7 +33,7 @@ impl Listening {
         Self::over(Server::open().await).await
     }
 
-    async fn connect(&self, path: &str, protocols: Option<&str>) -> Result<(Socket, Option<String>), Error> {
+    pub(in crate::tests) async fn connect(&self, path: &str, protocols: Option<&str>) -> Result<(Socket, Option<String>), Error> {
         let mut request = format!("ws://{}{path}", self.address).into_client_request()?;
         if let Some(protocols) = protocols {
             request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
@@ -44,7 +44,7 @@ impl Listening {
     }
 
     /// A socket of the newest version that has said hello, with stream 0.
-    async fn talk(&self) -> Socket {
+    pub(in crate::tests) async fn talk(&self) -> Socket {
         let (mut socket, _) = self.connect("/apps/orders/", Some("hrana3")).await.unwrap();
         socket.say(&json!({"type": "hello", "jwt": null})).await;
         assert_eq!(socket.hear().await, json!({"type": "hello_ok"}));
@@ -53,17 +53,17 @@ impl Listening {
     }
 }
 
-struct Socket {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub(in crate::tests) struct Socket {
+    pub(in crate::tests) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last: i32,
 }
 
 impl Socket {
-    async fn say(&mut self, message: &Value) {
+    pub(in crate::tests) async fn say(&mut self, message: &Value) {
         self.socket.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    async fn hear(&mut self) -> Value {
+    pub(in crate::tests) async fn hear(&mut self) -> Value {
         loop {
             match self.socket.next().await.unwrap().unwrap() {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -74,7 +74,7 @@ impl Socket {
     }
 
     /// The code of the close that ends it.
-    async fn end(mut self) -> u16 {
+    pub(in crate::tests) async fn end(mut self) -> u16 {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
@@ -84,7 +84,7 @@ impl Socket {
         }
     }
 
-    async fn tell(&mut self, request: Value) -> i32 {
+    pub(in crate::tests) async fn tell(&mut self, request: Value) -> i32 {
         self.last += 1;
         let request_id = self.last;
         self.say(&json!({"type": "request", "request_id": request_id, "request": request})).await;
@@ -104,12 +104,12 @@ impl Socket {
         Err(reply["error"].take())
     }
 
-    async fn sql(&mut self, sql: &str) -> Result<Value, Value> {
+    pub(in crate::tests) async fn sql(&mut self, sql: &str) -> Result<Value, Value> {
         Ok(self.ask(execute(0, sql)).await?["result"].take())
     }
 }
 
-fn execute(stream_id: i32, sql: &str) -> Value {
+pub(in crate::tests) fn execute(stream_id: i32, sql: &str) -> Value {
     json!({"type": "execute", "stream_id": stream_id, "stmt": {"sql": sql}})
 }
 
