@@ -14,20 +14,24 @@ use crate::Shared;
 use crate::error::Problem;
 
 /// Marks a request that came by a database's own Service, for whoever tells clients where something is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OwnService;
+#[derive(Debug, Clone)]
+pub(crate) struct OwnService {
+    /// What it asked for there, for whoever passes the request on.
+    pub(crate) asked: Option<PathAndQuery>,
+}
 
 /// Before all routes: the path of a request by a database's own Service begins at that database.
 pub(crate) fn enter(app: &Shared, request: &mut Request) {
     if let Some(name) = named(request.uri(), request.headers(), app.public_host.as_deref())
-        && app.host.has_own_service(&name)
+        && app.has_own_service(&name)
     {
+        let asked = request.uri().path_and_query().cloned();
         match below(&name, request.uri()) {
             Some(uri) => *request.uri_mut() = uri,
             // `guard` answers with it: only what runs inside of the routes can write a problem down.
             None => drop(request.extensions_mut().insert(Problem::bad_request("the URL is too long"))),
         }
-        request.extensions_mut().insert(OwnService);
+        request.extensions_mut().insert(OwnService { asked });
     }
 }
 

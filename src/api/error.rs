@@ -35,6 +35,9 @@ pub(crate) enum Kind {
     BodyTimeout,
     UnsupportedMediaType,
     NotReady,
+    NoHost,
+    HostUnreachable,
+    HostLost,
     NoSuchDatabase,
     DatabaseOpening,
     DatabaseFailed,
@@ -106,6 +109,9 @@ impl Kind {
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive"),
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body's type is not understood"),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not-ready", "The server is starting or stopping"),
+            Self::NoHost => (S::SERVICE_UNAVAILABLE, "no-host", "No process answers for the database just now"),
+            Self::HostUnreachable => (S::SERVICE_UNAVAILABLE, "host-unreachable", "The process that has the database cannot be reached"),
+            Self::HostLost => (S::BAD_GATEWAY, "host-lost", "Nobody knows whether the request was carried out"),
             Self::NoSuchDatabase => (S::NOT_FOUND, "no-such-database", "There is no such database"),
             Self::DatabaseOpening => (S::SERVICE_UNAVAILABLE, "database-opening", "The database is being restored"),
             Self::DatabaseFailed => (S::SERVICE_UNAVAILABLE, "database-failed", "The database could not be opened"),
@@ -169,6 +175,8 @@ impl Kind {
     fn retry_after(self) -> Option<&'static str> {
         match self {
             Self::SqlBusy
+            | Self::NoHost
+            | Self::HostUnreachable
             | Self::DatabaseOpening
             | Self::DatabaseBusy
             | Self::ResultsCrowded

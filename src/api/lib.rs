@@ -11,13 +11,16 @@ mod describe;
 mod docs;
 mod error;
 mod files;
+mod forward;
 mod guard;
 mod health;
+mod here;
 mod hrana;
 mod json;
 mod kv;
 mod metrics;
 mod observe;
+mod peers;
 mod point;
 mod promise;
 mod query;
@@ -41,7 +44,7 @@ use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use axum::routing::{any, delete, get, post};
-use engine::{Authority, Clock, Host};
+use engine::{Authority, Clock, DatabaseName, Host};
 use futures::future::{BoxFuture, Either};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -51,13 +54,15 @@ use tower_http::compression::predicate::{And, Predicate as _, SizeAbove};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use access::{Admitted, Failures, Reading, Reviews};
+use forward::Forwarder;
 use metrics::Requests;
 use observe::Observed;
 
 pub use guard::Guard;
 pub use metrics::Work;
+pub use peers::{Answers, Member, Peers, Stay, Unserved};
 pub use serve::{Serves, serve};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{PeerTls, Tls, TlsError, TlsFiles};
 
 /// What the API works with.
 pub struct Config {
@@ -69,6 +74,10 @@ pub struct Config {
     pub authority: Option<Arc<dyn Authority>>,
     /// The name under which clients reach all databases, if there is one: never that of a database's own Service.
     pub public_host: Option<String>,
+    /// The other processes that serve the same databases; without them this one is alone.
+    pub peers: Option<Arc<dyn Peers>>,
+    /// Whom to believe that they are one of those, where they speak TLS; without it nobody.
+    pub peer_tls: Option<PeerTls>,
     /// True once everything is known that is to be served, and false again from the moment of stopping.
     pub ready: watch::Receiver<bool>,
     /// What others count; the API adds requests and databases to it and shows all of it.
@@ -86,6 +95,7 @@ struct Shared {
     failures: Arc<Failures>,
     reviews: Option<Reviews>,
     public_host: Option<String>,
+    forwarder: Option<Arc<Forwarder>>,
     ready: watch::Receiver<bool>,
     registry: Registry,
     requests: Requests,
@@ -93,6 +103,21 @@ struct Shared {
     streams: Arc<hrana::Streams>,
     /// The requests under way that are to run once.
     keys: sql::Keys,
+}
+
+impl Shared {
+    /// Whether what this process has open may be told of.
+    fn is_current(&self) -> bool {
+        self.forwarder.as_ref().is_none_or(|forwarder| forwarder.peers.is_current())
+    }
+
+    /// Whether a database has a Service of its own, here or in another process.
+    fn has_own_service(&self, name: &DatabaseName) -> bool {
+        match &self.forwarder {
+            Some(forwarder) => forwarder.peers.has_own_service(name),
+            None => self.host.has_own_service(name),
+        }
+    }
 }
 
 type App = Arc<Shared>;
@@ -116,6 +141,15 @@ impl Service<Request> for Api {
     /// Around the routes, not by one of their layers: those run once the path has chosen the route.
     fn call(&mut self, mut request: Request) -> Self::Future {
         address::enter(&self.app, &mut request);
+        let Some((forwarder, database)) = forward::enter(&self.app, &mut request) else { return self.route(request) };
+        let (api, forwarder) = (self.clone(), Arc::clone(forwarder));
+        Either::Right(Box::pin(async move { Ok(forward::answer(api, &forwarder, &database, request).await) }))
+    }
+}
+
+impl Api {
+    /// By the routes of this process.
+    fn route(&mut self, request: Request) -> <Self as Service<Request>>::Future {
         if request.headers().contains_key(header::ACCEPT_ENCODING) {
             let answering = compression().layer(self.routes.clone()).call(request);
             return Either::Right(Box::pin(async move { Ok(answering.await?.map(Body::new)) }));
@@ -126,17 +160,22 @@ impl Service<Request> for Api {
 
 /// Makes it.
 pub fn api(config: Config) -> Api {
-    let Config { host, guard, authority, public_host, ready, mut registry, work, clock } = config;
+    let Config { host, guard, authority, public_host, peers, peer_tls, ready, mut registry, work, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
     let requests = metrics::register(&mut registry, &host, &streams, work);
     let failures = Arc::new(Failures::register(&mut registry, Arc::clone(&clock)));
     let reviews = authority.map(|authority| Reviews::new(authority, Arc::clone(&clock), Arc::clone(&failures)));
+    let forwarder = peers.map(|peers| {
+        let trust = tls::Trust::new(peer_tls, public_host.as_deref());
+        Arc::new(Forwarder::register(&mut registry, peers, trust))
+    });
     let app: App = Arc::new(Shared {
         host,
         guard,
         failures,
         reviews,
         public_host,
+        forwarder,
         ready,
         registry,
         requests,

@@ -12,7 +12,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use engine::{DatabaseName, Seen, Spent, Witness};
 use futures::future::Either;
 use http_body_util::BodyExt as _;
@@ -23,9 +23,10 @@ use tracing::Instrument as _;
 
 use crate::error::Problem;
 use crate::guard::Entry;
+use crate::here::{ByHost, Withheld};
 use crate::metrics::OfDatabase;
 use crate::trace::TraceParent;
-use crate::{App, guard, hrana, is_compressible, json};
+use crate::{App, guard, here, hrana, is_compressible, json};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -62,6 +63,7 @@ struct Asked {
     route: Option<MatchedPath>,
     witness: Arc<Witness>,
     admitted: Arc<AdmittedTo>,
+    by_host: bool,
 }
 
 impl<S> Observed<S> {
@@ -111,6 +113,7 @@ impl Asked {
             route: request.extensions().get().cloned(),
             witness: Arc::default(),
             admitted: Arc::default(),
+            by_host: request.extensions().get::<ByHost>().is_some(),
         };
         request.extensions_mut().insert(Arc::clone(&asked.witness));
         request.extensions_mut().insert(Arc::clone(&asked.admitted));
@@ -119,8 +122,12 @@ impl Asked {
 
     /// The answer as it is sent; it is counted and logged.
     fn answered(self, mut response: Response) -> Response {
-        let Self { app, started, id, method, path, route, witness, admitted } = self;
+        let Self { app, started, id, method, path, route, witness, admitted, by_host } = self;
         let route = route.as_ref().map_or("none", MatchedPath::as_str);
+        let is_withheld = by_host && !app.is_current();
+        if is_withheld {
+            response = here::withheld(&method).into_response();
+        }
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let document = if hrana::is_route(route) { hrana::failed(&problem) } else { problem.render(&id) };
             response = with_headers(document, response.headers());
@@ -133,12 +140,15 @@ impl Asked {
             headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Some(Seen { state, durable }) = witness.seen() {
+        if let Some(Seen { state, durable }) = witness.seen().filter(|_| !is_withheld) {
             headers.insert(DURABLE_TXID, number(durable));
             headers.extend(state.map(|state| (TXID, number(state))));
             headers.insert(SERVER_TIMING, timing(&spent, took));
         }
         headers.insert(REQUEST_ID, HeaderValue::try_from(id).expect("an id has letters, digits and marks of ASCII"));
+        if is_withheld {
+            response.extensions_mut().insert(Withheld);
+        }
 
         app.requests.routes.observe(route, &method, response.status(), took);
         let status = response.status().as_u16();
@@ -199,6 +209,13 @@ fn with_headers(mut document: Response, given: &HeaderMap) -> Response {
         }
     }
     document
+}
+
+/// Gives a request an id that it keeps wherever it goes on to.
+pub(crate) fn identify(headers: &mut HeaderMap) {
+    if sane_id(headers).is_none() {
+        headers.insert(REQUEST_ID, HeaderValue::try_from(fresh_id(draw())).expect("an id has letters and digits"));
+    }
 }
 
 /// The caller's own id, so that its logs and ours can be read together, if it is harmless to write down.

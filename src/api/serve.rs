@@ -48,6 +48,11 @@ impl Stopping {
         (!self.shutdown.is_cancelled()).then_some(token)
     }
 
+    /// Lets something run until it ends or we stop.
+    pub(crate) fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(self.shutdown.clone().run_until_cancelled_owned(work));
+    }
+
     /// Returns when we stop.
     pub(crate) async fn begun(&self) {
         self.shutdown.cancelled().await;

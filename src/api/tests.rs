@@ -29,6 +29,7 @@ mod branches;
 mod docs;
 mod exports;
 mod files;
+mod forwarding;
 mod hrana;
 mod kv;
 mod promises;
@@ -88,6 +89,8 @@ impl Server {
             guard,
             authority: None,
             public_host,
+            peers: None,
+            peer_tls: None,
             ready: is_ready,
             registry: Registry::default(),
             work: Arc::default(),

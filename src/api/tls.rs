@@ -1,9 +1,13 @@
 //! TLS towards clients: a certificate with its key, from files that are renewed while we run.
 //!
-//! Owns: reading the files, when they are looked at again, and the handshake. Does not own: what is said once it is over (`serve`).
+//! Owns: reading the files, when they are looked at again, and the handshake. Does not own: what is said once it is over (`serve`), nor whom
+//! we believe when we are the client (`trust`).
 //! Invariants: a pair that does not fit together is never in force; a client that says nothing costs nobody else anything; without
 //! connections nothing is looked at.
 
+mod trust;
+
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,11 +26,17 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub use trust::PeerTls;
+pub(crate) use trust::Trust;
+
 /// How old the last look at the files is at least when a connection has them looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a client may take for the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many certificates are remembered that were in force. Others who have the same files may see a change of them sooner or later than we.
+const REMEMBERED: usize = 4;
 
 /// What we speak once the handshake is over, the better first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -73,17 +83,19 @@ pub enum TlsError {
     },
 }
 
-/// A certificate with its key, as they are in two files.
-#[derive(Debug)]
+/// A certificate with its key, as they are in two files. Clones are the same.
+#[derive(Debug, Clone)]
 pub struct Tls {
     files: TlsFiles,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
 struct State {
     in_force: Arc<ServerConfig>,
+    /// The server's own certificates that are or were in force, the newest last.
+    shown: VecDeque<CertificateDer<'static>>,
     /// The files as they were when it was read.
     read: Stamps,
     looked: Instant,
@@ -106,9 +118,9 @@ impl Tls {
     /// Reads the files for the first time.
     pub async fn load(files: TlsFiles, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
         let read = stamps(&files).await;
-        let in_force = pair(&files).await?;
-        let state = Mutex::new(State { in_force, read, looked: clock.now(), told: None });
-        Ok(Self { files, clock, state })
+        let Pair { config, certificate } = pair(&files).await?;
+        let state = State { in_force: config, shown: VecDeque::from([certificate]), read, looked: clock.now(), told: None };
+        Ok(Self { files, clock, state: Arc::new(Mutex::new(state)) })
     }
 
     /// Shakes hands with a client within the time that one has for that.
@@ -136,6 +148,11 @@ impl Tls {
         Arc::clone(&self.state.lock().in_force)
     }
 
+    /// Whether this certificate is in force, or was not long ago.
+    fn has_shown(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.state.lock().shown.contains(certificate)
+    }
+
     fn is_mine_to_look(&self) -> bool {
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -155,8 +172,14 @@ impl Tls {
         let pair = pair(&self.files).await;
         let mut state = self.state.lock();
         match pair {
-            Ok(in_force) => {
-                *state = State { in_force, read: stamps, looked: state.looked, told: None };
+            Ok(Pair { config, certificate }) => {
+                state.in_force = config;
+                state.shown.push_back(certificate);
+                if state.shown.len() > REMEMBERED {
+                    state.shown.pop_front();
+                }
+                state.read = stamps;
+                state.told = None;
                 Look::Renewed
             }
             Err(_) if state.told.as_ref() == Some(&stamps) => Look::StillUnusable,
@@ -213,8 +236,15 @@ async fn stamp(file: &Path) -> Option<Stamp> {
     Some(Stamp { path, modified: metadata.modified().ok()?, size: metadata.len() })
 }
 
-/// What is in the files, if it fits together.
-async fn pair(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+/// What is in the files.
+struct Pair {
+    config: Arc<ServerConfig>,
+    /// The server's own.
+    certificate: CertificateDer<'static>,
+}
+
+/// Reads them, if they fit together.
+async fn pair(files: &TlsFiles) -> Result<Pair, TlsError> {
     let TlsFiles { certificate, key } = files;
     let read = async |file: &PathBuf| tokio::fs::read(file).await.map_err(|source| TlsError::Unreadable { file: file.clone(), source });
     let (certificates, keys) = (read(certificate).await?, read(key).await?);
@@ -222,9 +252,9 @@ async fn pair(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         let file = file.clone();
         move |source| TlsError::Malformed { file, wanted, source }
     };
-    let chain = CertificateDer::pem_slice_iter(&certificates)
-        .collect::<Result<Vec<_>, _>>()
-        .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+    let chain = CertificateDer::pem_slice_iter(&certificates).collect::<Result<Vec<_>, _>>();
+    let (chain, own) = chain
+        .and_then(|chain| chain.first().cloned().map(|own| (chain, own)).ok_or(pem::Error::NoItemsFound))
         .map_err(malformed(certificate, "certificate"))?;
     let private = PrivateKeyDer::from_pem_slice(&keys).map_err(malformed(key, "private key without a passphrase"))?;
     let apart = |source| TlsError::Apart { certificate: certificate.clone(), key: key.clone(), source };
@@ -235,7 +265,7 @@ async fn pair(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .with_single_cert(chain, private)
         .map_err(apart)?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(Arc::new(config))
+    Ok(Pair { config: Arc::new(config), certificate: own })
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         guard: guard(&arguments, listener.local_addr()?, &secrets),
         authority: None,
         public_host: None,
+        peers: None,
+        peer_tls: None,
         ready: ready_seen,
         registry: Registry::default(),
         work,

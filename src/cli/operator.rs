@@ -149,6 +149,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         guard,
         authority: Some(Arc::new(KubernetesAuthority::new(client.clone()))),
         public_host,
+        peers: None,
+        peer_tls: None,
         ready: ready.subscribe(),
         registry,
         work,

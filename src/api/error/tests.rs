@@ -2,7 +2,7 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 64] = [
+const KINDS: [Kind; 67] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ReadOnlyToken,
@@ -19,6 +19,9 @@ const KINDS: [Kind; 64] = [
     Kind::BodyTooLarge,
     Kind::UnsupportedMediaType,
     Kind::NotReady,
+    Kind::NoHost,
+    Kind::HostUnreachable,
+    Kind::HostLost,
     Kind::NoSuchDatabase,
     Kind::DatabaseOpening,
     Kind::DatabaseFailed,

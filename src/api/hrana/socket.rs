@@ -3,7 +3,8 @@
 //! One task reads; each stream has a task that does what it is asked in order, and each cursor one that hands out what its stream made.
 //! Owns: the order of messages, who may ask, when a socket ends and with which code. Does not own: what statements do.
 //! Invariants: nothing of a database is told before a `hello` that it admits; at most [`UNDER_WAY`] requests of a socket are under way,
-//! after which it is not read any further; whatever a socket leaves open is rolled back when it ends.
+//! after which it is not read any further; whatever a socket leaves open is rolled back when it ends; no message leaves a process that is the
+//! host no more.
 
 mod message;
 mod tasks;
@@ -111,6 +112,11 @@ impl End {
     fn violation(reason: impl Into<String>) -> Self {
         Self { code: close_code::POLICY, reason: reason.into() }
     }
+
+    /// As when a process stops: whoever connects again comes to another.
+    fn taken_over() -> Self {
+        Self { code: close_code::RESTART, reason: "another process took the database over".to_owned() }
+    }
 }
 
 impl From<Violation> for End {
@@ -129,7 +135,7 @@ async fn serve(
     let (mut sink, mut stream) = socket.split();
     let (replies, mut to_send) = mpsc::channel::<Message>(REPLIES);
     let unread = Unread::default();
-    let sent = unread.clone();
+    let (sent, host) = (unread.clone(), Arc::clone(&app));
     let mut talk = Talk {
         app,
         name,
@@ -147,13 +153,17 @@ async fn serve(
     };
     let sending = async {
         while let Some(message) = to_send.recv().await {
+            if !host.is_current() {
+                return Some(End::taken_over());
+            }
             let bytes = if let Message::Text(text) = &message { text.len() } else { 0 };
             // Whoever does not read what is sent is not there.
             if !matches!(tokio::time::timeout(SILENCE, sink.send(message)).await, Ok(Ok(()))) {
-                return;
+                return None;
             }
             sent.subtract(bytes);
         }
+        None
     };
     let reading = async {
         loop {
@@ -167,6 +177,9 @@ async fn serve(
                 Ok(Some(Err(error))) => return End::violation(error.to_string()),
                 Ok(None) | Err(_) => return End { code: close_code::AWAY, reason: "silent for too long".to_owned() },
             };
+            if !host.is_current() {
+                return End::taken_over();
+            }
             let handled = match message {
                 Message::Text(text) => talk.hear(&text).await,
                 Message::Binary(_) => Err(End { code: close_code::UNSUPPORTED, reason: "messages are text, in JSON".to_owned() }),
@@ -179,7 +192,7 @@ async fn serve(
         }
     };
     let end = tokio::select! {
-        () = sending => None,
+        end = sending => end,
         end = reading => Some(end),
         () = stopping.begun() => Some(End { code: close_code::RESTART, reason: "the server stops".to_owned() }),
     };
@@ -192,7 +205,9 @@ async fn serve(
         let farewell = async {
             // Replies that are ready, such as that of a `hello` that was refused.
             to_send.close();
-            while let Ok(message) = to_send.try_recv() {
+            while let Ok(message) = to_send.try_recv()
+                && host.is_current()
+            {
                 sink.feed(message).await.ok();
             }
             sink.send(last).await.ok();

@@ -67,6 +67,8 @@ impl Local {
             guard: api::Guard::Dev { hosts: vec![HOST.to_owned()], origins: Vec::new(), token: None },
             authority: None,
             public_host: None,
+            peers: None,
+            peer_tls: None,
             ready: ready_seen,
             registry: Registry::default(),
             work: Arc::default(),

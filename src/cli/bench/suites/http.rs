@@ -29,6 +29,8 @@ pub(super) async fn run(ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow
         guard: api::Guard::Dev { hosts: vec![address.to_string()], origins: Vec::new(), token: None },
         authority: None,
         public_host: None,
+        peers: None,
+        peer_tls: None,
         ready: ready_seen,
         registry: Registry::default(),
         work: Arc::default(),
