@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::*;
 use super::read;
+use crate::tests::forwarding::Pod;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,16 +45,19 @@ fn one() -> usize {
 #[tokio::test]
 async fn a_path_leads_nowhere_but_where_its_bytes_say() {
     run("paths.toml", Guard::Operator).await;
+    run_through_another("paths.toml").await;
 }
 
 #[tokio::test]
 async fn a_request_is_what_its_head_says_once_and_no_second_one() {
     run("headers.toml", Guard::Operator).await;
+    run_through_another("headers.toml").await;
 }
 
 #[tokio::test]
 async fn views_take_what_they_are_given_as_data_alone() {
     run("views.toml", Guard::Operator).await;
+    run_through_another("views.toml").await;
 }
 
 #[tokio::test]
@@ -182,8 +186,19 @@ fn told(answer: &str) -> (u16, String, usize) {
 }
 
 async fn run(file: &str, guard: Guard) {
+    follow(file, Scene::set(guard).await).await;
+}
+
+/// The same, at a process that passes all of it on.
+async fn run_through_another(file: &str) {
+    let mut scene = Scene::set(Guard::Operator).await;
+    let other = Pod::passing_on_to(scene.address).await;
+    scene.address = other.address();
+    follow(file, scene).await;
+}
+
+async fn follow(file: &str, scene: Scene) {
     let attacks: Vec<Attack> = read(file);
-    let scene = Scene::set(guard).await;
     let theirs = scene.content("orders", "theirs").await;
     let mut wrong = Vec::new();
     for attack in attacks {
