@@ -72,6 +72,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     tls: super::tls::Arguments,
     #[command(flatten)]
+    peers: super::tls::PeerArguments,
+    #[command(flatten)]
     spool: super::spool::Arguments,
     #[command(flatten)]
     shared: super::shared::Arguments,
@@ -92,6 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready_file::remove(path)?;
     }
     let tls = arguments.tls.load().await?;
+    let peer_tls = arguments.peers.load(tls.as_ref()).await?;
     let config = kube::Config::infer().await.context("found neither a kubeconfig nor a Pod's service account")?;
     let policy = EndpointPolicy {
         allow_loopback: arguments.allow_loopback_endpoints,
@@ -150,7 +153,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         authority: Some(Arc::new(KubernetesAuthority::new(client.clone()))),
         public_host,
         peers: None,
-        peer_tls: None,
+        peer_tls,
         ready: ready.subscribe(),
         registry,
         work,
