@@ -82,7 +82,7 @@ pub(crate) async fn answer(api: Api, forwarder: &Forwarder, database: &DatabaseN
         Ok(hops) => hops,
         Err(problem) => return refuse(api, request, problem).await,
     };
-    match forwarder.peers.find(database).await {
+    match forwarder.peers.find(database, hops.origin()).await {
         Answers::Here(stay) => {
             request.extensions_mut().insert(here::ByHost);
             here::kept(route(api, request).await, stay, Arc::clone(&forwarder.peers))

@@ -60,7 +60,7 @@ use observe::Observed;
 
 pub use guard::Guard;
 pub use metrics::Work;
-pub use peers::{Answers, Member, Peers, Stay, Unserved};
+pub use peers::{Answers, Member, Origin, Peers, Stay, Unserved};
 pub use serve::{Serves, serve};
 pub use tls::{PeerTls, Tls, TlsError, TlsFiles};
 

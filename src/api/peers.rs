@@ -21,7 +21,7 @@ use crate::error::{Kind, Problem};
 /// Where a request goes must not tell which databases exist: one of which nobody knows is placed like any other.
 pub trait Peers: Send + Sync + 'static {
     /// Where requests for a database are answered. Waits, within bounds, while it is on its way from one process to another.
-    fn find<'a>(&'a self, database: &'a DatabaseName) -> BoxFuture<'a, Answers>;
+    fn find<'a>(&'a self, database: &'a DatabaseName, from: Origin) -> BoxFuture<'a, Answers>;
 
     /// Whether a database, wherever it is, has a Service of its own.
     fn has_own_service(&self, database: &DatabaseName) -> bool;
@@ -35,6 +35,15 @@ pub trait Peers: Send + Sync + 'static {
 
     /// What the others call this process: its Pod.
     fn name(&self) -> &str;
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client, as far as anybody knows.
+    Client,
+    /// Another process, which passed it on because it believes that the database is here, or comes here.
+    Process,
 }
 
 /// Where a request is answered.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use api::{Answers, Member, Origin, Peers, Unserved};
 use controller::crd::ByteSize;
-use controller::{Ended, Group, Membership, MembershipOptions, PodAddress, Scheme};
-use engine::{Clock as _, Host, SystemClock};
+use controller::{Ended, Found, Group, Membership, MembershipOptions, PodAddress, Scheme, Whither};
+use engine::{Clock as _, DatabaseName, Host, SystemClock};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +89,42 @@ impl Arguments {
     pub(super) fn group(&self, membership: &Arc<Membership>, host: &Arc<Host>) -> Arc<Group> {
         let patience = Duration::from_secs(self.request_wait_seconds);
         Group::new(Arc::clone(membership), Arc::clone(host), Arc::new(SystemClock), patience)
+    }
+}
+
+/// The group, as the API asks it.
+pub(super) struct Shared(pub(super) Arc<Group>);
+
+impl Peers for Shared {
+    fn find<'a>(&'a self, database: &'a DatabaseName, from: Origin) -> BoxFuture<'a, Answers> {
+        let from = match from {
+            Origin::Client => Whither::Client,
+            Origin::Process => Whither::Pod,
+        };
+        async move {
+            match self.0.find(database, from).await {
+                Found::Here(stay) => Answers::Here(stay.map_or_else(api::Stay::default, api::Stay::holding)),
+                Found::There { name, url } => Answers::At(Member { name, url }),
+                Found::Nobody => Answers::Nobody { why: Unserved::NotCurrent },
+            }
+        }
+        .boxed()
+    }
+
+    fn has_own_service(&self, database: &DatabaseName) -> bool {
+        self.0.has_own_service(database)
+    }
+
+    fn is_current(&self) -> bool {
+        self.0.is_current()
+    }
+
+    fn is_member(&self, address: IpAddr) -> bool {
+        self.0.is_member(address)
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
     }
 }
 

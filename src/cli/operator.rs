@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::group::{Kept, Whereabouts};
+use super::group::{Kept, Shared, Whereabouts};
 use super::observed::Observed;
 use super::parts::{Parts, Saved};
 use super::signals::Signals;
@@ -152,7 +152,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         guard,
         authority: Some(Arc::new(KubernetesAuthority::new(client.clone()))),
         public_host,
-        peers: None,
+        peers: Some(Arc::new(Shared(Arc::clone(&group)))),
         peer_tls,
         ready: ready.subscribe(),
         registry,

@@ -10,6 +10,7 @@ mod moves;
 mod route;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -27,6 +28,7 @@ use tokio_stream::wrappers::WatchStream;
 
 use crate::guarded::Guarded;
 use crate::membership::{Members, Membership};
+use crate::owned::Owned;
 use crate::placement::{Part, Placement, part};
 use crate::reconcile::name_of;
 use doors::Doors;
@@ -36,7 +38,6 @@ pub(crate) use moves::hand_over;
 pub use route::{Found, Whither};
 
 /// This process among the others.
-#[derive(Debug)]
 pub struct Group {
     membership: Arc<Membership>,
     host: Arc<Host>,
@@ -45,6 +46,7 @@ pub struct Group {
     patience: Duration,
     /// What the watches see; set once they begin.
     stores: OnceLock<Vec<Store<Guarded>>>,
+    owned: OnceLock<Vec<Owned>>,
     /// Whether all of them have seen their first list.
     synced: AtomicBool,
     /// Counts what may change an answer; wakes whoever waits.
@@ -71,6 +73,7 @@ impl Group {
             clock,
             patience,
             stores: OnceLock::new(),
+            owned: OnceLock::new(),
             synced: AtomicBool::new(false),
             news: watch::Sender::new(0),
             placed: Mutex::new(None),
@@ -102,9 +105,11 @@ impl Group {
         self.membership.members().values().any(|member| is_there(member.url.host()))
     }
 
-    /// Whether a database is reached by a Service of its own, wherever it is.
+    /// Whether a database is reached by a Service of its own, wherever it is. One of the same name that is somebody else's leads nobody to it.
     pub fn has_own_service(&self, database: &DatabaseName) -> bool {
-        self.resource(database).is_some_and(|resource| resource.0.as_ref().is_ok_and(|resource| resource.spec.api.service))
+        let Some(resource) = self.resource(database) else { return self.host.has_own_service(database) };
+        let Ok(resource) = &resource.0 else { return false };
+        resource.spec.api.service && self.owned.get().into_iter().flatten().any(|owned| owned.of(resource).service.is_some())
     }
 
     /// Whether there are others who could have this process's databases.
@@ -155,9 +160,10 @@ impl Group {
     }
 
     /// Gives it what the watches see.
-    pub(crate) fn attend(&self, stores: Vec<Store<Guarded>>) {
+    pub(crate) fn attend(&self, stores: Vec<Store<Guarded>>, owned: Vec<Owned>) {
         // Only `run` does, once.
         let _ = self.stores.set(stores);
+        let _ = self.owned.set(owned);
     }
 
     /// Every resource is known now.
@@ -244,6 +250,12 @@ impl Group {
                 (members, placement)
             }
         }
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
     let (jobs, job_events) = watch::jobs::watches(&client, &options.namespaces);
     let stores: Vec<_> = watches.iter().map(|watch| watch.store.clone()).collect();
     if let Some(group) = &group {
-        group.attend(stores.clone());
+        group.attend(stores.clone(), owned.clone());
     }
     let freed = broadcast::Sender::new(FREED_KEPT);
     let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores, jobs, owned });

@@ -22,6 +22,7 @@ use crate::objects::{self, Found, Owner};
 use crate::watch::apis;
 
 /// What both watches of a namespace, or of all, saw last.
+#[derive(Clone)]
 pub(crate) struct Owned {
     services: Store<Service>,
     endpoints: Store<EndpointSlice>,

@@ -1,6 +1,7 @@
 //! Several pods of one operator: who has which database, what happens when one ends, dies or sleeps, and when nobody reaches the API server.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::{Clock as _, SystemClock};
@@ -108,11 +109,35 @@ async fn databases_are_spread_move_to_a_pod_that_comes_and_away_from_one_that_en
         );
     }
 
+    // Each pod answers for all of them.
+    for (name, asked) in names.iter().zip(["pod-a", "pod-b"].iter().cycle()) {
+        let told = pods.at(asked, name).await.sql("insert into t values (2) returning (select count(*) from t)").await;
+        assert!(told[0][0].as_i64().is_some(), "{told}");
+    }
+
+    // Whoever writes meanwhile waits, and is not refused: at the pod that ends, until it does, and at the other.
     let leaving = pods.take("pod-a");
-    leaving.end().await;
+    let stop = AtomicBool::new(false);
+    let writing = async {
+        let mut answered = 0;
+        while !stop.load(Ordering::Relaxed) {
+            for name in &names {
+                // Any refusal fails the test.
+                pods.at("pod-b", name).await.sql("insert into t values (3)").await;
+            }
+            answered += 1;
+        }
+        answered
+    };
+    let ending = async {
+        leaving.end().await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (answered, ()) = tokio::join!(writing, ending);
+    assert!(answered > 0);
     for name in &names {
         assert_eq!(pods.host(name).await, "pod-b");
-        assert_eq!(pods.at("pod-b", name).await.sql("select count(*) from t").await, serde_json::json!([[1]]));
+        assert_eq!(pods.at("pod-b", name).await.sql("select count(*) from t").await, serde_json::json!([[2 + answered]]));
     }
     let leases =
         namespace.kubectl(&["get", "leases", "--namespace=default", "--selector", "buckethead.dev/group=pods-move", "--output=name"]).await;

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use crate::address::OwnService;
 use crate::error::Problem;
-use crate::peers::Member;
+use crate::peers::{Member, Origin};
 
 /// How often a request was passed on.
 const HOPS: HeaderName = HeaderName::from_static("buckethead-hops");
@@ -46,6 +46,11 @@ impl Hops {
             Some(number) if values.next().is_none() => Ok(Self(number)),
             _ => Err(Problem::bad_request(format!("`{HOPS}` is a number below 256, and is sent by forwarders alone"))),
         }
+    }
+
+    /// Where the request comes from.
+    pub(super) fn origin(self) -> Origin {
+        if self.0 == 0 { Origin::Client } else { Origin::Process }
     }
 
     /// With one more; `None` if that would be too many.

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::hrana::sockets::Listening;
 use super::*;
-use crate::{Answers, Member, PeerTls, Peers, Stay, Unserved};
+use crate::{Answers, Member, Origin, PeerTls, Peers, Stay, Unserved};
 
 mod failures;
 mod here;
@@ -71,7 +71,7 @@ impl Script {
 }
 
 impl Peers for Script {
-    fn find<'a>(&'a self, database: &'a DatabaseName) -> BoxFuture<'a, Answers> {
+    fn find<'a>(&'a self, database: &'a DatabaseName, _: Origin) -> BoxFuture<'a, Answers> {
         self.asked.lock().push(database.clone());
         let member = |name: &str, url: &str| Member { name: name.to_owned(), url: Url::parse(url).unwrap() };
         let found = match self.place.lock().clone() {

@@ -140,7 +140,7 @@ async fn what_does_not_fit_the_budget_is_refused_and_opens_once_there_is_room() 
     write(&first, "create table t(x)").await;
 
     let mut changes = bench.host.changes();
-    bench.close("small").await.unwrap();
+    bench.close("first").await.unwrap();
     let large = config("large", 50).name;
     while matches!(bench.host.state(&large), State::Failed { .. }) {
         changes.recv().await.unwrap();
