@@ -100,9 +100,13 @@ fn names(authority: Option<&Authority>, headers: &HeaderMap) -> Vec<HeaderValue>
 /// The head of an answer of `member`, as the client gets it. Only who was admitted is told who answered: others could learn from it what there is.
 pub(super) fn incoming(headers: &mut HeaderMap, member: &Member, is_admitted: bool) {
     remove_of_one_connection(headers);
-    headers.remove(HOST);
+    if !is_admitted {
+        headers.remove(HOST);
+        return;
+    }
     let url = member.url.as_str();
-    if is_admitted && let Ok(url) = HeaderValue::from_str(url.strip_suffix('/').unwrap_or(url)) {
+    // The member may have passed it on itself, and then names who answered.
+    if let (false, Ok(url)) = (headers.contains_key(HOST), HeaderValue::from_str(url.strip_suffix('/').unwrap_or(url))) {
         headers.insert(HOST, url);
     }
 }

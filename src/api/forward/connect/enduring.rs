@@ -91,3 +91,41 @@ impl Connection for Enduring {
         self.stream.connected()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_before_sending_fails() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut enduring = Enduring::from(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        enduring.write_all(b"a body that nobody reads").await.unwrap();
+        let (mut host, _) = listener.accept().await.unwrap();
+        host.readable().await.unwrap();
+        host.write_all(b"answer").await.unwrap();
+        // With something unread this resets the connection.
+        drop(host);
+        poll_fn(|cx| match Pin::new(&mut enduring).poll_write(cx, b"more") {
+            Poll::Pending if enduring.sending == Sending::Refused => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(sent) => {
+                sent.expect("it waits instead");
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await;
+        let mut answer = [0; 6];
+        enduring.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+        let end = enduring.read(&mut answer).await;
+        assert!(!matches!(end, Ok(1..)), "{end:?}");
+        assert!(enduring.write(b"more").await.is_err());
+    }
+}

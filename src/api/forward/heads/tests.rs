@@ -59,8 +59,12 @@ fn what_connection_names_is_dropped_and_never_what_forwarders_say() {
 
 #[test]
 fn an_answer_tells_its_host_to_who_was_admitted_alone() {
-    for (is_admitted, told) in [(true, &["http://10.1.2.3:8080"][..]), (false, &[])] {
-        let mut headers = head("/", &[("connection", "x-one"), ("x-one", "1"), ("etag", "2"), ("buckethead-host", "http://evil")]).headers;
+    let further = Some(("buckethead-host", "http://10.1.2.4:8080"));
+    for (is_admitted, given, told) in
+        [(true, None, &["http://10.1.2.3:8080"][..]), (true, further, &["http://10.1.2.4:8080"]), (false, None, &[]), (false, further, &[])]
+    {
+        let given: Vec<_> = [("connection", "x-one"), ("x-one", "1"), ("etag", "2")].into_iter().chain(given).collect();
+        let mut headers = head("/", &given).headers;
         incoming(&mut headers, &member(), is_admitted);
         assert_eq!(all(&headers, "buckethead-host"), told);
         assert_eq!((all(&headers, "x-one").len(), all(&headers, "etag").len()), (0, 1));

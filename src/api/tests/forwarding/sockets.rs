@@ -50,15 +50,17 @@ async fn a_host_that_stops_says_so_through_another_process() {
 async fn a_socket_to_a_process_that_is_the_host_no_more_is_closed() {
     let host = Pod::host(Access::Open).await;
     // The question is not taken; it is, and its answer does not leave.
-    for looks in [0, 1] {
+    for (looks, made) in [(0, 0), (1, 1)] {
         host.script.ends_after(ALWAYS);
         let mut socket = host.listening.talk().await;
         host.script.ends_after(looks);
-        socket.tell(execute(0, "SELECT 1")).await;
+        socket.tell(execute(0, "CREATE TABLE t(a)")).await;
         match socket.socket.next().await.unwrap().unwrap() {
             Message::Close(Some(frame)) => assert_eq!(u16::from(frame.code), 1012, "{looks}"),
             other => panic!("{looks}: {other:?}"),
         }
+        host.script.ends_after(ALWAYS);
+        assert_eq!(host.run("select count(*) from sqlite_schema where name = 't'").await.rows(), json!([[made]]));
     }
 }
 
