@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions};
+use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, Quotas};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{Host, HostOptions, Liveness, SystemClock};
 use prometheus_client::registry::Registry;
@@ -61,6 +61,10 @@ pub(super) struct Arguments {
     /// `nodeSelector`, `tolerations`, `activeDeadlineSeconds`, `ttlSecondsAfterFinished`, `backoffLimit`. Without it gc does not run by itself.
     #[arg(long, value_name = "JSON", env = "BUCKETHEAD_GC_JOB", value_parser = gc_job)]
     gc_job: Option<GcJobOptions>,
+    /// What namespaces may have, as JSON: `{"default": {"databases": 20, "bytes": "8Gi"}, "namespaces": {"apps": {"bytes": "64Gi"}}}`. What a namespace
+    /// leaves out is that of `default`; `bytes` counts `limits.maxSize` of all that is not suspended. What is open stays open.
+    #[arg(long, value_name = "JSON", env = "BUCKETHEAD_QUOTAS", value_parser = quotas)]
+    quotas: Option<Quotas>,
     /// Write here where the API is, once the watches are synced.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -140,6 +144,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
         gc: arguments.gc_job.clone(),
+        quotas: arguments.quotas.clone().unwrap_or_default(),
         clock: Arc::new(SystemClock),
         metrics,
         after_step: AfterStep::default(),
@@ -199,6 +204,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn gc_job(json: &str) -> Result<GcJobOptions, serde_json::Error> {
+    serde_json::from_str(json)
+}
+
+fn quotas(json: &str) -> Result<Quotas, serde_json::Error> {
     serde_json::from_str(json)
 }
 

@@ -62,7 +62,8 @@ pub(crate) async fn run(ctx: &Context, resource: &BucketDatabase, steps: &[Step]
             Step::Flush { request } => outcome.flushed = Some(request.clone()),
             Step::EnsureConnectionSecret(_) => outcome.connected = true,
             Step::RemoveFinalizer => outcome.let_go = true,
-            Step::Suspend(_) => ctx.free(&resource.spec),
+            Step::Suspend(_) => ctx.free(resource),
+            Step::Reconfigure(_) => ctx.free_share(resource),
             _ => {}
         }
         let step = StepKind::from(step).as_str();
@@ -84,11 +85,11 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
                 size: status.size.map_or(0, |size| size.as_bytes()),
             });
             host.open((**config).clone(), remembered);
-            memory.update(resource, |known| known.applied = Some((**config).clone()));
+            memory.update(resource, |known| known.apply(config));
         }
         Step::Reconfigure(config) => {
             host.reconfigure((**config).clone());
-            memory.update(resource, |known| known.applied = Some((**config).clone()));
+            memory.update(resource, |known| known.apply(config));
         }
         Step::CreateBranch { .. }
         | Step::SwitchBranch { .. }
@@ -109,7 +110,7 @@ pub(crate) async fn on_host(host: &Arc<Host>, memory: &Memory, resource: &Bucket
         }
         Step::Suspend(config) => {
             host.suspend((**config).clone()).await.map_err(Error::Engine)?;
-            memory.update(resource, |known| known.applied = Some((**config).clone()));
+            memory.update(resource, |known| known.rest(config));
         }
         Step::Forget => host.forget(&name),
         Step::DeleteBranch { config, name } => host.delete_own_branch(config, name).await.map_err(Error::Deletion)?,

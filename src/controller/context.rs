@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::{broadcast, watch};
 use url::Url;
 
-use crate::crd::{BucketDatabase, BucketDatabaseSpec};
+use crate::crd::BucketDatabase;
 use crate::group::Group;
 use crate::guarded::Guarded;
 use crate::memory::Memory;
@@ -21,6 +21,8 @@ use crate::metrics::Metrics;
 use crate::objects::gc_job::GcJobOptions;
 use crate::objects::{FIELD_MANAGER, Found, PodAddress, Ways};
 use crate::owned::Owned;
+use crate::plan::name_of;
+use crate::quota::Quotas;
 use crate::watch::{Jobs, waiting_for};
 
 /// How the operator works.
@@ -42,6 +44,8 @@ pub struct OperatorOptions {
     pub concurrency: u16,
     /// How Jobs of gc are made; without it gc does not run by itself.
     pub gc: Option<GcJobOptions>,
+    /// What each namespace may have.
+    pub quotas: Quotas,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where is counted.
@@ -127,12 +131,32 @@ impl Context {
             .unwrap_or_default()
     }
 
-    /// Those that have to do with this database are looked at: somebody made room.
-    pub(crate) fn free(&self, spec: &BucketDatabaseSpec) {
-        for waiting in waiting_for(spec, &self.known()) {
-            // Without a receiver the controllers have ended, and nobody waits any more.
-            let _ = self.freed.send(waiting);
+    /// Those that have to do with the database of a resource are looked at, and those that share a quota with it: it made room.
+    pub(crate) fn free(&self, resource: &BucketDatabase) {
+        for waiting in waiting_for(&resource.spec, &self.known()) {
+            self.look_at(waiting);
         }
+        self.free_share(resource);
+    }
+
+    /// Those that share a quota with a resource, and lack something, are looked at: it needs less of it.
+    pub(crate) fn free_share(&self, resource: &BucketDatabase) {
+        let name = name_of(resource);
+        if self.cluster.options.quotas.of(name.namespace()).is_none() {
+            return;
+        }
+        let known = self.known();
+        let others = known.iter().filter_map(|other| other.0.as_ref().ok());
+        for other in others.filter(|other| !self.cluster.memory.is_content(other)).map(name_of) {
+            if other.namespace() == name.namespace() && other != name {
+                self.look_at(other);
+            }
+        }
+    }
+
+    fn look_at(&self, name: DatabaseName) {
+        // Without a receiver the controllers have ended, and nobody waits any more.
+        let _ = self.freed.send(name);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::objects::gc_job::{GcJobOptions, Job, JobState};
 use crate::objects::{PodAddress, Scheme};
 use crate::plan::lineage::{Lineage, Listed};
 use crate::plan::{Connection, FINALIZER, Observed, OwnService, Rotation, gc};
+use crate::quota::Share;
 
 pub(crate) const UID: &str = "6e1c2c5e-0000-4000-8000-000000000001";
 
@@ -109,6 +110,8 @@ pub(crate) fn seen() -> Observed {
         rival: None,
         neighbours: Vec::new(),
         remains: None,
+        held: None,
+        share: Share::Whole,
         connection: Connection::Current,
         service: OwnService::None,
         rotation: Rotation::default(),

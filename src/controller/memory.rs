@@ -19,6 +19,8 @@ pub(crate) struct Remembered {
     uid: Option<String>,
     /// What the host was given last.
     pub(crate) applied: Option<DatabaseConfig>,
+    /// The size limit that is in force; zero once the database is suspended. `None`: what the status says.
+    held: Option<u64>,
     /// The branches of the spec that are known to be there. Losing it costs a request for each.
     pub(crate) made: BTreeSet<BranchName>,
     /// What is known of its other branches and of its promotion. Losing it costs a few requests.
@@ -37,6 +39,20 @@ pub(crate) struct Remembered {
     pub(crate) let_go: bool,
     /// How many reconciliations failed in a row.
     pub(crate) failures: u32,
+}
+
+impl Remembered {
+    /// The host was given this, to serve with it.
+    pub(crate) fn apply(&mut self, config: &DatabaseConfig) {
+        self.held = Some(config.limits.max_size);
+        self.applied = Some(config.clone());
+    }
+
+    /// The host was given this, and has the database no longer in memory.
+    pub(crate) fn rest(&mut self, config: &DatabaseConfig) {
+        self.held = Some(0);
+        self.applied = Some(config.clone());
+    }
 }
 
 /// All of it.
@@ -61,6 +77,23 @@ impl Memory {
         let told = || promotion::recalled(status.as_ref().or(resource.status.as_ref())?, now);
         lineage.promotion = lineage.promotion.or_else(told);
         lineage
+    }
+
+    /// The size limit with which a resource was let in, if it was: by this process, or by one before it.
+    pub(crate) fn held(&self, resource: &BucketDatabase) -> Option<u64> {
+        let by_us = self.see(resource, |known| known.held).flatten();
+        let told = || Some(resource.status.as_ref()?.max_size.as_ref()?.as_bytes());
+        by_us.or_else(told).filter(|bytes| *bytes > 0)
+    }
+
+    /// Whether a resource lacked nothing at the last look.
+    pub(crate) fn is_content(&self, resource: &BucketDatabase) -> bool {
+        let is_content = |known: &Remembered| matches!(known.said, Some(Verdict::Serving { but: None } | Verdict::Suspended));
+        self.see(resource, is_content).unwrap_or_default()
+    }
+
+    fn see<T>(&self, resource: &BucketDatabase, look: impl FnOnce(&Remembered) -> T) -> Option<T> {
+        self.lock().get(&name_of(resource)).filter(|known| known.uid == resource.metadata.uid).map(look)
     }
 
     /// Changes what is remembered of a resource.

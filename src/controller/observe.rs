@@ -17,6 +17,7 @@ use crate::memory::Remembered;
 use crate::objects::{self, Found, Source, Standing, Tokens};
 use crate::plan::{self, Connection, Observed, OwnService, Rotation, name_of, wants_survey};
 use crate::problem::Problem;
+use crate::quota::{self, Share};
 use crate::reason::Reason;
 use crate::resolve::{Defaults, SecretData, Secrets, resolve};
 use crate::rival::{gives_way, neighbours, rival};
@@ -51,6 +52,8 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         rival: rival(resource, others()).filter(|rival| !gives_way(&ctx.host.state(rival), resource)),
         neighbours: neighbours(resource, others()),
         remains,
+        held: ctx.cluster.memory.held(resource),
+        share: share(ctx, resource, others()),
         connection,
         service,
         rotation,
@@ -59,6 +62,13 @@ pub(crate) async fn observe(ctx: &Context, resource: &BucketDatabase, broken: Op
         troubled_since: status::troubled_since(&status),
         flush_handled: status.last_handled.and_then(|handled| handled.flush),
     }
+}
+
+/// What the quota of its namespace leaves to a resource.
+fn share<'a>(ctx: &Context, resource: &BucketDatabase, known: impl Iterator<Item = &'a BucketDatabase>) -> Share {
+    let name = name_of(resource);
+    let Some(quota) = ctx.cluster.options.quotas.of(name.namespace()) else { return Share::Whole };
+    quota::share(&quota, resource, quota::claims(name.namespace(), known, |other| ctx.cluster.memory.held(other)))
 }
 
 fn gc(

@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::events::Notice;
 use crate::objects::Contents;
 use crate::problem::{self, LOOK_AGAIN, Problem};
+use crate::quota::Share;
 use crate::reason::Reason;
 use crate::rival::Neighbour;
 
@@ -66,6 +67,10 @@ pub(crate) struct Observed {
     pub(crate) neighbours: Vec<Neighbour>,
     /// What there is of the database in its bucket; only looked for where [`wants_survey`] asks for it and there are credentials.
     pub(crate) remains: Option<Result<Remains, Arc<engine::Error>>>,
+    /// The size limit with which the resource was let in, if it was.
+    pub(crate) held: Option<u64>,
+    /// What the quota of its namespace leaves to it.
+    pub(crate) share: Share,
     /// The connection Secret.
     pub(crate) connection: Connection,
     /// The Service of its own.
@@ -315,6 +320,7 @@ fn refuse(resource: &BucketDatabase, seen: &Observed, problem: &Problem) -> Plan
 }
 
 fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> Plan {
+    let config = &*seen.share.in_force(config);
     match &seen.hosted {
         State::Absent | State::Suspended { .. } => match &seen.rival {
             // Nobody reports it if the rival gives way, because it finds that we hold the branch.
@@ -322,7 +328,11 @@ fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> 
                 let steps = if matches!(seen.hosted, State::Suspended { .. }) { vec![Step::Forget] } else { Vec::new() };
                 Plan { steps, look_again: growing(seen), verdict: Verdict::Failed(Problem::held(rival)) }
             }
-            None => open(resource, seen, config, Verdict::Restoring),
+            None => match seen.share.refusal() {
+                // Whoever makes room brings us here again.
+                Some(problem) => Plan::wait(LOOK_AGAIN, Verdict::Failed(problem)),
+                None => open(resource, seen, config, Verdict::Restoring),
+            },
         },
         State::Failed { error, attempts, at } => match &seen.rival {
             Some(rival) => Plan { steps: vec![Step::Forget], look_again: LOOK_AGAIN, verdict: Verdict::Failed(Problem::held(rival)) },
@@ -333,7 +343,7 @@ fn host(resource: &BucketDatabase, seen: &Observed, config: &DatabaseConfig) -> 
         State::Open(facts) => {
             let (promotion, upkeep) = (promotion::due(resource, seen), upkeep::due(resource, seen, facts));
             let gc = gc::decide(resource, config, seen.now, &seen.gc);
-            let but = refused_branch(resource, seen).or(promotion.problem);
+            let but = refused_branch(resource, seen).or(promotion.problem).or_else(|| seen.share.shortage());
             let mut steps = adjust(resource, seen, config, facts, promotion.step, upkeep.steps);
             steps.extend(gc.work.map(Step::Gc));
             let look_again = promotion.look_again.min(upkeep.look_again).min(gc.look_again);

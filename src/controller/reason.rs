@@ -97,6 +97,8 @@ reasons! {
     ChainBroken,
     /// Another resource or cluster serves the same bucket, key and branch.
     HeldElsewhere,
+    /// The quota of the namespace has no room for it.
+    QuotaExceeded,
     /// The bucket has not taken commits for longer than `durability.maxLag`.
     BucketBehind,
     /// Another tenure took the branch over while it was served here.

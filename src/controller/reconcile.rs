@@ -35,6 +35,7 @@ async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let plan = plan::plan(&resource, &seen);
     let outcome = act::run(ctx, &resource, &plan.steps).await;
     seen.lineage = ctx.cluster.memory.lineage(&resource, seen.now);
+    seen.held = ctx.cluster.memory.held(&resource);
     let look_again = plan.look_again_after(&resource, &seen);
     let verdict = plan.verdict.after(&resource, &outcome.result);
     // Written on failure, too: the status is the first place where a user looks.

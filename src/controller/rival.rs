@@ -106,7 +106,10 @@ fn neighbour(other: &BucketDatabase, is_younger: bool) -> Neighbour {
     }
 }
 
-fn age(resource: &BucketDatabase) -> (Option<engine::WallTime>, DatabaseName) {
+/// When a resource came; of the same second the first name is older.
+pub(crate) type Age = (Option<engine::WallTime>, DatabaseName);
+
+pub(crate) fn age(resource: &BucketDatabase) -> Age {
     (resource.creation_timestamp().map(|time| time.0), name_of(resource))
 }
 

@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::context::{AfterStep, Cluster, OperatorOptions};
 use crate::metrics::Metrics;
+use crate::quota::Quotas;
 
 /// What a test expects to be asked.
 pub(crate) struct Scripted {
@@ -33,6 +34,7 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         status_interval: OperatorOptions::STATUS_INTERVAL,
         concurrency: OperatorOptions::CONCURRENCY,
         gc: Some(crate::fixtures::gc_options()),
+        quotas: Quotas::default(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),
         after_step: AfterStep::default(),

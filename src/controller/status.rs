@@ -43,10 +43,12 @@ pub(crate) mod condition {
     pub(crate) const WRITABLE: &str = "Writable";
     /// Nobody can write beside it unnoticed. Only where `durability.unsafeSingleWriter` permits otherwise.
     pub(crate) const SECOND_WRITER_EXCLUDED: &str = "SecondWriterExcluded";
+    /// It fits into the quota of its namespace. Only while it does not.
+    pub(crate) const WITHIN_QUOTA: &str = "WithinQuota";
     /// What was unused when somebody asked is gone. Only once somebody did.
     pub(crate) const GARBAGE_COLLECTED: &str = "GarbageCollected";
 }
-use condition::{DURABLE, READY, RECONCILING, RESTORED, SECOND_WRITER_EXCLUDED, STALLED, VERIFIED, WRITABLE};
+use condition::{DURABLE, READY, RECONCILING, RESTORED, SECOND_WRITER_EXCLUDED, STALLED, VERIFIED, WITHIN_QUOTA, WRITABLE};
 
 /// A condition's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,7 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
         State::Absent | State::Opening | State::Failed { .. } | State::Closing | State::Suspended { .. } => None,
     };
     let mut found = View::new(resource, previous, said.verdict, facts).findings();
+    found.extend(seen.share.overrun().map(|why| finding(WITHIN_QUOTA, Truth::False, Reason::QuotaExceeded, why)));
     found.extend(resource.spec.promotion.as_ref().map(|asked| lineage::promotion_applied(asked, &seen.lineage, said.verdict)));
     let mut status = BucketDatabaseStatus {
         observed_generation: generation,
@@ -111,6 +114,7 @@ pub(crate) fn next(resource: &BucketDatabase, previous: &BucketDatabaseStatus, s
         url: Some(said.url.to_owned()),
         branch: Some(resource.spec.branch.clone()),
         promotion: lineage::promotion(resource, &seen.lineage, said.verdict),
+        max_size: seen.held.map(Into::into),
         binding: said.binding.clone().map(|name| BindingStatus { name }).or_else(|| previous.binding.clone()),
         ..previous.clone()
     };

@@ -159,7 +159,7 @@ pub(crate) async fn follow_gone(ctx: Arc<Context>, mut gone: mpsc::UnboundedRece
         tracing::info!(database = %name, "the resource is gone");
         ctx.cluster.memory.forget(&name);
         if let Ok(resource) = &resource.0 {
-            ctx.free(&resource.spec);
+            ctx.free(resource);
         }
         while closings.try_join_next().is_some() {}
         closings.spawn(close_orphan(Arc::clone(&ctx), name, stop.clone()));

@@ -42,6 +42,11 @@ pub struct BucketDatabaseStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
 
+    /// The limit of the size that is in force; absent while it is suspended. It is less than `spec.limits.maxSize` where the quota of the namespace
+    /// has no room for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<ByteSize>,
+
     /// The number of the newest state that is in the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::count")]

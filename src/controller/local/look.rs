@@ -15,6 +15,7 @@ use crate::gc::News;
 use crate::memory::Memory;
 use crate::plan::{self, Connection, Observed, OwnService, Rotation, Step, Verdict};
 use crate::problem::{FIRST_PAUSE, LOOK_AGAIN, Problem, doubled};
+use crate::quota::Share;
 use crate::reason::Reason;
 use crate::resolve::{Defaults, Secrets, resolve};
 use crate::rival::Neighbour;
@@ -66,6 +67,7 @@ impl Looks {
         let plan = plan::plan(resource, &seen);
         let (done, result) = self.act(resource, &plan.steps).await;
         seen.lineage = self.memory.lineage(resource, seen.now);
+        seen.held = self.memory.held(resource);
         let failures = self.memory.count_failure(&name, result.is_err());
         let asked = if result.is_ok() { plan.look_again_after(resource, &seen) } else { doubled(FIRST_PAUSE, failures, LOOK_AGAIN) };
         let verdict = plan.verdict.after(resource, &result);
@@ -95,6 +97,8 @@ impl Looks {
             rival: subject.rival.clone(),
             neighbours: subject.neighbours.clone(),
             remains: None,
+            held: self.memory.held(resource),
+            share: Share::Whole,
             connection: Connection::NotNeeded,
             service: OwnService::None,
             rotation: Rotation::default(),

@@ -346,3 +346,40 @@ proptest! {
         }
     }
 }
+
+/// What the quota of `apps` leaves to `apps/orders`, which has so much and asks for 1Mi, beside an older one of 1Mi.
+fn share_of(held: Option<u64>, bytes: &str) -> Share {
+    use crate::quota::{Claim, Quotas, share};
+    let quotas: Quotas = serde_json::from_value(json!({"default": {"bytes": bytes}})).unwrap();
+    let quota = quotas.of("apps").unwrap();
+    let (mine, mut older) = (resource(json!({"spec": {"limits": {"maxSize": "1Mi"}}})), resource(json!({"metadata": {"name": "older"}})));
+    older.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(second(0)));
+    share(&quota, &mine, vec![Claim::of(&older, Some(1 << 20)), Claim::of(&mine, held)])
+}
+
+#[test]
+fn what_does_not_fit_into_the_quota_is_not_opened_until_somebody_makes_room() {
+    let seen = Observed { share: share_of(None, "1Mi"), ..seen() };
+    let planned = plan(&resource(json!({})), &seen);
+    assert_eq!((planned.steps, planned.look_again), (vec![], LOOK_AGAIN));
+    let Verdict::Failed(problem) = &planned.verdict else { panic!("{:?}", planned.verdict) };
+    assert_eq!((problem.reason, problem.stuck), (Reason::QuotaExceeded, true));
+    assert_eq!(self::planned(&resource(json!({})), Observed { share: share_of(None, "2Mi"), ..seen }), [open_step()]);
+}
+
+#[test]
+fn what_is_open_goes_on_when_its_quota_shrinks() {
+    let plan = plan(&resource(json!({})), &Observed { share: share_of(Some(1 << 20), "1Mi"), ..served() });
+    assert_eq!((plan.steps, plan.verdict), (vec![], Verdict::Serving { but: None }));
+}
+
+#[test]
+fn growth_that_does_not_fit_is_told_and_not_taken_over() {
+    let mut had = config();
+    had.limits.max_size = 1 << 10;
+    let seen = Observed { share: share_of(Some(1 << 10), "1Mi"), applied: Some(had.clone()), ..served() };
+    let planned = plan(&resource(json!({})), &seen);
+    assert_eq!((planned.steps, reason_of(&planned.verdict)), (vec![], Some(Reason::QuotaExceeded)));
+    let restarted = Observed { hosted: State::Absent, applied: None, ..seen };
+    assert_eq!(self::planned(&resource(json!({})), restarted), [Step::Open(Box::new(had))], "after a restart with what it had, too");
+}

@@ -302,3 +302,20 @@ fn whether_a_second_writer_is_kept_out_is_told_where_somebody_permitted_otherwis
     let (truth, message, _) = told(&resource(json!({})), &exposed, &SERVING).unwrap();
     assert!(truth == "False SingleWriterUnsafe" && message.contains("is not set any more"), "{message}");
 }
+
+#[test]
+fn the_limit_that_is_in_force_is_told_and_what_is_beyond_the_quota() {
+    use crate::quota::{Claim, Quotas, share};
+    let mine = resource(json!({}));
+    let quotas: Quotas = serde_json::from_value(json!({"default": {"databases": 0}})).unwrap();
+    let beyond = |held| share(&quotas.of("apps").unwrap(), &mine, vec![Claim::of(&mine, held)]);
+    let seen = Observed { held: Some(1 << 20), share: beyond(Some(1 << 20)), ..served() };
+    let status = status_of(&seen, &SERVING);
+    assert_eq!(status.max_size, Some((1 << 20).into()));
+    assert!(is_ready(&status), "what was let in stays");
+    let within = find(&status, WITHIN_QUOTA).unwrap();
+    assert_eq!((within.status.as_str(), within.reason.as_str()), ("False", "QuotaExceeded"));
+    assert!(find(&status_of(&served(), &SERVING), WITHIN_QUOTA).is_none());
+    let previous = next(&mine, &status, &Observed { held: None, ..seen }, &said(&Verdict::Suspended));
+    assert_eq!(previous.max_size, None);
+}
