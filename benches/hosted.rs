@@ -75,7 +75,7 @@ impl Hosted {
         let store = StoreConfig {
             endpoint: Some(self.store.endpoint()),
             region: "auto".to_owned(),
-            credentials: self.credentials.clone(),
+            credentials: self.credentials.clone().into(),
             ca_bundle: None,
             kms_key_id: None,
         };

@@ -92,7 +92,8 @@ async fn of_ours(own: &OwnStore) -> Took {
             access_key_id: account.access_key_id.clone(),
             secret_access_key: account.secret_access_key.clone(),
             session_token: None,
-        },
+        }
+        .into(),
         ca_bundle: None,
         kms_key_id: None,
     };

@@ -71,7 +71,8 @@ async fn many_clients(report: &mut Report) {
             access_key_id: account.access_key_id.clone(),
             secret_access_key: account.secret_access_key.clone(),
             session_token: None,
-        },
+        }
+        .into(),
         ca_bundle: None,
         kms_key_id: None,
     };

@@ -109,6 +109,10 @@ check() {
   refuses "'/image/digest'" --set image.digest=sha256:abc
   refuses "'/watchNamespaces'" --set watchNamespaces=apps
   refuses "'/watchNamespaces/0'" --set 'watchNamespaces={Apps}'
+  refuses "'/ambientCredentials/0/buckets/0/prefix'" --set-json 'ambientCredentials=[{"namespace": "apps", "buckets": [{"bucket": "b", "prefix": "apps"}]}]'
+  refuses "'/ambientCredentials/0/buckets/0': missing property 'prefix'" --set-json 'ambientCredentials=[{"namespace": "apps", "buckets": [{"bucket": "b"}]}]'
+  refuses "'/quotas/default/bytes'" --set quotas.default.bytes=much
+  refuses "'/quotas': additional properties 'apps' not allowed" --set quotas.apps.databases=1
   refuses "'/publicUrl'" --set publicUrl=databases.example
   refuses "'/logFormat'" --set logFormat=xml
   refuses "'/terminationGracePeriodSeconds'" --set terminationGracePeriodSeconds=5

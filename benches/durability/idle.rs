@@ -89,7 +89,8 @@ pub fn requests(report: &mut Report) {
 
 async fn open(host: &Arc<Host>, name: &str) -> Database {
     let credentials = Credentials { access_key_id: String::new(), secret_access_key: String::new(), session_token: None };
-    let store = StoreConfig { endpoint: None, region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None };
+    let store =
+        StoreConfig { endpoint: None, region: "auto".to_owned(), credentials: credentials.into(), ca_bundle: None, kms_key_id: None };
     let bucket = BucketName::parse("bench").unwrap();
     // Proofs ask of their own accord.
     let durability = Durability { verify_interval: Duration::ZERO, ..Durability::default() };

@@ -15,7 +15,8 @@ pub struct Replica {
 
 impl Replica {
     pub fn of(hosted: &Hosted, file: &Path, path: &str, endpoint: &url::Url) -> Self {
-        let account = hosted.config("any").store.credentials;
+        let identity = hosted.config("any").store.credentials;
+        let account = identity.keys().expect("the embedded store has keys");
         let replica = serde_json::json!({
             "type": "s3", "bucket": "bench", "path": path, "endpoint": endpoint.as_str(), "region": "us-east-1", "force-path-style": true,
             "access-key-id": account.access_key_id, "secret-access-key": account.secret_access_key,

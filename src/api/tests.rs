@@ -181,7 +181,7 @@ fn config(name: &str, store: &EmbeddedStore) -> DatabaseConfig {
         store: StoreConfig {
             endpoint: Some(store.endpoint()),
             region: "auto".to_owned(),
-            credentials: credentials(),
+            credentials: credentials().into(),
             ca_bundle: None,
             kms_key_id: None,
         },

@@ -279,7 +279,7 @@ fn store_config(store: &EmbeddedStore, secrets: &Secrets) -> StoreConfig {
     StoreConfig {
         endpoint: Some(store.endpoint()),
         region: "auto".to_owned(),
-        credentials: secrets.credentials(),
+        credentials: secrets.credentials().into(),
         ca_bundle: None,
         kms_key_id: None,
     }
@@ -292,6 +292,7 @@ fn local_options(arguments: &Arguments, manifests: PathBuf, store: &Store, secre
             store: Some(store.config(secrets)),
             open_access: arguments.listen.ip().is_loopback(),
             cluster: Some(secrets.cluster().to_owned()),
+            ..Defaults::default()
         },
         make_bucket: match store {
             Store::Embedded(store) => Arc::new(store.bucket_maker()),

@@ -147,6 +147,7 @@ pub(super) fn leave(path: &Path, outcome: &GcOutcome) {
 mod tests {
     use super::*;
     use clap::Parser as _;
+    use engine::bucket::s3::Credentials;
     use url::Url;
 
     #[derive(Debug, clap::Parser)]
@@ -161,6 +162,10 @@ mod tests {
         line.arguments.settings(env)
     }
 
+    fn keys(store: &Store) -> &Credentials {
+        store.config.credentials.keys().unwrap()
+    }
+
     const R2: [(&str, &str); 4] =
         [("R2_BUCKET", "orders-data"), ("R2_ACCOUNT_ID", "abc"), ("R2_ACCESS_KEY_ID", "id"), ("R2_SECRET_ACCESS_KEY", "secret")];
 
@@ -169,7 +174,7 @@ mod tests {
         let found = settings(&[], &R2).unwrap();
         assert_eq!(found.store.bucket.as_str(), "orders-data");
         assert_eq!(found.store.config.endpoint.as_ref().map(Url::as_str), Some("https://abc.r2.cloudflarestorage.com/"));
-        assert_eq!((found.store.config.region.as_str(), found.store.config.credentials.access_key_id.as_str()), ("auto", "id"));
+        assert_eq!((found.store.config.region.as_str(), keys(&found.store).access_key_id.as_str()), ("auto", "id"));
         assert_eq!(found.options.key, OwnerKey::Default);
         assert_eq!((found.options.prefix.as_str(), found.options.grace), ("files/", Duration::from_mins(5)));
         let with_url = [&R2[..], &[("R2_ENDPOINT_URL", "http://minio:9000"), ("BUCKETHEAD_KEY", "a.db")]].concat();
@@ -193,15 +198,15 @@ mod tests {
         let aws =
             [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "t"), ("AWS_REGION", "eu-west-1")];
         let found = settings(&["--bucket", "orders-data"], &aws).unwrap();
+        assert_eq!(keys(&found.store).session_token.as_deref(), Some("t"));
         assert_eq!((found.store.config.endpoint, found.store.config.region.as_str()), (None, "eu-west-1"));
-        assert_eq!(found.store.config.credentials.session_token.as_deref(), Some("t"));
     }
 
     #[test]
     fn of_two_families_that_of_the_package_comes_first_unless_somebody_says_otherwise() {
         let aws = [("AWS_ACCESS_KEY_ID", "aws\n"), ("AWS_SECRET_ACCESS_KEY", "secret\r\n")];
         let both = [&R2[..], &aws[..]].concat();
-        let id = |arguments: &[&str], env| settings(arguments, env).unwrap().store.config.credentials.access_key_id;
+        let id = |arguments: &[&str], env| keys(&settings(arguments, env).unwrap().store).access_key_id.clone();
         assert_eq!((id(&[], &both), id(&["--prefer-aws"], &both), id(&["--prefer-aws"], &R2)), ("id".into(), "aws".into(), "id".into()));
         let half = [&R2[..], &aws[1..]].concat();
         assert_eq!(settings(&["--prefer-aws"], &half), Err(SettingsError::Missing(vec!["AWS_ACCESS_KEY_ID"])));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, Quotas};
+use controller::{AfterStep, AmbientCredentials, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, Quotas};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{Host, HostOptions, Liveness, SystemClock};
 use prometheus_client::registry::Registry;
@@ -61,6 +61,11 @@ pub(super) struct Arguments {
     /// `nodeSelector`, `tolerations`, `activeDeadlineSeconds`, `ttlSecondsAfterFinished`, `backoffLimit`. Without it gc does not run by itself.
     #[arg(long, value_name = "JSON", env = "BUCKETHEAD_GC_JOB", value_parser = gc_job)]
     gc_job: Option<GcJobOptions>,
+    /// To which namespaces this process lends its own identity, as JSON: `[{"namespace": "apps", "buckets": [{"bucket": "orders-data", "prefix":
+    /// "apps/"}]}]`. A resource there that names no credentials, and whose objects all lie under the prefix, gets what the AWS SDK finds here: keys in
+    /// the environment, IRSA, EKS Pod Identity, the machine's role. `endpoint` names another store than AWS.
+    #[arg(long, value_name = "JSON", env = "BUCKETHEAD_AMBIENT_CREDENTIALS", value_parser = ambient)]
+    ambient_credentials: Option<AmbientCredentials>,
     /// What namespaces may have, as JSON: `{"default": {"databases": 20, "bytes": "8Gi"}, "namespaces": {"apps": {"bytes": "64Gi"}}}`. What a namespace
     /// leaves out is that of `default`; `bytes` counts `limits.maxSize` of all that is not suspended. What is open stays open.
     #[arg(long, value_name = "JSON", env = "BUCKETHEAD_QUOTAS", value_parser = quotas)]
@@ -144,6 +149,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         status_interval: Duration::from_secs(arguments.status_seconds),
         concurrency: OperatorOptions::CONCURRENCY,
         gc: arguments.gc_job.clone(),
+        ambient: arguments.ambient_credentials.clone().unwrap_or_default(),
         quotas: arguments.quotas.clone().unwrap_or_default(),
         clock: Arc::new(SystemClock),
         metrics,
@@ -204,6 +210,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn gc_job(json: &str) -> Result<GcJobOptions, serde_json::Error> {
+    serde_json::from_str(json)
+}
+
+fn ambient(json: &str) -> Result<AmbientCredentials, serde_json::Error> {
     serde_json::from_str(json)
 }
 

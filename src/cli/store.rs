@@ -95,7 +95,7 @@ impl StoreArguments {
         let config = StoreConfig {
             endpoint: endpoint.as_deref().map(parse_endpoint).transpose()?,
             region: self.region.or_else(|| env("AWS_REGION")).unwrap_or_else(|| "auto".to_owned()),
-            credentials,
+            credentials: credentials.into(),
             ca_bundle: None,
             kms_key_id: None,
         };

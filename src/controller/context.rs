@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::{broadcast, watch};
 use url::Url;
 
+use crate::ambient::AmbientCredentials;
 use crate::crd::BucketDatabase;
 use crate::group::Group;
 use crate::guarded::Guarded;
@@ -44,6 +45,8 @@ pub struct OperatorOptions {
     pub concurrency: u16,
     /// How Jobs of gc are made; without it gc does not run by itself.
     pub gc: Option<GcJobOptions>,
+    /// To which namespaces the operator lends its own identity.
+    pub ambient: AmbientCredentials,
     /// What each namespace may have.
     pub quotas: Quotas,
     /// Where the time comes from.

@@ -73,7 +73,7 @@ pub(crate) fn config() -> DatabaseConfig {
         store: StoreConfig {
             endpoint: None,
             region: "auto".to_owned(),
-            credentials: Credentials { access_key_id: "id".to_owned(), secret_access_key: "key".to_owned(), session_token: None },
+            credentials: Credentials { access_key_id: "id".to_owned(), secret_access_key: "key".to_owned(), session_token: None }.into(),
             ca_bundle: None,
             kms_key_id: None,
         },

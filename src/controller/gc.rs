@@ -3,19 +3,21 @@
 //! One wish (an annotation, a moment of the schedule) is a **chain** of runs: the first marks what is unused, and a later one, after the wait
 //! that its report tells, deletes what stayed so. The engine decides what a run does; here is decided whether another one follows. Pure.
 //!
-//! A run never has the operator's own identity: without credentials of its own a resource is refused where it is resolved
-//! (`AmbientCredentialsNotAllowed`), before anything of this is reached. So every run has those of the database's Secret.
+//! A run never has the operator's own identity: it is a Job in the namespace of its database, where others could take what it has. So
+//! every run has the credentials of the database's Secret, and one without a Secret has no runs ([`own_keys`]).
 
 pub(crate) mod claims;
 pub(crate) mod pods;
 
-use engine::{DatabaseName, GcStage, GcSummary, WallTime};
+use engine::bucket::s3::Identity;
+use engine::{DatabaseConfig, DatabaseName, GcStage, GcSummary, WallTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::crd::{BucketDatabase, BucketDatabaseSpec, GcStatus};
 use crate::plan::name_of;
 use crate::problem::Problem;
+use crate::reason::Reason;
 
 /// A prefix in a bucket of a store. One run at a time there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -76,6 +78,18 @@ impl Run {
             GcStage::Waiting | GcStage::Busy => false,
         };
         if is_done || found.dry_run || self.number >= LONGEST_CHAIN { None } else { found.wait_until }
+    }
+}
+
+/// Whether a run could reach the bucket: it has what the Secret of the database holds, and nothing else.
+pub(crate) fn own_keys(config: &DatabaseConfig) -> Result<(), Problem> {
+    match config.store.credentials {
+        Identity::Keys(_) => Ok(()),
+        Identity::Ambient => Err(Problem::passing(
+            Reason::AmbientCredentialsNotAllowed,
+            "gc runs in a Job of this namespace, which does not get the operator's own identity: name a Secret in spec.credentials.secretRef, or run \
+             `buckethead gc` yourself where it has credentials",
+        )),
     }
 }
 

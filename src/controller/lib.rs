@@ -11,6 +11,7 @@
 //! Owns: the resource, its Secrets' meaning, its status. Does not own: databases (`engine`), HTTP (`api`).
 
 mod act;
+mod ambient;
 mod authority;
 mod client;
 mod context;
@@ -44,6 +45,7 @@ mod scripted;
 mod status;
 mod watch;
 
+pub use ambient::AmbientCredentials;
 pub use authority::KubernetesAuthority;
 pub use client::client;
 pub use context::{AfterStep, OperatorOptions};

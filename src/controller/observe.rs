@@ -116,7 +116,8 @@ async fn wanted(cluster: &Cluster, resource: &BucketDatabase, shown: Found) -> W
         Ok(read) => read,
         Err(problem) => return Wanted { service, ..Wanted::refused(problem) },
     };
-    let mut config = resolve(resource, &secrets, &Defaults::default()).map_err(Problem::from);
+    let mut config =
+        resolve(resource, &secrets, &Defaults { ambient: cluster.options.ambient.clone(), ..Defaults::default() }).map_err(Problem::from);
     if let Ok(config) = &mut config {
         // By the name of somebody else's Service nobody comes who means this database.
         config.own_service &= !matches!(service, OwnService::Refused(_));

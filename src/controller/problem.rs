@@ -169,8 +169,8 @@ impl Problem {
             bucket::Error::AccessDenied { code, message } => Self::passing(
                 reason,
                 format!(
-                    "while {doing}: the store refused the credentials ({code}: {message}); correct the Secret of spec.credentials.secretRef, or permit \
-                     its account to get, list, put and delete in the bucket"
+                    "while {doing}: the store refused the credentials ({code}: {message}); correct the Secret of spec.credentials.secretRef (without \
+                     one it was the operator's own identity), or permit the account to get, list, put and delete in the bucket"
                 ),
             ),
             bucket::Error::EndpointRefused { reason: rule } => {
@@ -200,7 +200,7 @@ impl From<ResolveError> for Problem {
         let message = error.to_string();
         match error {
             ResolveError::Spec { .. } | ResolveError::Annotation { .. } => Self::stuck(Reason::InvalidSpec, message),
-            ResolveError::AmbientCredentialsNotAllowed => Self::stuck(Reason::AmbientCredentialsNotAllowed, message),
+            ResolveError::AmbientCredentialsNotAllowed(_) => Self::stuck(Reason::AmbientCredentialsNotAllowed, message),
             ResolveError::CredentialsMissing { .. } => Self::passing(Reason::CredentialsMissing, message),
             ResolveError::CaMissing { .. } => Self::passing(Reason::CaMissing, message),
             ResolveError::TokenMissing { .. } => Self::passing(Reason::TokenMissing, message),

@@ -2,13 +2,13 @@
 //!
 //! Owns: how the fields of a spec are read, which names a Secret may use, and what is said when something is missing.
 //! Does not own: reading Secrets, nor whether an endpoint may be reached; the engine checks that on every connection.
-//! Invariant: without credentials of its own a resource gets none, except the embedded store's in `dev`. No value of a Secret is in a message.
+//! Invariant: without credentials of its own a resource gets none, except the embedded store's in `dev` and what `ambient` lends. No value of a Secret is in a message.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use engine::bucket::s3::{Credentials, StoreConfig};
+use engine::bucket::s3::{Credentials, Identity, StoreConfig};
 use engine::{
     Access, AskedPromotion, BranchName, BucketName, DatabaseConfig, DatabaseKey, DatabaseName, Durability, Epoch, Etag, FilesPolicy,
     FilesPrefix, Grant, Limits, Location, Mode, NameError, OnMaxLag, Permission, ProvedState, QueryLimits, SnapshotPolicy,
@@ -16,6 +16,7 @@ use engine::{
 use kube::ResourceExt;
 use url::Url;
 
+use crate::ambient::{AmbientCredentials, NotLent, Wanted};
 use crate::crd::{
     self, Auth, BranchControl, BucketDatabase, BucketDatabaseSpec, DurabilityMode, Jurisdiction, R2, SecretKeyRef, SecretRef,
 };
@@ -28,6 +29,8 @@ pub(crate) const ACCEPT_SNAPSHOT: &str = "buckethead.dev/accept-snapshot";
 pub(crate) const ACCEPT_STATE: &str = "buckethead.dev/accept-state";
 /// The annotation that allows to take a branch over from whoever holds it by this epoch.
 pub(crate) const TAKE_OVER: &str = "buckethead.dev/take-over";
+/// What suits stores that have no regions.
+const NO_REGION: &str = "auto";
 /// The key of a Secret that holds a token.
 pub(crate) const TOKEN: &str = "token";
 /// The key of a Secret that holds a token that only permits reading.
@@ -62,7 +65,7 @@ pub(crate) struct Secrets {
     pub(crate) previous: Tokens,
 }
 
-/// What holds where a resource says nothing. The operator has none of it; `dev` does.
+/// What holds where a resource says nothing. The operator has none of it but what it lends; `dev` does.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Defaults {
     /// The store of a resource without endpoint and credentials.
@@ -71,6 +74,8 @@ pub struct Defaults {
     pub open_access: bool,
     /// What stands for the UIDs of resources where there is no cluster that gives them.
     pub cluster: Option<String>,
+    /// To whom the identity of this process is lent.
+    pub ambient: AmbientCredentials,
 }
 
 /// What is wrong with a key of a Secret.
@@ -105,12 +110,9 @@ pub(crate) enum ResolveError {
         /// What is wrong with it.
         problem: String,
     },
-    /// No credentials are named.
-    #[error(
-        "spec.credentials is not set, and the operator does not lend its own identity: name a Secret in spec.credentials.secretRef that holds \
-         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY"
-    )]
-    AmbientCredentialsNotAllowed,
+    /// No credentials are named, and the operator does not lend its own.
+    #[error("{0}")]
+    AmbientCredentialsNotAllowed(NotLent),
     /// The credentials are named, and not there.
     #[error("{}", credentials_missing(.secret, .key, *.gap))]
     CredentialsMissing {
@@ -182,17 +184,18 @@ fn durability(asked: &crd::Durability, snapshot_interval: Duration) -> Durabilit
 pub(crate) fn resolve(resource: &BucketDatabase, secrets: &Secrets, defaults: &Defaults) -> Result<DatabaseConfig, ResolveError> {
     let spec = &resource.spec;
     check_schedule(resource)?;
+    let (location, files) = (location(spec)?, files(spec)?);
     Ok(DatabaseConfig {
         name: DatabaseName::new(resource.namespace().unwrap_or_default(), resource.name_any()),
-        location: location(spec)?,
-        store: store(spec, secrets, defaults)?,
+        store: store(resource, (&location, &files), secrets, defaults)?,
+        location,
         snapshots: SnapshotPolicy {
             interval: spec.interval.as_duration(),
             min_interval: spec.min_interval.as_duration(),
             keep_previous: spec.keep_previous,
         },
         durability: durability(&spec.durability, spec.snapshot_interval.as_duration()),
-        files: files(spec)?,
+        files,
         limits: limits(spec),
         single_writer: spec.durability.unsafe_single_writer,
         access: match access(spec, secrets, defaults) {
@@ -271,20 +274,47 @@ fn limits(spec: &BucketDatabaseSpec) -> Limits {
     }
 }
 
-fn store(spec: &BucketDatabaseSpec, secrets: &Secrets, defaults: &Defaults) -> Result<StoreConfig, ResolveError> {
-    let kms_key_id = spec.encryption.as_ref().map(|encryption| encryption.kms_key_id.clone());
+fn store(
+    resource: &BucketDatabase,
+    (location, files): (&Location, &FilesPolicy),
+    secrets: &Secrets,
+    defaults: &Defaults,
+) -> Result<StoreConfig, ResolveError> {
+    let spec = &resource.spec;
     let endpoint = endpoint(spec)?;
     match (&spec.credentials, &endpoint, &defaults.store) {
-        (Some(named), ..) => Ok(StoreConfig {
-            endpoint,
-            region: spec.region.clone(),
-            credentials: credentials(&named.secret_ref, secrets.credentials.as_ref())?,
-            ca_bundle: spec.endpoint_tls.as_ref().map(|tls| ca_bundle(&tls.ca_ref, secrets.ca.as_ref())).transpose()?,
-            kms_key_id,
-        }),
-        (None, None, Some(embedded)) => Ok(StoreConfig { kms_key_id, ..embedded.clone() }),
-        (None, ..) => Err(ResolveError::AmbientCredentialsNotAllowed),
+        (Some(named), ..) => of_spec(spec, secrets, endpoint, credentials(&named.secret_ref, secrets.credentials.as_ref())?.into()),
+        (None, None, Some(embedded)) => Ok(StoreConfig { kms_key_id: kms_key_id(spec), ..embedded.clone() }),
+        (None, ..) => {
+            let namespace = &resource.namespace().unwrap_or_default();
+            let wanted = Wanted { namespace, spec, location, files, endpoint: endpoint.as_ref() };
+            defaults.ambient.lend(&wanted).map_err(ResolveError::AmbientCredentialsNotAllowed)?;
+            // The rule of the schema leaves it to `dev`.
+            if endpoint.is_none() && spec.region == NO_REGION {
+                return Err(ResolveError::Spec { field: "region", problem: "AWS S3 needs a real region such as us-east-1".to_owned() });
+            }
+            of_spec(spec, secrets, endpoint, Identity::Ambient)
+        }
     }
+}
+
+fn of_spec(
+    spec: &BucketDatabaseSpec,
+    secrets: &Secrets,
+    endpoint: Option<Url>,
+    credentials: Identity,
+) -> Result<StoreConfig, ResolveError> {
+    Ok(StoreConfig {
+        endpoint,
+        region: spec.region.clone(),
+        credentials,
+        ca_bundle: spec.endpoint_tls.as_ref().map(|tls| ca_bundle(&tls.ca_ref, secrets.ca.as_ref())).transpose()?,
+        kms_key_id: kms_key_id(spec),
+    })
+}
+
+fn kms_key_id(spec: &BucketDatabaseSpec) -> Option<String> {
+    spec.encryption.as_ref().map(|encryption| encryption.kms_key_id.clone())
 }
 
 fn endpoint(spec: &BucketDatabaseSpec) -> Result<Option<Url>, ResolveError> {
@@ -305,7 +335,7 @@ fn r2_endpoint(r2: &R2) -> String {
     format!("https://{}{jurisdiction}.r2.cloudflarestorage.com", r2.account_id)
 }
 
-fn parse_endpoint(text: &str) -> Result<Url, ResolveError> {
+pub(crate) fn parse_endpoint(text: &str) -> Result<Url, ResolveError> {
     let refuse = |problem: String| ResolveError::Spec { field: "endpoint", problem };
     let url = Url::parse(text).map_err(|error| refuse(format!("`{text}` is no URL: {error}")))?;
     let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();

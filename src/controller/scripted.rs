@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tower_test::mock;
 use url::Url;
 
+use crate::ambient::AmbientCredentials;
 use crate::context::{AfterStep, Cluster, OperatorOptions};
 use crate::metrics::Metrics;
 use crate::quota::Quotas;
@@ -34,6 +35,7 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         status_interval: OperatorOptions::STATUS_INTERVAL,
         concurrency: OperatorOptions::CONCURRENCY,
         gc: Some(crate::fixtures::gc_options()),
+        ambient: AmbientCredentials::default(),
         quotas: Quotas::default(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),

@@ -167,8 +167,13 @@ async fn embedded(folder: &Path) -> anyhow::Result<(EmbeddedStore, BucketName, S
     let store = EmbeddedStore::start(options).await.context("cannot start the embedded store")?;
     let bucket = BucketName::parse("measure").context("our own name")?;
     store.create_bucket(&bucket).await.context("making the bucket")?;
-    let config =
-        StoreConfig { endpoint: Some(store.endpoint()), region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None };
+    let config = StoreConfig {
+        endpoint: Some(store.endpoint()),
+        region: "auto".to_owned(),
+        credentials: credentials.into(),
+        ca_bundle: None,
+        kms_key_id: None,
+    };
     Ok((store, bucket, config))
 }
 

@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Precon
 use super::is_gone;
 use crate::context::{Cluster, Context};
 use crate::crd::BucketDatabase;
-use crate::gc::{Ended, News, Place, pods};
+use crate::gc::{Ended, News, Place, own_keys, pods};
 use crate::objects::gc_job::{self, GcJobOptions, Job, JobState};
 use crate::objects::{FIELD_MANAGER, is_owned_by};
 use crate::plan::gc::{Start, Work};
@@ -46,6 +46,7 @@ async fn begin(ctx: &Context, resource: &BucketDatabase, start: &Start, now: Wal
     }
     let made = async {
         let options = options(&ctx.cluster)?;
+        own_keys(&start.config)?;
         flush(&ctx.host, &start.flush).await?;
         make(&ctx.cluster, resource, start, options).await
     };

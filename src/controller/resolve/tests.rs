@@ -37,8 +37,8 @@ fn store_of(spec: &Value, secrets: &Secrets) -> Result<StoreConfig, ResolveError
 fn embedded() -> Defaults {
     let credentials = Credentials { access_key_id: "dev".to_owned(), secret_access_key: "dev".to_owned(), session_token: None };
     let endpoint = Some(Url::parse("http://127.0.0.1:9100").unwrap());
-    let store = StoreConfig { endpoint, region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None };
-    Defaults { store: Some(store), open_access: true, cluster: None }
+    let store = StoreConfig { endpoint, region: "auto".to_owned(), credentials: credentials.into(), ca_bundle: None, kms_key_id: None };
+    Defaults { store: Some(store), open_access: true, cluster: None, ..Defaults::default() }
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn every_field_reaches_the_engine() {
         store: StoreConfig {
             endpoint: Some(Url::parse("https://minio:9000").unwrap()),
             region: "eu-central-1".to_owned(),
-            credentials: Credentials { access_key_id: "id".to_owned(), secret_access_key: "secret".to_owned(), session_token: None },
+            credentials: Credentials { access_key_id: "id".to_owned(), secret_access_key: "secret".to_owned(), session_token: None }.into(),
             ca_bundle: Some(pem.as_bytes().to_vec()),
             kms_key_id: Some("kms".to_owned()),
         },
@@ -101,7 +101,7 @@ fn both_families_of_names_are_read() {
     let session = Some(data(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "session")]));
     for (found, session_token) in [(r2, None), (session, Some("session".to_owned()))] {
         let expected = Credentials { access_key_id: "id".to_owned(), secret_access_key: "secret".to_owned(), session_token };
-        assert_eq!(store_of(&spec(&json!({})), &secrets(found)).unwrap().credentials, expected);
+        assert_eq!(store_of(&spec(&json!({})), &secrets(found)).unwrap().credentials, expected.into());
     }
 }
 
@@ -139,9 +139,9 @@ fn without_credentials_only_the_embedded_store_is_used() {
     let at_r2 = json!({"bucket": "orders-data", "r2": {"accountId": "0123456789abcdef0123456789abcdef"}});
     let open = |spec: &Value, defaults: &Defaults| resolve(&resource(spec), &Secrets::default(), defaults);
     assert_eq!(open(&bare, &embedded()).unwrap().store, embedded().store.unwrap());
-    assert_eq!(open(&at_endpoint, &embedded()), Err(ResolveError::AmbientCredentialsNotAllowed));
-    assert_eq!(open(&at_r2, &embedded()), Err(ResolveError::AmbientCredentialsNotAllowed));
-    assert_eq!(open(&bare, &Defaults::default()), Err(ResolveError::AmbientCredentialsNotAllowed));
+    assert_eq!(open(&at_endpoint, &embedded()), Err(ResolveError::AmbientCredentialsNotAllowed(NotLent::Namespace)));
+    assert_eq!(open(&at_r2, &embedded()), Err(ResolveError::AmbientCredentialsNotAllowed(NotLent::Namespace)));
+    assert_eq!(open(&bare, &Defaults::default()), Err(ResolveError::AmbientCredentialsNotAllowed(NotLent::Namespace)));
 }
 
 #[test]

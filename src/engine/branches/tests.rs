@@ -22,8 +22,13 @@ async fn store(folder: &std::path::Path) -> (EmbeddedStore, Heads) {
     let store = EmbeddedStore::start(options).await.unwrap();
     let bucket = BucketName::parse("orders-data").unwrap();
     store.create_bucket(&bucket).await.unwrap();
-    let config =
-        StoreConfig { endpoint: Some(store.endpoint()), region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None };
+    let config = StoreConfig {
+        endpoint: Some(store.endpoint()),
+        region: "auto".to_owned(),
+        credentials: credentials.into(),
+        ca_bundle: None,
+        kms_key_id: None,
+    };
     let stores = Stores::new(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() });
     let heads = Heads {
         database: DatabaseName::new("apps", "orders"),

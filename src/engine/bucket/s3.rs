@@ -3,6 +3,7 @@
 //! Owns: which requests are sent, and which may be sent again. Does not own: what an answer means (`answer`), connections (`connect`).
 //! Invariant: a request that changes what readers see is sent once; only reads and the parts of uploads are tried again.
 
+mod ambient;
 mod answer;
 pub(in crate::bucket) mod connect;
 mod copy;
@@ -32,6 +33,7 @@ use super::{Bucket, BucketSource, Content, Error, Form, Listed, Object, ObjectMe
 use crate::clock::WallTime;
 use crate::hooks::HookSet;
 use crate::names::{BucketName, Etag, ObjectKey};
+use ambient::Ambient;
 use answer::Effect;
 
 /// How long one try of a request without a large body may take.
@@ -61,6 +63,32 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// In whose name a store is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Of an account that somebody has the keys of.
+    Keys(Credentials),
+    /// Of this process, as its surroundings tell. To be used only where somebody with a right to it said so: whoever names the objects
+    /// works with its rights.
+    Ambient,
+}
+
+impl Identity {
+    /// The keys, if there are any to know.
+    pub fn keys(&self) -> Option<&Credentials> {
+        match self {
+            Self::Keys(keys) => Some(keys),
+            Self::Ambient => None,
+        }
+    }
+}
+
+impl From<Credentials> for Identity {
+    fn from(keys: Credentials) -> Self {
+        Self::Keys(keys)
+    }
+}
+
 /// How a store is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -69,7 +97,7 @@ pub struct StoreConfig {
     /// `auto` for R2; with AWS a real one.
     pub region: String,
     /// Who asks.
-    pub credentials: Credentials,
+    pub credentials: Identity,
     /// PEM certificates of a private authority, besides the system's.
     pub ca_bundle: Option<Vec<u8>>,
     /// The key for the store's own encryption (SSE-KMS).
@@ -81,6 +109,7 @@ pub struct StoreConfig {
 pub struct Stores {
     policy: Arc<EndpointPolicy>,
     proxy: Option<connect::Proxy>,
+    ambient: Ambient,
     /// By what they trust: databases with the same CA bundle share connections.
     clients: Arc<Mutex<HashMap<Option<Vec<u8>>, SharedHttpClient>>>,
     hooks: HookSet,
@@ -99,7 +128,8 @@ impl Stores {
     }
 
     fn through(policy: EndpointPolicy, proxy: Option<connect::Proxy>) -> Self {
-        Self { policy: Arc::new(policy), proxy, clients: Arc::default(), hooks: HookSet::default() }
+        let ambient = Ambient::of_process(proxy.clone());
+        Self { policy: Arc::new(policy), proxy, ambient, clients: Arc::default(), hooks: HookSet::default() }
     }
 
     /// The same, and these are told of each request.
@@ -124,7 +154,7 @@ impl Stores {
 impl BucketSource for Stores {
     fn bucket(&self, store: &StoreConfig, bucket: &BucketName) -> Result<Arc<dyn Bucket>, Error> {
         let http = self.http_client(store.ca_bundle.as_deref())?;
-        Ok(Arc::new(S3Bucket::new(store, bucket, &http, &self.hooks)))
+        Ok(Arc::new(S3Bucket::new(store, bucket, &http, &self.ambient, &self.hooks)))
     }
 }
 
@@ -144,10 +174,10 @@ struct S3Bucket {
 }
 
 impl S3Bucket {
-    fn new(config: &StoreConfig, bucket: &BucketName, http: &SharedHttpClient, hooks: &HookSet) -> Self {
+    fn new(config: &StoreConfig, bucket: &BucketName, http: &SharedHttpClient, ambient: &Ambient, hooks: &HookSet) -> Self {
         let again = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(FIRST_BACKOFF);
-        let client = |timeout, retries| Client::from_conf(told(sdk_config(config, bucket, http, timeout, retries), hooks));
-        let signs = sdk_config(config, bucket, http, ANSWER_TIMEOUT, RetryConfig::disabled()).build();
+        let client = |timeout, retries| Client::from_conf(told(sdk_config(config, bucket, http, ambient, timeout, retries), hooks));
+        let signs = sdk_config(config, bucket, http, ambient, ANSWER_TIMEOUT, RetryConfig::disabled()).build();
         Self {
             name: bucket.as_str().to_owned(),
             kms_key_id: config.kms_key_id.clone(),
@@ -178,17 +208,16 @@ fn sdk_config(
     config: &StoreConfig,
     bucket: &BucketName,
     http: &SharedHttpClient,
+    ambient: &Ambient,
     timeout: Duration,
     retries: RetryConfig,
 ) -> aws_sdk_s3::config::Builder {
-    let Credentials { access_key_id, secret_access_key, session_token } = config.credentials.clone();
     let endpoint = config.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
     // Clients of one partition share a budget for retries; a store in trouble must not use up its neighbours'.
     let partition = format!("{} {bucket}", endpoint.as_deref().unwrap_or(&config.region));
     let mut sdk = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
-        .credentials_provider(aws_sdk_s3::config::Credentials::new(access_key_id, secret_access_key, session_token, None, "buckethead"))
         .force_path_style(endpoint.is_some())
         .http_client(http.clone())
         .retry_config(retries)
@@ -200,6 +229,13 @@ fn sdk_config(
         // Our own limits, above, end a transfer that stands still.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     sdk.set_endpoint_url(endpoint);
+    match config.credentials.clone() {
+        Identity::Ambient => ambient.sign(&mut sdk),
+        Identity::Keys(Credentials { access_key_id, secret_access_key, session_token }) => {
+            let keys = aws_sdk_s3::config::Credentials::new(access_key_id, secret_access_key, session_token, None, "buckethead");
+            sdk = sdk.credentials_provider(keys);
+        }
+    }
     sdk
 }
 

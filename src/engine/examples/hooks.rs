@@ -64,7 +64,10 @@ async fn run(hooks: HookSet) -> Result<(), Box<dyn Error>> {
         )
     });
     let endpoint = Some(store.endpoint());
-    let config = config(bucket, StoreConfig { endpoint, region: "auto".to_owned(), credentials, ca_bundle: None, kms_key_id: None })?;
+    let config = config(
+        bucket,
+        StoreConfig { endpoint, region: "auto".to_owned(), credentials: credentials.into(), ca_bundle: None, kms_key_id: None },
+    )?;
     let name = config.name.clone();
     let mut changes = host.changes();
     host.open(config, Remembered::default());

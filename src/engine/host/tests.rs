@@ -83,7 +83,7 @@ impl Bench {
             store: StoreConfig {
                 endpoint: Some(self.store.endpoint()),
                 region: "auto".to_owned(),
-                credentials: credentials(),
+                credentials: credentials().into(),
                 ca_bundle: None,
                 kms_key_id: None,
             },

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use controller::{AfterStep, Metrics, OperatorOptions, PodAddress, Quotas, Scheme};
+use controller::{AfterStep, AmbientCredentials, Metrics, OperatorOptions, PodAddress, Quotas, Scheme};
 use engine::bucket::s3::{EndpointPolicy, Stores};
 use engine::{DatabaseName, Flush, Host, HostOptions, Request, Spool, SqlPool, Statement, SystemClock, Value};
 use prometheus_client::registry::Registry;
@@ -159,6 +159,7 @@ fn options(namespace: &str, after_step: AfterStep) -> OperatorOptions {
         status_interval: Duration::from_secs(1),
         concurrency: OperatorOptions::CONCURRENCY,
         gc: Some(serde_json::from_value(serde_json::json!({"image": "buckethead.test/buckethead:test"})).unwrap()),
+        ambient: AmbientCredentials::default(),
         quotas: Quotas::default(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),

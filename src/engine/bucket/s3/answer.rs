@@ -50,6 +50,9 @@ pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -
 }
 
 fn unanswered(cause: &(dyn std::error::Error + 'static), message: String, effect: Effect) -> Error {
+    if let Some(why) = connect::no_identity(cause) {
+        return Error::Unavailable { message: format!("this process does not know its own identity: {why}") };
+    }
     if let Some(refusal) = connect::refusal(cause) {
         return Error::EndpointRefused { reason: refusal.to_string() };
     }

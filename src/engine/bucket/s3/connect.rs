@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -55,6 +56,36 @@ impl Proxy {
     }
 }
 
+/// Who looks names up, and what is made of the answer.
+enum Way {
+    /// We, and only what the rules allow is used.
+    Checked(CheckedResolver),
+    /// A proxy.
+    Proxy(ProxyConfig),
+    /// We, and no rules apply.
+    Unchecked,
+}
+
+fn connector(trust: TrustStore, way: Way) -> SharedHttpConnector {
+    let tls = TlsContext::builder().with_trust_store(trust).build().expect("a trust store is all that a context needs");
+    let builder = Connector::builder()
+        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .tls_provider(Provider::rustls(CryptoMode::Ring))
+        .tls_context(tls);
+    SharedHttpConnector::new(match way {
+        Way::Checked(resolver) => builder.build_with_resolver(resolver),
+        Way::Proxy(config) => builder.proxy_config(config).build(),
+        Way::Unchecked => builder.build(),
+    })
+}
+
+/// A client for what the environment of this process names: no rules apply, and no certificates are trusted but the system's.
+pub(super) fn unchecked_http_client(proxy: Option<Proxy>) -> SharedHttpClient {
+    let connector = connector(system_trust(), proxy.map_or(Way::Unchecked, |proxy| Way::Proxy(proxy.config)));
+    http_client_fn(move |_, _| connector.clone())
+}
+
 /// A client that obeys the endpoint rules and trusts `ca_bundle` besides the system's certificates.
 pub(in crate::bucket) fn http_client(
     policy: Arc<EndpointPolicy>,
@@ -62,18 +93,10 @@ pub(in crate::bucket) fn http_client(
     proxy: Option<Proxy>,
 ) -> Result<SharedHttpClient, BadCaBundle> {
     let trust = trust_store(ca_bundle)?;
-    let tls = TlsContext::builder().with_trust_store(trust).build().expect("a trust store is all that a context needs");
-    let connector = || {
-        Connector::builder()
-            .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tls_provider(Provider::rustls(CryptoMode::Ring))
-            .tls_context(tls.clone())
-    };
     let resolver = CheckedResolver { policy };
-    let direct = SharedHttpConnector::new(connector().build_with_resolver(resolver.clone()));
+    let direct = connector(trust.clone(), Way::Checked(resolver.clone()));
     // A proxy's own address is the cluster operator's choice, so the rules do not apply to it.
-    let proxied = proxy.map(|Proxy { config, matcher }| (matcher, SharedHttpConnector::new(connector().proxy_config(config).build())));
+    let proxied = proxy.map(|Proxy { config, matcher }| (matcher, connector(trust, Way::Proxy(config))));
     let checked = SharedHttpConnector::new(CheckedConnector { resolver, direct, proxied });
     Ok(http_client_fn(move |_, _| checked.clone()))
 }
@@ -82,8 +105,12 @@ pub(in crate::bucket) fn http_client(
 /// empty set as a bug.
 static HAS_NATIVE_ROOTS: LazyLock<bool> = LazyLock::new(|| !rustls_native_certs::load_native_certs().certs.is_empty());
 
+fn system_trust() -> TrustStore {
+    TrustStore::empty().with_native_roots(*HAS_NATIVE_ROOTS)
+}
+
 fn trust_store(ca_bundle: Option<&[u8]>) -> Result<TrustStore, BadCaBundle> {
-    let system = TrustStore::empty().with_native_roots(*HAS_NATIVE_ROOTS);
+    let system = system_trust();
     let Some(pem) = ca_bundle else { return Ok(system) };
     // The client takes a bundle that cannot be parsed as a bug, so it is parsed here first.
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|e| BadCaBundle(e.to_string()))?;
@@ -157,6 +184,12 @@ impl HttpConnector for CheckedConnector {
 /// The refusal that lies at the bottom of a failed request, if that is why it failed.
 pub(super) fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refusal> {
     causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Why nobody knows in whose name to ask, if that is why a request failed: it was not sent.
+pub(super) fn no_identity(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let found = causes(error).find(|cause| cause.is::<CredentialsError>())?;
+    Some(root(found).to_string())
 }
 
 /// Whether the request failed before a connection stood, so that nothing of it was sent.

@@ -3,6 +3,8 @@
 use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use tempfile::TempDir;
@@ -51,7 +53,7 @@ impl Fixture {
         let config = StoreConfig {
             endpoint: Some(store.endpoint()),
             region: "auto".to_owned(),
-            credentials: credentials(),
+            credentials: credentials().into(),
             ca_bundle: None,
             kms_key_id: None,
         };
@@ -242,7 +244,7 @@ async fn wrong_credentials_are_told_in_the_stores_words() {
         Err(Error::AccessDenied { code, .. }) => code,
         other => panic!("{other:?}"),
     };
-    let with = |credentials| local().bucket(&StoreConfig { credentials, ..f.config.clone() }, &name("data")).unwrap();
+    let with = |keys: Credentials| local().bucket(&StoreConfig { credentials: keys.into(), ..f.config.clone() }, &name("data")).unwrap();
     let stranger = with(Credentials { access_key_id: "stranger".to_owned(), ..credentials() });
     let forger = with(Credentials { secret_access_key: "guessed".to_owned(), ..credentials() });
     assert_eq!(code(stranger.head(&key("k")).await.map(drop)), "InvalidAccessKeyId");
@@ -408,6 +410,84 @@ async fn through_a_proxy_the_endpoint_is_checked_and_the_proxy_is_not() {
     assert_eq!(f.store.requests().total(), 0);
     assert!(at("http://192.0.2.7:9000").list("", None, 1).await.is_ok());
     assert_eq!(f.store.requests().total(), 1);
+}
+
+/// Stands for what this process is, and counts how often it is asked.
+#[derive(Debug, Default)]
+struct Account {
+    asked: Arc<AtomicU64>,
+    is_silent: bool,
+}
+
+impl ProvideCredentials for Account {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.is_silent {
+            return future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("nobody knows who we are")));
+        }
+        let Credentials { access_key_id, secret_access_key, .. } = credentials();
+        future::ProvideCredentials::ready(Ok(aws_sdk_s3::config::Credentials::new(access_key_id, secret_access_key, None, None, "test")))
+    }
+}
+
+fn with_identity(policy: EndpointPolicy, account: Account) -> Stores {
+    Stores { ambient: Ambient::from(SharedCredentialsProvider::new(account)), ..Stores::through(policy, None) }
+}
+
+#[tokio::test]
+async fn in_the_name_of_this_process_all_clients_ask_once_who_it_is() {
+    let f = Fixture::start(Dialect::Standard).await;
+    let account = Account::default();
+    let asked = Arc::clone(&account.asked);
+    let stores = with_identity(EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() }, account);
+    let config = StoreConfig { credentials: Identity::Ambient, ..f.config.clone() };
+    for at in ["one", "other"] {
+        let bucket = stores.bucket(&config, &name("data")).unwrap();
+        bucket.put(&key(at), Content::from_bytes("x".into()), put(Condition::IfAbsent)).await.unwrap();
+        assert!(bucket.head(&key(at)).await.unwrap().is_some());
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_rules_for_endpoints_hold_in_the_name_of_this_process_too() {
+    let f = Fixture::start(Dialect::Standard).await;
+    let stores = with_identity(EndpointPolicy::default(), Account::default());
+    for host in ["127.0.0.1", "localhost", "[::1]"] {
+        let endpoint = Some(format!("http://{host}:{}", f.store.address().port()).parse().unwrap());
+        let config = StoreConfig { endpoint, credentials: Identity::Ambient, ..f.config.clone() };
+        let bucket = stores.bucket(&config, &name("data")).unwrap();
+        assert_fails!(bucket.head(&key("k")).await, Error::EndpointRefused { .. });
+        let content = Content::from_bytes("x".into());
+        assert_fails!(bucket.put(&key("k"), content, put(Condition::IfAbsent)).await, Error::EndpointRefused { .. });
+    }
+    assert_eq!(f.store.requests().total(), 0);
+}
+
+#[tokio::test]
+async fn without_an_identity_nothing_is_sent_and_that_is_said() {
+    let f = Fixture::start(Dialect::Standard).await;
+    let policy = EndpointPolicy { allow_loopback: true, ..EndpointPolicy::default() };
+    let stores = with_identity(policy, Account { is_silent: true, ..Account::default() });
+    let bucket = stores.bucket(&StoreConfig { credentials: Identity::Ambient, ..f.config.clone() }, &name("data")).unwrap();
+    let written = bucket.put(&key("k"), Content::from_bytes("x".into()), put(Condition::IfAbsent)).await;
+    for failed in [bucket.head(&key("k")).await.map(drop), written.map(drop)] {
+        match failed {
+            Err(Error::Unavailable { message }) => assert!(message.contains("identity") && message.contains("nobody knows"), "{message}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(f.store.requests().total(), 0);
+}
+
+#[test]
+fn an_identity_shows_no_secret_and_is_equal_to_itself() {
+    let keys = Identity::from(credentials());
+    assert!(!format!("{keys:?} {:?}", Identity::Ambient).contains("a secret"));
+    assert_eq!((keys.clone() == keys, keys == Identity::Ambient, Identity::Ambient == Identity::Ambient), (true, false, true));
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn a_missing_bucket_and_wrong_keys_are_told_apart_from_an_empty_bucket() {
     let State::Failed { error, .. } = bench.settle(elsewhere).await else { panic!("it must not open") };
     assert!(matches!(&*error, Error::Bucket { source: bucket::Error::NoSuchBucket, .. }), "{error:?}");
     let mut stranger = bench.config("orders");
-    stranger.store.credentials.secret_access_key = "wrong".to_owned();
+    stranger.store.credentials = Credentials { secret_access_key: "wrong".to_owned(), ..credentials() }.into();
     let State::Failed { error, attempts, .. } = bench.settle(stranger).await else { panic!("it must not open") };
     assert!(matches!(&*error, Error::Bucket { source: bucket::Error::AccessDenied { .. }, .. }), "{error:?}");
     assert_eq!(attempts, 2);

@@ -81,7 +81,7 @@ async fn other_failures_of_a_store_are_not_taken_for_a_refusal_of_conditions() {
     assert!(matches!(&*error, Error::Bucket { source: bucket::Error::Refused { .. }, .. }), "with a condition and without: {error}");
     bench.store.faults().clear();
     let mut config = bench.config("orders");
-    config.store.credentials.secret_access_key = "another".to_owned();
+    config.store.credentials = Credentials { secret_access_key: "another".to_owned(), ..credentials() }.into();
     let error = failed(bench.settle(config).await);
     assert!(matches!(&*error, Error::Bucket { source: bucket::Error::AccessDenied { .. }, .. }), "{error}");
 }

@@ -243,7 +243,7 @@ fn config(name_of_branch: &str, durability: Durability) -> DatabaseConfig {
         store: StoreConfig {
             endpoint: None,
             region: "auto".to_owned(),
-            credentials: Credentials { access_key_id: String::new(), secret_access_key: String::new(), session_token: None },
+            credentials: Credentials { access_key_id: String::new(), secret_access_key: String::new(), session_token: None }.into(),
             ca_bundle: None,
             kms_key_id: None,
         },
