@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 CRD := crds/buckethead.dev_bucketdatabases.yaml
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep e2e bench fmt crd install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
+.PHONY: help run test deep e2e bench fmt crd rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
   lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
@@ -78,6 +78,10 @@ crd: ## write crds/ anew from the code, and the copies of the charts
 	@cargo run --quiet --locked -- crd >$(CRD).new
 	@mv $(CRD).new $(CRD)
 	@for chart in charts/*/; do cp $(CRD) $${chart}files/; done
+
+rights: ## write the rules of the chart's roles anew from the code
+	@for part in namespaces cluster own; do \
+	  cargo run --quiet --locked -- rbac --part $$part >charts/buckethead/files/rights/$$part.yaml; done
 
 install-yaml: ## write deploy/install.yaml and the charts' examples anew, after a change of a chart or the CRD
 	@testbench/chart.sh render

@@ -21,6 +21,7 @@ mod observed;
 mod operator;
 mod parts;
 mod profile;
+mod rbac;
 mod ready_file;
 mod report;
 mod restore;
@@ -89,6 +90,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
+    /// Prints the rights that the operator needs, as rules of roles.
+    Rbac(rbac::Arguments),
 }
 
 /// The form of a command's report.
@@ -112,6 +115,7 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Crd => crd::run(),
+        Command::Rbac(arguments) => rbac::run(&arguments),
         Command::Dev(arguments) => on_runtime(dev::run(arguments)),
         Command::Operator(arguments) => on_runtime(operator::run(*arguments)),
         Command::Gc(arguments) => {

@@ -10,6 +10,7 @@
 # Then it takes orders, a line each, and answers each with `done`: `stop-apiserver`, `start-apiserver` (at the port it had), and `wipe`, after which
 # the API server knows nothing any more; `stop-minio` (asked to end), `kill-minio` and `start-minio`; `fill-minio`, after which minio-small has no
 # byte left, and `free-minio`.
+# What the service account `audited` of the namespace `rights-system` asks the API server stands in `dir`/audit.log, without bodies.
 # At the end of its standard input, or at SIGTERM, SIGINT or SIGHUP, it stops what it started and removes `dir`. So a test that holds the
 # other end of a pipe leaves nothing behind, however it ends. The programs die with this one even if it is killed (parent-death signal).
 set -euo pipefail
@@ -100,7 +101,8 @@ run_apiserver() {
     --tls-cert-file "$dir/server.crt" --tls-private-key-file "$dir/server.key" --client-ca-file "$dir/ca.crt" \
     --service-account-key-file "$dir/accounts.pub" --service-account-signing-key-file "$dir/accounts.key" \
     --service-account-issuer https://kubernetes.default.svc --authorization-mode Node,RBAC \
-    --service-cluster-ip-range 10.96.0.0/16 --allow-privileged
+    --service-cluster-ip-range 10.96.0.0/16 --allow-privileged \
+    --audit-policy-file "$dir/audit.yaml" --audit-log-path "$dir/audit.log"
 }
 # The namespace `default` is made by the server itself, a moment after it calls itself ready.
 probe_apiserver() { "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get --raw /readyz && "$bin/kubectl" --kubeconfig "$dir/kubeconfig" get namespace default; }
@@ -165,6 +167,17 @@ certificates() {
   openssl pkey -in accounts.key -pubout -out accounts.pub
 }
 
+audit_policy() {
+  cat >"$dir/audit.yaml" <<'YAML'
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, users: ["system:serviceaccount:rights-system:audited"]}
+  - {level: None}
+YAML
+}
+
 kubeconfig() { # port
   cat >"$dir/kubeconfig" <<YAML
 apiVersion: v1
@@ -180,6 +193,7 @@ facts='"dir": "'$dir'"'
 if [[ $parts == *' k8s '* ]]; then
   bin=$("$here/tools.sh" k8s)
   (certificates) >"$dir/openssl.log" 2>&1 || fail 'no certificates' openssl
+  audit_policy
   start etcd
   start apiserver
   facts+=', "kubeconfig": "'$dir/kubeconfig'", "kubectl": "'$bin/kubectl'"'

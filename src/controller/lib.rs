@@ -38,6 +38,7 @@ mod quota;
 mod reason;
 mod reconcile;
 mod resolve;
+pub mod rights;
 mod rival;
 mod schedule;
 #[cfg(test)]

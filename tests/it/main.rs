@@ -29,6 +29,8 @@ mod outages;
 mod pods;
 mod promotion;
 mod refusals;
+mod rights;
 mod support;
 mod takeover;
+mod tenancy;
 mod tls;

@@ -57,44 +57,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- mergeOverwrite (deepCopy .Values.gcJob) $image | toJson -}}
 {{- end -}}
 
-{{- /* What the operator asks of the API server, and no more. It reads Secrets by name, so it may neither list nor watch them. */ -}}
+{{- /* What the operator asks of the API server, and no more; written by `make rights`. What concerns no namespace needs the whole cluster. */ -}}
 {{- define "buckethead.rules" -}}
-- apiGroups: [buckethead.dev]
-  resources: [bucketdatabases]
-  verbs: [list, watch, patch]
-- apiGroups: [buckethead.dev]
-  resources: [bucketdatabases/status]
-  verbs: [patch]
-- apiGroups: ['']
-  resources: [secrets]
-  verbs: [get, create, patch]
-# Of databases with `spec.api.service`. Watched by label; only what goes with a resource is changed or deleted.
-- apiGroups: ['']
-  resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
-# gc: a Job beside the database, with an account that has no rights, and the report of its Pods.
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [list, watch, create, delete]
-- apiGroups: ['']
-  resources: [serviceaccounts]
-  verbs: [get, create, patch]
-- apiGroups: ['']
-  resources: [pods]
-  verbs: [list]
+{{ .Files.Get "files/rights/namespaces.yaml" | trim }}
 {{- if empty .Values.watchNamespaces }}
-# Of databases with `spec.api.auth: Kubernetes`: whose a token is, and what they may do.
-- apiGroups: [authentication.k8s.io]
-  resources: [tokenreviews]
-  verbs: [create]
-- apiGroups: [authorization.k8s.io]
-  resources: [subjectaccessreviews]
-  verbs: [create]
+{{ .Files.Get "files/rights/cluster.yaml" | trim }}
 {{- end }}
 {{- end -}}

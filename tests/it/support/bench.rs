@@ -3,6 +3,7 @@
 //! Invariant: they end with this process, however it ends, because `testbench/serve.sh` runs until the pipe in [`Bench`] closes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
@@ -32,6 +33,8 @@ pub(super) struct Facts {
 pub(super) struct Cluster {
     pub(super) kubeconfig: String,
     pub(super) kubectl: String,
+    /// Where its files are; they go with it.
+    pub(super) dir: PathBuf,
 }
 
 /// What runs until this is dropped.
@@ -49,7 +52,7 @@ impl Bench {
 }
 
 /// How the API server is reached, for whoever brings a client along.
-pub(crate) fn kubeconfig() -> std::path::PathBuf {
+pub(crate) fn kubeconfig() -> PathBuf {
     BENCH.facts.cluster.kubeconfig.clone().into()
 }
 

@@ -75,9 +75,16 @@ impl Namespace {
         self.kubectl(&["patch", kind, name, "--type=merge", "--patch", &patch.to_string()]).await;
     }
 
+    /// What the API server was asked by those whom `testbench/serve.sh` has it write down, an event of its audit log each.
+    pub(crate) fn audited(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.cluster.dir.join("audit.log")).unwrap();
+        // The last line may be on its way.
+        log.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// A script that finds `kubectl` as a user does.
     pub(crate) fn shell(&self, script: &str) -> Command {
-        let Cluster { kubeconfig, kubectl } = self.cluster;
+        let Cluster { kubeconfig, kubectl, .. } = self.cluster;
         let folder = std::path::Path::new(kubectl).parent().unwrap().display();
         let mut bash = Command::new("bash");
         bash.args(["-c", script]).env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).kill_on_drop(true);

@@ -166,6 +166,11 @@ impl Operator {
 
     /// The same as the process of a Pod. No two processes of one Pod may run at once.
     pub(crate) fn spawn_as(pod: &str, namespace: &Namespace, more: &[&str]) -> Program {
+        Self::spawn_in(namespace, more, &[("POD_NAME", pod)])
+    }
+
+    /// The same with more variables. `KUBECONFIG` makes it somebody else.
+    pub(crate) fn spawn_in(namespace: &Namespace, more: &[&str], environment: &[(&str, &str)]) -> Program {
         let arguments = [
             "operator",
             "--namespace",
@@ -181,13 +186,13 @@ impl Operator {
             Self::POD_IP,
             "--token-overlap-seconds",
             "10",
-            // Each test is a group of its own, unless it says otherwise.
             "--peer-ip",
             "127.0.0.1",
         ];
         let arguments: Vec<_> = arguments.iter().chain(more).map(OsStr::new).collect();
-        let environment = [("KUBECONFIG", &*namespace.cluster.kubeconfig), ("POD_NAME", pod), ("BUCKETHEAD_GROUP", namespace.name)];
-        Program::start_with(&arguments, &environment)
+        // Each test is a group of its own.
+        let usual = [("KUBECONFIG", &*namespace.cluster.kubeconfig), ("POD_NAME", "buckethead-0"), ("BUCKETHEAD_GROUP", namespace.name)];
+        Program::start_with(&arguments, &[&usual, environment].concat())
     }
 
     pub(crate) async fn once_ready(mut program: Program) -> Self {
