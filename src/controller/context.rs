@@ -15,13 +15,14 @@ use url::Url;
 
 use crate::ambient::AmbientCredentials;
 use crate::crd::BucketDatabase;
-use crate::group::Group;
+use crate::group::{Group, told_host};
 use crate::guarded::Guarded;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::objects::gc_job::GcJobOptions;
 use crate::objects::{FIELD_MANAGER, Found, PodAddress, Ways};
 use crate::owned::Owned;
+use crate::placement::Part;
 use crate::plan::name_of;
 use crate::quota::Quotas;
 use crate::watch::{Jobs, waiting_for};
@@ -150,11 +151,17 @@ impl Context {
         }
         let known = self.known();
         let others = known.iter().filter_map(|other| other.0.as_ref().ok());
-        for other in others.filter(|other| !self.cluster.memory.is_content(other)).map(name_of) {
-            if other.namespace() == name.namespace() && other != name {
-                self.look_at(other);
+        for other in others.filter(|other| !self.cluster.memory.is_content(other)) {
+            let other_name = name_of(other);
+            if other_name.namespace() == name.namespace() && other_name != name && self.carries_out(other) {
+                self.look_at(other_name);
             }
         }
+    }
+
+    /// Whether it is this process that carries a resource out.
+    fn carries_out(&self, resource: &BucketDatabase) -> bool {
+        self.cluster.options.group.as_ref().is_none_or(|group| group.part_of(&name_of(resource), told_host(resource)) == Part::Acts)
     }
 
     fn look_at(&self, name: DatabaseName) {

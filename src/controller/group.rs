@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::WatchStream;
 
+use crate::crd::BucketDatabase;
 use crate::guarded::Guarded;
 use crate::membership::{Members, Membership};
 use crate::owned::Owned;
@@ -199,9 +200,13 @@ impl Group {
 
     /// What this process does about a resource.
     pub(crate) fn part(&self, resource: &Guarded) -> Part {
-        let name = name_of(resource);
+        self.part_of(&name_of(resource), resource.0.as_ref().ok().and_then(told_host))
+    }
+
+    /// The same, by the pod that its status names.
+    pub(crate) fn part_of(&self, name: &DatabaseName, told: Option<&str>) -> Part {
         let (members, placement) = self.placed();
-        part(self.name(), placement.owner(&name), told_host(resource), self.here(&name), &members)
+        part(self.name(), placement.owner(name), told, self.here(name), &members)
     }
 
     /// Resources about which something is to be done here since the members changed.
@@ -260,6 +265,6 @@ impl fmt::Debug for Group {
 }
 
 /// The pod that a resource's status names.
-pub(crate) fn told_host(resource: &Guarded) -> Option<&str> {
-    resource.0.as_ref().ok()?.status.as_ref()?.host.as_deref()
+pub(crate) fn told_host(resource: &BucketDatabase) -> Option<&str> {
+    resource.status.as_ref()?.host.as_deref()
 }

@@ -58,6 +58,10 @@ async fn beside(resource: &Guarded, ctx: &Context, group: &Group, part: &Part) -
     if *part == Part::GivesUp {
         status::give_up(&ctx.cluster, &readable(resource).0).await?;
     }
+    if let Ok(resource) = &resource.0 {
+        // It may need less of its namespace's quota than before, and another one that waits is ours.
+        ctx.free_share(resource);
+    }
     // By the time that it comes back another pod will have written its status.
     ctx.cluster.memory.forget(&name);
     Ok(Action::await_change())

@@ -84,7 +84,7 @@ fn watch(
     // news, too, who has the database.
     let is_shared = group.is_some();
     let tell_group = move |event: &watcher::Result<watcher::Event<Guarded>>| group.iter().for_each(|group| group.saw(event));
-    let host = move |resource: &Guarded| Some(if is_shared { hash(&told_host(resource)) } else { 0 });
+    let host = move |resource: &Guarded| Some(if is_shared { hash(&resource.0.as_ref().ok().and_then(told_host)) } else { 0 });
     let news = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations).combine(host);
     let touched = watcher(api, watcher::Config::default())
         .default_backoff()

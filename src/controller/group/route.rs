@@ -80,7 +80,7 @@ impl Group {
             let somewhere = anybody(database, &members).filter(|_| from == Whither::Client);
             return somewhere.and_then(there).or(Some(Found::Here(None)));
         };
-        let told = told_host(&resource).and_then(there).filter(|_| from == Whither::Client);
+        let told = resource.0.as_ref().ok().and_then(told_host).and_then(there).filter(|_| from == Whither::Client);
         match placement.owner(database) {
             Some(owner) if owner == self.name() => match here {
                 Some(NotServed::Failed | NotServed::Suspended) => Some(Found::Here(None)),
