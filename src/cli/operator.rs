@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, AmbientCredentials, GcJobOptions, KubernetesAuthority, Metrics, OperatorOptions, Quotas};
+use controller::{AfterStep, AmbientCredentials, GcJobOptions, Group, KubernetesAuthority, Metrics, OperatorOptions, Quotas};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{Host, HostOptions, Liveness, SystemClock};
+use engine::{Clock as _, Host, HostOptions, Liveness, SystemClock};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -140,23 +140,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (ready, mut ready_seen) = watch::channel(false);
     let public_url = public_url(&arguments, &client)?;
     let public_host = public_url.host_str().map(str::to_owned);
-    let options = OperatorOptions {
-        namespaces: arguments.namespace.clone(),
-        public_url,
-        pod: place.address(),
-        token_overlap: Duration::from_secs(arguments.token_overlap_seconds),
-        instance: place.pod,
-        status_interval: Duration::from_secs(arguments.status_seconds),
-        concurrency: OperatorOptions::CONCURRENCY,
-        gc: arguments.gc_job.clone(),
-        ambient: arguments.ambient_credentials.clone().unwrap_or_default(),
-        quotas: arguments.quotas.clone().unwrap_or_default(),
-        clock: Arc::new(SystemClock),
-        metrics,
-        after_step: AfterStep::default(),
-        ready: ready.clone(),
-        group: Some(Arc::clone(&group)),
-    };
+    let wiring = Wiring { public_url, metrics, ready: ready.clone(), group: Arc::clone(&group) };
+    let options = options(&arguments, place, wiring);
     let guard = api::Guard::Operator;
     let service = api::api(api::Config {
         host: Arc::clone(&host),
@@ -194,10 +179,11 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ready.send_replace(false);
     let limit = Duration::from_secs(arguments.shutdown_seconds);
     let ending = async {
+        let begun = SystemClock.now();
         if result.is_ok() {
             kept.give_away(&group, limit / 2).await;
         }
-        let ended = parts.end(&host, limit / 2).await;
+        let ended = parts.end(&host, limit.saturating_sub(SystemClock.now() - begun)).await;
         kept.end().await;
         ended
     };
@@ -207,6 +193,34 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let profiled = profile.map_or(Ok(()), |profile| profile.end());
     tell_saved(saved).and(result).and(served).and(profiled)
+}
+
+/// What the controller shares with the rest of the process.
+struct Wiring {
+    public_url: Url,
+    metrics: Metrics,
+    ready: watch::Sender<bool>,
+    group: Arc<Group>,
+}
+
+fn options(arguments: &Arguments, place: Whereabouts, wiring: Wiring) -> OperatorOptions {
+    OperatorOptions {
+        namespaces: arguments.namespace.clone(),
+        public_url: wiring.public_url,
+        pod: place.address(),
+        token_overlap: Duration::from_secs(arguments.token_overlap_seconds),
+        instance: place.pod,
+        status_interval: Duration::from_secs(arguments.status_seconds),
+        concurrency: OperatorOptions::CONCURRENCY,
+        gc: arguments.gc_job.clone(),
+        ambient: arguments.ambient_credentials.clone().unwrap_or_default(),
+        quotas: arguments.quotas.clone().unwrap_or_default(),
+        clock: Arc::new(SystemClock),
+        metrics: wiring.metrics,
+        after_step: AfterStep::default(),
+        ready: wiring.ready,
+        group: Some(wiring.group),
+    }
 }
 
 fn gc_job(json: &str) -> Result<GcJobOptions, serde_json::Error> {

@@ -115,13 +115,7 @@ impl Problem {
                      that is meant in its place, and take the entry `{id}` out of `promotions` in the head record, and the line `checksum` with it"
                 ),
             ),
-            Error::MemoryBudget { .. } => Self::passing(
-                reason,
-                format!(
-                    "{error}: lower limits.maxSize of this database or of others, suspend some, or give the operator more pods or a larger memoryBudget; it \
-                     opens as soon as there is room"
-                ),
-            ),
+            Error::MemoryBudget { .. } => Self::passing(reason, no_room(error)),
             Error::NewerFormat { key, format, .. } => {
                 Self::stuck(reason, format!("{key} has format {format}: a newer version wrote it; use that version or a newer one"))
             }
@@ -264,6 +258,13 @@ enum Retry {
     OnChange,
 }
 
+fn no_room(error: &Error) -> String {
+    format!(
+        "{error}: lower limits.maxSize of this database or of others, suspend some, or give the operator more pods or a larger memoryBudget; it opens as \
+         soon as there is room"
+    )
+}
+
 fn retry(error: &Error) -> Retry {
     match error {
         Error::Bucket { source: bucket::Error::EndpointRefused { .. }, .. } => Retry::OnChange,
@@ -290,9 +291,9 @@ fn retry(error: &Error) -> Retry {
         | Error::Internal { .. } => Retry::Soon,
         // One request a try; the other may be gone.
         Error::HeldByOther { .. } | Error::ServedElsewhere { .. } => Retry::Later,
-        // The host tells when there is room.
-        Error::MemoryBudget { .. } => Retry::Rarely,
-        Error::SnapshotCorrupt { .. }
+        // Nobody has to ask for room: the host tells.
+        Error::MemoryBudget { .. }
+        | Error::SnapshotCorrupt { .. }
         | Error::SnapshotMissing { .. }
         | Error::SnapshotTooLarge { .. }
         | Error::ChainBroken { .. }

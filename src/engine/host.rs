@@ -2,12 +2,13 @@
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
 //! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
-//! database is suspended (`host/suspension.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), nor gc of its files (`host/gc.rs`).
+//! database is suspended (`host/suspension.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), whether there is room for it (`host/room.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
 mod gc;
 mod handover;
 mod removal;
+mod room;
 mod shown;
 mod suspension;
 mod verify;
@@ -247,7 +248,7 @@ impl Host {
             };
             let refused = match holder(&slots, &held, &name) {
                 Some(by) => Err(Error::HeldElsewhere { database: name.clone(), by }),
-                None => room_for(&slots, &config, self.options.memory),
+                None => room::look(&slots, &config, self.options.memory),
             };
             if let Err(error) = refused {
                 let error = Arc::new(error);
@@ -504,13 +505,12 @@ impl Host {
         if let Some(slot) = self.slots.lock().get_mut(name) {
             slot.rests = false;
         }
-        match self.begin_to_close(name) {
-            Some(closed) => closed.await,
-            None => {
-                self.changed(name);
-                Ok(None)
-            }
+        if let Some(closed) = self.begin_to_close(name) {
+            return closed.await;
         }
+        // What was opening, or had failed, has made room.
+        self.changed(name);
+        Ok(None)
     }
 
     async fn finish(&self, name: &DatabaseName, serving: Serving) -> Result<Option<SnapshotFacts>, Arc<Error>> {
@@ -719,20 +719,6 @@ impl Host {
             self.changes.send(name.clone()).ok();
         }
     }
-
-    /// Forgets those that had no room and would have it now, so that they are tried again. Each by itself: there may be room for one of them alone.
-    fn make_room(&self) -> Vec<DatabaseName> {
-        let mut slots = self.slots.lock();
-        let has_room = |(name, slot): (&DatabaseName, &Slot)| {
-            let waits = matches!(&slot.status, Status::Failed { error, .. } if matches!(**error, Error::MemoryBudget { .. }));
-            (waits && room_for(&slots, &slot.config, self.options.memory).is_ok()).then(|| name.clone())
-        };
-        let names: Vec<_> = slots.iter().filter_map(has_room).collect();
-        for name in &names {
-            slots.remove(name);
-        }
-        names
-    }
 }
 
 impl fmt::Debug for Host {
@@ -745,11 +731,6 @@ impl Slot {
     /// Whether no other may have its place.
     fn holds_place(&self) -> bool {
         !self.is_only_known() && !matches!(self.status, Status::Failed { .. } | Status::Suspended { .. })
-    }
-
-    /// Whether it is in memory, or comes into it.
-    fn takes_memory(&self) -> bool {
-        matches!(self.status, Status::Opening { .. } | Status::Open(_) | Status::Closing(..))
     }
 
     /// Whether somebody only looks at it.
@@ -778,15 +759,6 @@ impl Serving {
 fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
     let Err(error) = result else { return false };
     matches!(**error, Error::Bucket { source: bucket::Error::Unavailable { .. } | bucket::Error::Unclear { .. }, .. })
-}
-
-/// Whether there is room for a database beside those that are in memory, or come into it.
-fn room_for(slots: &HashMap<DatabaseName, Slot>, config: &DatabaseConfig, budget: Option<u64>) -> Result<(), Error> {
-    let Some(budget) = budget else { return Ok(()) };
-    let others = slots.iter().filter(|(name, slot)| **name != config.name && slot.takes_memory());
-    let taken = others.fold(0_u64, |taken, (_, slot)| taken.saturating_add(slot.config.limits.max_size));
-    let (needed, free) = (config.limits.max_size, budget.saturating_sub(taken));
-    if needed <= free { Ok(()) } else { Err(Error::MemoryBudget { database: config.name.clone(), needed, free, budget }) }
 }
 
 /// Who serves this place already.

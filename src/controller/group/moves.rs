@@ -48,7 +48,7 @@ pub(crate) async fn hand_over(group: Arc<Group>, stop: CancellationToken) {
                 busy.remove(&name);
                 waiting.push(name);
             }
-            Some(moved) = moves.join_next() => match moved {
+            Some(ended) = moves.join_next() => match ended {
                 Ok((name, true)) => {
                     busy.remove(&name);
                     failures.remove(&name);

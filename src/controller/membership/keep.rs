@@ -27,7 +27,7 @@ pub struct Ended {
 
 /// How a try to renew ended.
 enum Tried {
-    Renewed(Lease),
+    Renewed(Box<Lease>),
     /// It is not as we knew it.
     Changed,
     Failed,
@@ -58,7 +58,7 @@ impl Membership {
             let pause = match self.try_to_renew(known.as_ref()).await {
                 Tried::Renewed(lease) => {
                     renewed = Some(sent);
-                    known = Some(lease);
+                    known = Some(*lease);
                     self.standing.renewed(sent);
                     let mut steady = self.steady.lock();
                     *steady = steady.or(Some(sent));
@@ -97,7 +97,7 @@ impl Membership {
         };
         let left = || self.standing.left(self.clock.now());
         match tokio::time::timeout(self.patience(), asking).await {
-            Ok(Ok(lease)) => Tried::Renewed(lease),
+            Ok(Ok(lease)) => Tried::Renewed(Box::new(lease)),
             // There is one, or another than we knew, or none any more.
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Tried::Changed,
             Ok(Err(error)) => {
@@ -243,9 +243,8 @@ impl Membership {
         }
         let (name, params, ended) = (self.lease_name(), PostParams::default(), lease::ended(&found));
         let asking = self.leases.replace(&name, &params, &ended);
-        match tokio::time::timeout(self.patience(), asking).await {
-            Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be given back; it runs out"),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::time::timeout(self.patience(), asking).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be given back; it runs out");
         }
     }
 

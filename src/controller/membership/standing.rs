@@ -25,7 +25,12 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn new(clock: &dyn Clock, lease: Duration) -> Self {
-        Self { began: clock.now(), granted: lease - lease / MARGIN, until: AtomicU64::new(0), told: watch::Sender::new(false) }
+        Self {
+            began: clock.now(),
+            granted: lease.saturating_sub(lease / MARGIN),
+            until: AtomicU64::new(0),
+            told: watch::Sender::new(false),
+        }
     }
 
     pub(super) fn is_current(&self, now: Instant) -> bool {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use engine::{SystemClock, WallTime};
+use engine::{Clock as _, SystemClock, WallTime};
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::Instant;
 
@@ -81,13 +81,13 @@ fn who_was_ended_never_takes_its_lease_again() {
 #[tokio::test(start_paused = true)]
 async fn it_is_current_only_for_what_was_granted_from_before_the_request() {
     let standing = Standing::new(&SystemClock, LEASE);
-    let sent = Instant::now();
+    let sent = SystemClock.now();
     assert!(!standing.is_current(sent), "nothing was granted yet");
     standing.renewed(sent);
-    let granted = LEASE - LEASE / 10;
-    assert!(standing.is_current(sent + granted - SECOND));
+    let granted = LEASE * 9 / 10;
+    assert!(standing.is_current(sent + granted.saturating_sub(SECOND)));
     assert!(!standing.is_current(sent + granted), "others wait for the whole lease, and from later");
-    assert_eq!(standing.left(sent + SECOND), granted - SECOND);
+    assert_eq!(standing.left(sent + SECOND), granted.saturating_sub(SECOND));
     // An answer that came when it was over grants nothing.
     standing.renewed(sent);
     assert!(!standing.is_current(sent + LEASE));
@@ -107,7 +107,7 @@ fn ends(view: &View, now: Instant, steady: Instant) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_runs_out_when_it_was_seen_unchanged_for_its_whole_duration() {
-    let (mut view, start) = (View::default(), Instant::now());
+    let (mut view, start) = (View::default(), SystemClock.now());
     view.see(stored("me", "me_1", 1), start);
     view.see(stored("other", "other_1", 2), start);
     assert!(ends(&view, start + LEASE - SECOND, start).is_empty());
@@ -126,7 +126,7 @@ async fn a_lease_runs_out_when_it_was_seen_unchanged_for_its_whole_duration() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_ended_is_no_member_and_is_forgotten_at_last() {
-    let (mut view, start) = (View::default(), Instant::now());
+    let (mut view, start) = (View::default(), SystemClock.now());
     view.see(lease::ended(&stored("other", "other_1", 2)), start);
     assert!(view.members().is_empty());
     assert!(ends(&view, start + 599 * SECOND, start).is_empty());
@@ -137,7 +137,7 @@ async fn one_that_ended_is_no_member_and_is_forgotten_at_last() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_list_counts_when_it_is_whole_and_does_not_make_old_leases_young() {
-    let (mut view, start) = (View::default(), Instant::now());
+    let (mut view, start) = (View::default(), SystemClock.now());
     view.see(stored("stays", "stays_1", 1), start);
     view.see(stored("goes", "goes_1", 2), start);
     view.begin();
