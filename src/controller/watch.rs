@@ -82,9 +82,13 @@ fn watch(
     };
     // Our own writes of the status are no news. Finalizers and annotations are, and they do not move the generation. Among several pods it is
     // news, too, who has the database.
-    let is_shared = group.is_some();
+    let me = group.as_ref().map(|group| group.name().to_owned());
     let tell_group = move |event: &watcher::Result<watcher::Event<Guarded>>| group.iter().for_each(|group| group.saw(event));
-    let host = move |resource: &Guarded| Some(if is_shared { hash(&resource.0.as_ref().ok().and_then(told_host)) } else { 0 });
+    let host = move |resource: &Guarded| {
+        // That it is this process is no news to it.
+        let told = resource.0.as_ref().ok().and_then(told_host).filter(|told| me.as_deref() != Some(*told));
+        Some(if me.is_some() { hash(&told) } else { 0 })
+    };
     let news = predicates::generation.combine(predicates::finalizers).combine(predicates::annotations).combine(host);
     let touched = watcher(api, watcher::Config::default())
         .default_backoff()

@@ -4,23 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use engine::{Clock as _, SystemClock};
+use engine::bucket::embedded::Dialect;
+use engine::{BucketName, Clock as _, SystemClock};
 use reqwest::StatusCode;
 
-use crate::support::{ControlPlane, Database, Found, Namespace, Operator, Place, Program, Resource, Rows, ServedBy, Signal, until};
+use crate::support::{
+    ControlPlane, Database, End, Found, Namespace, Operator, Place, Program, Resource, Rows, ServedBy, Signal, embedded_store, until,
+};
 
-/// Short, so that tests need not wait long for it to run out.
-const LEASE: &str = "3";
+/// Short, for tests that wait until one has run out; and as long as it usually is, for those in which none may.
+const SHORT: &str = "5";
+const USUAL: &str = "15";
 
 /// The pods that were started, by name.
 struct Pods<'a> {
     namespace: &'a Namespace,
+    lease: &'static str,
     running: BTreeMap<&'static str, Operator>,
 }
 
 impl<'a> Pods<'a> {
-    async fn start(namespace: &'a Namespace, names: &[&'static str]) -> Self {
-        let mut pods = Self { namespace, running: BTreeMap::new() };
+    async fn start(namespace: &'a Namespace, lease: &'static str, names: &[&'static str]) -> Self {
+        let mut pods = Self { namespace, lease, running: BTreeMap::new() };
         for name in names {
             pods.add(name).await;
         }
@@ -28,7 +33,7 @@ impl<'a> Pods<'a> {
     }
 
     fn spawn(&self, name: &str) -> Program {
-        Operator::spawn_as(name, self.namespace, &["--lease-seconds", LEASE])
+        Operator::spawn_as(name, self.namespace, &["--lease-seconds", self.lease])
     }
 
     async fn add(&mut self, name: &'static str) {
@@ -85,7 +90,7 @@ async fn hosts(pods: &Pods<'_>, names: &[String]) -> BTreeMap<String, &'static s
 #[tokio::test]
 async fn databases_are_spread_move_to_a_pod_that_comes_and_away_from_one_that_ends() {
     let (namespace, place) = Namespace::with_place("pods-move", ServedBy::Minio).await;
-    let mut pods = Pods::start(&namespace, &["pod-a"]).await;
+    let mut pods = Pods::start(&namespace, USUAL, &["pod-a"]).await;
     let names = names(8);
     declare(&namespace, &place, &names, "1h").await;
     for name in &names {
@@ -148,7 +153,7 @@ async fn databases_are_spread_move_to_a_pod_that_comes_and_away_from_one_that_en
 #[tokio::test]
 async fn what_a_killed_pod_had_made_durable_is_with_the_others_once_its_lease_has_run_out() {
     let (namespace, place) = Namespace::with_place("pods-kill", ServedBy::Minio).await;
-    let mut pods = Pods::start(&namespace, &["pod-a", "pod-b"]).await;
+    let mut pods = Pods::start(&namespace, SHORT, &["pod-a", "pod-b"]).await;
     let names = names(4);
     declare(&namespace, &place, &names, "1h").await;
     let victim = pods.host(&names[0]).await;
@@ -175,7 +180,7 @@ async fn what_a_killed_pod_had_made_durable_is_with_the_others_once_its_lease_ha
 #[tokio::test]
 async fn a_pod_that_sleeps_past_its_lease_answers_nothing_when_it_wakes_up_and_ends() {
     let (namespace, place) = Namespace::with_place("pods-sleep", ServedBy::Minio).await;
-    let mut pods = Pods::start(&namespace, &["pod-a", "pod-b"]).await;
+    let mut pods = Pods::start(&namespace, SHORT, &["pod-a", "pod-b"]).await;
     let names = names(1);
     declare(&namespace, &place, &names, "1h").await;
     let name = &names[0];
@@ -213,7 +218,7 @@ async fn without_the_api_server_nobody_answers_once_the_lease_has_run_out_and_no
     let place = Place::create(ServedBy::Minio, "pods-alone").await;
     let mut cluster = ControlPlane::start();
     let namespace = cluster.namespace("pods-alone", &place).await;
-    let pods = Pods::start(&namespace, &["pod-a", "pod-b"]).await;
+    let pods = Pods::start(&namespace, SHORT, &["pod-a", "pod-b"]).await;
     let names = names(4);
     declare(&namespace, &place, &names, "1h").await;
     let before = hosts(&pods, &names).await;
@@ -237,7 +242,7 @@ async fn without_the_api_server_nobody_answers_once_the_lease_has_run_out_and_no
     cluster.start_server();
     until("it answers again", async || (database.try_sql("select 1").await.status() == StatusCode::OK).then_some(())).await;
     rows.compare(Found::by(&database).await, 10);
-    let moment = SystemClock.wall() + Duration::from_secs(3);
+    let moment = SystemClock.wall() + Duration::from_secs(5);
     until("both have renewed for longer than a lease holds", async || {
         let leases = namespace.kubectl(&["get", "leases", "--namespace=default", "--output=jsonpath={.items[*].spec.renewTime}"]).await;
         let renewed: Vec<engine::WallTime> = leases.split_whitespace().map(|time| time.parse().unwrap()).collect();
@@ -246,4 +251,90 @@ async fn without_the_api_server_nobody_answers_once_the_lease_has_run_out_and_no
     .await;
     assert_eq!(hosts(&pods, &names).await, before, "nobody took anything over");
     pods.end().await;
+}
+
+/// Each believes that it is alone, as after a mistake: what then holds is the epoch's doing alone.
+#[tokio::test]
+async fn of_two_operators_that_both_believe_to_own_a_database_one_confirms_and_the_other_stops() {
+    let (namespace, place) = Namespace::with_place("pods-both", ServedBy::Minio).await;
+    namespace.apply(&Resource::streaming("both", &place, "apps/both.db", "100ms")).await;
+    let start = async |pod: &'static str| {
+        let environment = [("POD_NAME", pod), ("BUCKETHEAD_GROUP", pod)];
+        // So long it waits for one of which it knows nothing.
+        Operator::once_ready(Operator::spawn_in(&namespace, &["--shutdown-seconds", "1"], &environment)).await
+    };
+    let first = start("pod-a").await;
+    namespace.wait_ready("both").await;
+    let old = namespace.connect(&first, "both").await;
+    let mut rows = Rows::of(&old).await;
+    let second = start("pod-b").await;
+    let (end, new) = tokio::join!(rows.write(&old), namespace.connect(&second, "both"));
+    let End::Refused(status, reply) = end else { panic!("it ended: {end:?}") };
+    assert!([StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE].contains(&status), "{status}: {reply}");
+    // Besides those that were called durable none has to be there.
+    rows.settle(Found::by(&new).await, 0);
+    rows.write_some(&new, 10).await;
+    for sql in ["select 1", "insert into rows values (0, 0)"] {
+        assert_ne!(old.try_sql(sql).await.status(), StatusCode::OK, "{sql}");
+    }
+    rows.settle(Found::by(&new).await, 10);
+    first.program.kill().await;
+    second.end().await;
+}
+
+const AT_ONCE: usize = 500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stdout, reason = "how many requests it takes is worth reading")]
+async fn five_hundred_at_once_are_ready_on_two_pods_and_do_not_notice_two_that_cannot_be() {
+    let (store, account, _folder) = embedded_store(Dialect::Standard).await;
+    store.create_bucket(&BucketName::parse("many").unwrap()).await.unwrap();
+    let place = Place::of(account, "many");
+    let cluster = ControlPlane::start();
+    let namespace = cluster.namespace("pods-many", &place).await;
+    cluster.let_anything_in().await;
+    let malformed = Resource::database("malformed", &place, "malformed.db").with("/spec/interval", 60);
+    // A new definition takes effect a moment after it is taken.
+    until("a malformed resource is let in", async || namespace.try_apply(&malformed).await.ok()).await;
+    namespace.apply(&Resource::database("dead", &place, "dead.db").with("/spec/endpoint", "http://127.0.0.1:1")).await;
+    let pods = Pods::start(&namespace, USUAL, &["pod-a", "pod-b"]).await;
+    let before = requests(&pods).await;
+    namespace
+        .apply(&Resource::list((0..AT_ONCE).map(|number| Resource::database(&format!("one-{number}"), &place, &format!("{number}.db")))))
+        .await;
+    let all_ready = async {
+        loop {
+            let ready = ready_by_host(&namespace).await;
+            if ready.values().sum::<usize>() >= AT_ONCE {
+                return ready;
+            }
+        }
+    };
+    let ready = tokio::time::timeout(Duration::from_mins(5), all_ready).await.expect("all of them are ready");
+    let each = (requests(&pods).await - before) / AT_ONCE as u64;
+    println!("{AT_ONCE} resources on two pods {ready:?}: {each} requests to the API server for each");
+    assert!(ready.len() == 2 && ready.values().all(|count| *count > AT_ONCE / 4), "each pod has its share: {ready:?}");
+    namespace.wait_condition("malformed", "Stalled", "True", "InvalidSpec").await;
+    namespace.wait_not("Ready", "dead", "EndpointUnreachable").await;
+    pods.end().await;
+}
+
+async fn requests(pods: &Pods<'_>) -> u64 {
+    let mut all = 0;
+    for operator in pods.running.values() {
+        all += operator.requests().await;
+    }
+    all
+}
+
+/// How many of the namespace's resources are ready at each pod.
+async fn ready_by_host(namespace: &Namespace) -> BTreeMap<String, usize> {
+    let path = r#"jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status} {.status.host}{"\n"}{end}"#;
+    let mut hosts = BTreeMap::new();
+    for line in namespace.kubectl(&["get", "bucketdatabase", "--output", path]).await.lines() {
+        if let Some(host) = line.strip_prefix("True ") {
+            *hosts.entry(host.to_owned()).or_default() += 1;
+        }
+    }
+    hosts
 }

@@ -44,9 +44,12 @@ impl Scenario {
         self.kubectl(&["delete", "bucketdatabases", "--all", "--timeout=60s"]).await;
         Release::of(&self).uninstall().await;
         self.kubectl(&["delete", "namespace", "--wait=false", "--ignore-not-found", self.name, &self.operator_namespace()]).await;
-        // Past the test harness, which keeps what a passing test prints: the time comes between a test's name and its `ok`.
-        let took = format!("{:.1} s ... ", self.record.elapsed().as_secs_f32());
-        std::io::stdout().write_all(took.as_bytes()).unwrap();
+        self.report(&format!("{:.1} s", self.record.elapsed().as_secs_f32()));
+    }
+
+    /// Tells a figure, past the test harness, which keeps what a passing test prints: it comes between a test's name and its `ok`.
+    pub(crate) fn report(&self, figure: &str) {
+        std::io::stdout().write_all(format!("{figure} ... ").as_bytes()).unwrap();
     }
 
     /// Where the operator runs. It is not where the databases are declared, as with most users.

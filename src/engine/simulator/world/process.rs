@@ -273,6 +273,8 @@ async fn carry_out(means: &Means, op: &Op) -> Result<Told, String> {
     let (name, told) = (name(), |error: Arc<Error>| error.to_string());
     let nothing = Told::default;
     match op {
+        // The world may not have heard that it has it. Nothing is opened then, so nothing new is to be seen: whoever was taken over meanwhile shows what it had.
+        Op::Open { .. } if matches!(host.state(&name), State::Open(_)) => Err("it is open already".to_owned()),
         Op::Open { branch } => open(means, branch).await.map(|()| nothing()),
         Op::Write { row, besides, .. } => {
             let witness = Arc::new(Witness::default());
