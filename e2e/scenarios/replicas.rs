@@ -54,7 +54,7 @@ async fn planned_changes_fail_no_request_and_a_killed_pod_loses_nothing_that_was
         stop.store(true, Ordering::Relaxed);
     };
     let (one, other, ()) = tokio::join!(write(&first, &stop), write(&second, &stop), changes);
-    scenario.report(&format!("planned: {} rows, the longest wait {:.1} s", one.0 + other.0, one.1.max(other.1).as_secs_f32()));
+    Scenario::report(&format!("planned: {} rows, the longest wait {:.1} s", one.0 + other.0, one.1.max(other.1).as_secs_f32()));
     assert_eq!((found(&first).await, found(&second).await), ((one.0, one.0), (other.0, other.0)), "none is missing");
     assert!(one.0 > 10 && other.0 > 10, "they were under load: {one:?} {other:?}");
 
@@ -63,7 +63,7 @@ async fn planned_changes_fail_no_request_and_a_killed_pod_loses_nothing_that_was
     let begun = SystemClock.now();
     release.kubectl(&["delete", "pod", &host, "--grace-period=0", "--force"]).await;
     let (count, newest) = found(&first).await;
-    scenario.report(&format!("killed: an answer after {:.1} s", begun.elapsed().as_secs_f32()));
+    Scenario::report(&format!("killed: an answer after {:.1} s", begun.elapsed().as_secs_f32()));
     assert_eq!((count, newest), (one.0, one.0), "each was in the bucket when it was answered");
     release.rolled_out().await;
     let (count, newest) = found(&second).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use api::{Answers, Member, Origin, Peers, Unserved};
 use controller::crd::ByteSize;
-use controller::{Ended, Found, Group, Membership, MembershipOptions, PodAddress, Scheme, Whither};
+use controller::{Ended, Found, Group, Membership, MembershipOptions, PodAddress, Scheme, Whence};
 use engine::{Clock as _, DatabaseName, Host, SystemClock};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -98,8 +98,8 @@ pub(super) struct Shared(pub(super) Arc<Group>);
 impl Peers for Shared {
     fn find<'a>(&'a self, database: &'a DatabaseName, from: Origin) -> BoxFuture<'a, Answers> {
         let from = match from {
-            Origin::Client => Whither::Client,
-            Origin::Process => Whither::Pod,
+            Origin::Client => Whence::Client,
+            Origin::Process => Whence::Pod,
         };
         async move {
             match self.0.find(database, from).await {

@@ -36,7 +36,7 @@ use doors::Doors;
 
 pub use doors::Stay;
 pub(crate) use moves::hand_over;
-pub use route::{Found, Whither};
+pub use route::{Found, Whence};
 
 /// This process among the others.
 pub struct Group {

@@ -7,6 +7,7 @@
 //!                            └── Secrets by name, host, other resources
 //! ```
 //!
+//! Among several pods ([`Group`]) it does so for the resources that are its own; the others it only looks at.
 //! [`run`] does this for a cluster, [`local::run`] for the folder of manifests of `dev`: the same decisions on another kind of input.
 //! Owns: the resource, its Secrets' meaning, its status. Does not own: databases (`engine`), HTTP (`api`).
 
@@ -51,7 +52,7 @@ pub use authority::KubernetesAuthority;
 pub use client::client;
 pub use context::{AfterStep, OperatorOptions};
 pub use error::Error;
-pub use group::{Found, Group, Stay, Whither};
+pub use group::{Found, Group, Stay, Whence};
 pub use membership::{Ended, Member, Members, Membership, MembershipOptions};
 pub use metrics::Metrics;
 pub use objects::gc_job::GcJobOptions;

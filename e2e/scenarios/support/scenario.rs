@@ -44,11 +44,11 @@ impl Scenario {
         self.kubectl(&["delete", "bucketdatabases", "--all", "--timeout=60s"]).await;
         Release::of(&self).uninstall().await;
         self.kubectl(&["delete", "namespace", "--wait=false", "--ignore-not-found", self.name, &self.operator_namespace()]).await;
-        self.report(&format!("{:.1} s", self.record.elapsed().as_secs_f32()));
+        Self::report(&format!("{:.1} s", self.record.elapsed().as_secs_f32()));
     }
 
     /// Tells a figure, past the test harness, which keeps what a passing test prints: it comes between a test's name and its `ok`.
-    pub(crate) fn report(&self, figure: &str) {
+    pub(crate) fn report(figure: &str) {
         std::io::stdout().write_all(format!("{figure} ... ").as_bytes()).unwrap();
     }
 

@@ -32,7 +32,7 @@ pub enum Found {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whither {
+pub enum Whence {
     /// From a client.
     Client,
     /// From another pod, which believes that the database is here or comes here.
@@ -41,7 +41,7 @@ pub enum Whither {
 
 impl Group {
     /// Who answers a request. Waits while the database is on its way here, or nobody may answer, as long as a request may wait.
-    pub async fn find(&self, database: &DatabaseName, from: Whither) -> Found {
+    pub async fn find(&self, database: &DatabaseName, from: Whence) -> Found {
         if let Some(found) = self.look(database, from) {
             return found;
         }
@@ -59,7 +59,7 @@ impl Group {
     }
 
     /// The same at this moment; `None` if it is worth waiting.
-    fn look(&self, database: &DatabaseName, from: Whither) -> Option<Found> {
+    fn look(&self, database: &DatabaseName, from: Whence) -> Option<Found> {
         if !self.is_current() {
             return None;
         }
@@ -77,10 +77,10 @@ impl Group {
                 return None;
             }
             // One that nobody knows has a place like any other: where a request goes must not tell which names there are.
-            let somewhere = anybody(database, &members).filter(|_| from == Whither::Client);
+            let somewhere = anybody(database, &members).filter(|_| from == Whence::Client);
             return somewhere.and_then(there).or(Some(Found::Here(None)));
         };
-        let told = resource.0.as_ref().ok().and_then(told_host).and_then(there).filter(|_| from == Whither::Client);
+        let told = resource.0.as_ref().ok().and_then(told_host).and_then(there).filter(|_| from == Whence::Client);
         match placement.owner(database) {
             Some(owner) if owner == self.name() => match here {
                 Some(NotServed::Failed | NotServed::Suspended) => Some(Found::Here(None)),
