@@ -58,10 +58,18 @@ async fn planned_changes_fail_no_request_and_a_killed_pod_loses_nothing_that_was
     assert_eq!((found(&first).await, found(&second).await), ((one.0, one.0), (other.0, other.0)), "none is missing");
     assert!(one.0 > 10 && other.0 > 10, "they were under load: {one:?} {other:?}");
 
-    // One that has a database is killed, and stays away.
+    // The process of one that has a database is killed: the next one in its Pod has its lease at once.
     let host = scenario.kubectl(&["get", "bucketdatabase", "first", "--output=jsonpath={.status.host}"]).await;
     let begun = SystemClock.now();
-    release.kubectl(&["delete", "pod", &host, "--grace-period=0", "--force"]).await;
+    scenario.apply_in("default", &Resource::killer(&host)).await;
+    release
+        .kubectl(&[
+            "wait",
+            &format!("pod/{host}"),
+            "--for=jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}=137",
+            "--timeout=60s",
+        ])
+        .await;
     let (count, newest) = found(&first).await;
     Scenario::report(&format!("killed: an answer after {:.1} s", begun.elapsed().as_secs_f32()));
     assert_eq!((count, newest), (one.0, one.0), "each was in the bucket when it was answered");
@@ -69,5 +77,6 @@ async fn planned_changes_fail_no_request_and_a_killed_pod_loses_nothing_that_was
     let (count, newest) = found(&second).await;
     assert_eq!((count, newest), (other.0, other.0), "what was answered more than a second ago, too");
     first.sql(&format!("insert into written values ({})", one.0 + 1)).await;
+    scenario.kubectl_in("default", &["delete", "pod", "killer"]).await;
     scenario.end().await;
 }
