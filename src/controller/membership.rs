@@ -19,6 +19,7 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use engine::{Clock, Life, Liveness};
@@ -86,10 +87,10 @@ pub struct Membership {
     members: watch::Sender<Arc<Members>>,
     /// Wakes the keeper of our Lease before its time.
     hurry: Notify,
-    leaving: watch::Sender<bool>,
+    leaving: AtomicBool,
     view: Mutex<View>,
     /// Whether the first list of Leases was whole.
-    listed: Mutex<bool>,
+    listed: AtomicBool,
     joined: watch::Sender<bool>,
     /// Since when each renewal of ours has succeeded; `None` if the last one did not.
     steady: Mutex<Option<Instant>>,
@@ -105,9 +106,9 @@ impl Membership {
             standing: Standing::new(&*clock, options.lease),
             members: watch::Sender::new(Arc::default()),
             hurry: Notify::new(),
-            leaving: watch::Sender::new(false),
+            leaving: AtomicBool::new(false),
             view: Mutex::new(View::default()),
-            listed: Mutex::new(false),
+            listed: AtomicBool::new(false),
             joined: watch::Sender::new(false),
             steady: Mutex::new(None),
             options,
@@ -149,7 +150,7 @@ impl Membership {
     /// lease.
     pub async fn leave(&self) {
         let mut told = self.members.subscribe();
-        self.leaving.send_replace(true);
+        self.leaving.store(true, Ordering::Release);
         self.hurry.notify_one();
         let me = self.pod();
         let is_told = |members: &Arc<Members>| members.get(me).is_none_or(|me| me.is_leaving);
@@ -162,7 +163,7 @@ impl Membership {
     }
 
     fn note_joined(&self) {
-        if *self.listed.lock() && self.is_current() {
+        if self.listed.load(Ordering::Acquire) && self.is_current() {
             self.joined.send_replace(true);
         }
     }

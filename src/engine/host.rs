@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -650,9 +650,7 @@ impl Host {
         let mut results = Vec::new();
         let mut names = self.by_age_of_unsaved();
         // What is small and must not be lost comes first, of all of them. What a store does not take is tried again by the close.
-        let serving: Vec<_> = names.iter().filter_map(|name| Some((name.clone(), self.serving_of(name)?))).collect();
-        let saves = serving.into_iter().map(|(name, serving)| async move { (name, serving.database.save().await) });
-        let mut saves = futures::stream::iter(saves).buffer_unordered(PARALLEL_FLUSHES);
+        let mut saves = self.saves(&names);
         while let Ok(Some((name, saved))) = tokio::time::timeout_at(deadline, saves.next()).await {
             if saved.is_err() && !may_succeed_later(&saved) {
                 names.retain(|other| *other != name);
@@ -677,15 +675,19 @@ impl Host {
 
     /// Saves what open databases have that is not in the bucket, as far as their stores take it. They stay open.
     pub async fn save_all(&self) {
-        let names = self.by_age_of_unsaved();
-        let serving: Vec<_> = names.into_iter().filter_map(|name| Some((self.serving_of(&name)?, name))).collect();
-        let saves = serving.into_iter().map(|(serving, name)| async move { (serving.database.save().await, name) });
-        let mut saves = futures::stream::iter(saves).buffer_unordered(PARALLEL_FLUSHES);
-        while let Some((saved, name)) = saves.next().await {
+        let mut saves = self.saves(&self.by_age_of_unsaved());
+        while let Some((name, saved)) = saves.next().await {
             if let Err(error) = saved {
                 tracing::warn!(database = %name, error = &*error as &dyn std::error::Error, "could not be saved");
             }
         }
+    }
+
+    /// Saves what these have that is not in the bucket, several at once. They stay open.
+    fn saves(&self, names: &[DatabaseName]) -> impl Stream<Item = (DatabaseName, Result<(), Arc<Error>>)> + Send + use<> {
+        let serving: Vec<_> = names.iter().filter_map(|name| Some((name.clone(), self.serving_of(name)?))).collect();
+        let saves = serving.into_iter().map(|(name, serving)| async move { (name, serving.database.save().await) });
+        futures::stream::iter(saves).buffer_unordered(PARALLEL_FLUSHES)
     }
 
     async fn close_all(self: &Arc<Self>, names: Vec<DatabaseName>, deadline: Instant) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {

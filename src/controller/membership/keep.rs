@@ -1,6 +1,7 @@
 //! Keeps this process's Lease, and ends those of others that have run out.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -86,7 +87,7 @@ impl Membership {
     }
 
     async fn try_to_renew(&self, known: Option<&Lease>) -> Tried {
-        let leaving = *self.leaving.borrow();
+        let leaving = self.leaving.load(Ordering::Acquire);
         let lease = lease::renewed(&self.options, &self.identity, leaving, self.clock.wall(), known);
         let params = PostParams::default();
         let asking = async {
@@ -172,7 +173,7 @@ impl Membership {
             self.publish();
         }
         if is_whole {
-            *self.listed.lock() = true;
+            self.listed.store(true, Ordering::Release);
             self.note_joined();
         }
     }

@@ -12,6 +12,9 @@ use crate::names::DatabaseName;
 impl Host {
     /// Forgets those that had no room and would have it now, so that they are tried again. Each by itself: there may be room for one of them alone.
     pub(super) fn make_room(&self) -> Vec<DatabaseName> {
+        if self.options.memory.is_none() {
+            return Vec::new();
+        }
         let mut slots = self.slots.lock();
         let has_room = |(name, slot): (&DatabaseName, &Slot)| {
             let waits = matches!(&slot.status, Status::Failed { error, .. } if matches!(**error, Error::MemoryBudget { .. }));
