@@ -37,6 +37,10 @@ async fn reconcile(resource: &Guarded, ctx: &Context) -> Result<Action, Error> {
     seen.lineage = ctx.cluster.memory.lineage(&resource, seen.now);
     seen.held = ctx.cluster.memory.held(&resource);
     let look_again = plan.look_again_after(&resource, &seen);
+    if outcome.connected && outcome.result.is_ok() && resource.status.is_none() {
+        // The look that follows now opens it, and tells more.
+        return Ok(Action::requeue(look_again));
+    }
     let verdict = plan.verdict.after(&resource, &outcome.result);
     // Written on failure, too: the status is the first place where a user looks.
     let told = status::publish(&ctx.cluster, &resource, &seen, &verdict, &outcome).await;

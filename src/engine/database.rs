@@ -558,12 +558,17 @@ impl Database {
         result
     }
 
-    /// Ends everything at once: requests are refused, open transactions rolled back.
-    pub(crate) async fn lose(&self, why: Arc<Error>) {
-        let told = why.to_string();
+    /// Ends everything: from now on requests are refused, and open transactions are rolled back by what is returned.
+    pub(crate) fn lose(&self, why: Arc<Error>) -> impl Future<Output = ()> + Send + use<> {
+        let (database, told) = (self.clone(), why.to_string());
         // The first reason is the one.
         self.inner.lost.set(why).ok();
-        self.inner.memory.end_transactions(&told).await;
+        async move { database.inner.memory.end_transactions(&told).await }
+    }
+
+    /// Returns once nothing is served from it any more, for good: it was closed, here or for another process, or lost.
+    pub async fn ended(&self) {
+        self.inner.commands.closed().await;
     }
 
     /// A state that is in the bucket, after a flush.

@@ -385,7 +385,8 @@ impl Host {
         let (changes, name) = (self.changes.clone(), config.name.clone());
         // Without a receiver nobody needs to know.
         let notify = Box::new(move || drop(changes.send(name.clone())));
-        let (host, name, this) = (Arc::downgrade(self), config.name.clone(), settings.clone());
+        // Of the settings it only listens: the flusher ends when nobody can set them any more.
+        let (host, name, this) = (Arc::downgrade(self), config.name.clone(), settings_seen.clone());
         let lost = Box::new(move |error| {
             if let Some(host) = host.upgrade() {
                 host.lose(&name, &this, error);
@@ -424,7 +425,7 @@ impl Host {
     }
 
     /// A database must not be served any more: its memory is dropped with the last request that still looks at it.
-    fn lose(self: &Arc<Self>, name: &DatabaseName, settings: &watch::Sender<Settings>, error: Arc<Error>) {
+    fn lose(self: &Arc<Self>, name: &DatabaseName, settings: &watch::Receiver<Settings>, error: Arc<Error>) {
         let database = {
             let mut slots = self.slots.lock();
             let Some(slot) = slots.get_mut(name) else { return };
@@ -436,14 +437,14 @@ impl Host {
             }
             let (Status::Open(serving) | Status::Closing(serving, _)) = &slot.status else { return };
             // It may have been abandoned, and even opened anew, in the meantime.
-            if !serving.settings.same_channel(settings) {
+            if !serving.settings.subscribe().same_channel(settings) {
                 return;
             }
             let database = serving.database.clone();
             slot.status = Status::Failed { error: Arc::clone(&error), attempts: 1, at: self.options.clock.wall() };
             database
         };
-        self.tasks.spawn(async move { database.lose(error).await });
+        self.tasks.spawn(database.lose(error));
         self.changed(name);
     }
 
@@ -564,7 +565,13 @@ impl Host {
         let dropped = self.slots.lock().remove(name);
         self.changed(name);
         match dropped.map(|slot| slot.status) {
-            Some(Status::Open(serving) | Status::Closing(serving, _)) => serving.database.facts().pending,
+            Some(Status::Open(serving) | Status::Closing(serving, _)) => {
+                let pending = serving.database.facts().pending;
+                // Somebody may hold on to it, whose statements must not seem to be kept.
+                let gone = Arc::new(Error::NotServed { database: name.clone(), why: NotServed::Unknown });
+                self.tasks.spawn(serving.database.lose(gone));
+                pending
+            }
             Some(Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. }) | None => false,
         }
     }

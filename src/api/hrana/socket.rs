@@ -113,6 +113,11 @@ impl End {
         Self { code: close_code::POLICY, reason: reason.into() }
     }
 
+    /// As when a process stops: whoever connects again comes to where the database is then.
+    fn closed() -> Self {
+        Self { code: close_code::RESTART, reason: "the database was closed here; connect again".to_owned() }
+    }
+
     /// As when a process stops: whoever connects again comes to another.
     fn taken_over() -> Self {
         Self { code: close_code::RESTART, reason: "another process took the database over".to_owned() }
@@ -170,6 +175,10 @@ async fn serve(
             let frame = tokio::select! {
                 frame = tokio::time::timeout(SILENCE, stream.next()) => frame,
                 () = talk.ping() => continue,
+                () = talk.ended() => {
+                    talk.answered().await;
+                    return End::closed();
+                }
             };
             let message = match frame {
                 Ok(Some(Ok(message))) => message,
@@ -242,6 +251,20 @@ impl Talk {
         tokio::time::sleep(PING).await;
         // If there is no room, enough is under way to see whether the client is there.
         self.replies.try_send(Message::Ping(bytes::Bytes::new())).ok();
+    }
+
+    /// Returns once the database is not served here any more.
+    async fn ended(&self) {
+        match &self.admitted {
+            Some((database, _)) => database.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns once all that was asked before is answered, or takes too long.
+    async fn answered(&self) {
+        let all = u32::try_from(UNDER_WAY).unwrap_or(u32::MAX);
+        tokio::time::timeout(FAREWELL, self.under_way.acquire_many(all)).await.ok();
     }
 
     /// One message of the client.

@@ -400,6 +400,30 @@ async fn a_server_that_stops_says_so_and_waits_for_its_sockets() {
 }
 
 #[tokio::test]
+async fn a_socket_ends_once_its_database_is_closed_and_not_before_it_has_answered() {
+    let name = DatabaseName::new("apps", "orders");
+    let server = Listening::open().await;
+    let mut idle = server.talk().await;
+    idle.sql("BEGIN IMMEDIATE").await.unwrap();
+    server.server.host.close(&name).await.unwrap();
+    assert_eq!(idle.end().await, 1012);
+
+    // Given up without a last flush, it ends at once, among requests.
+    let server = Listening::open().await;
+    let (mut busy, stranger) = (server.talk().await, server.connect("/apps/orders/", Some("hrana3")).await.unwrap());
+    busy.ask(json!({"type": "open_stream", "stream_id": 1})).await.unwrap();
+    let long =
+        busy.tell(execute(0, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000) SELECT max(i) FROM n")).await;
+    busy.ask(execute(1, "SELECT 1")).await.unwrap();
+    server.server.host.abandon(&name);
+    assert_eq!(busy.hear().await["request_id"], long);
+    assert_eq!(busy.end().await, 1012);
+    let (mut stranger, _) = stranger;
+    stranger.say(&json!({"type": "hello", "jwt": null})).await;
+    assert_eq!(stranger.hear().await["type"], "hello_error", "one that was not admitted has to do with no database");
+}
+
+#[tokio::test]
 async fn whoever_may_only_read_does_not_write_over_a_socket() {
     let tokens = Access::Tokens(vec![Grant::of("writes", Permission::Write), Grant::of("reads", Permission::Read)]);
     let server = Listening::over(Server::with_database(Guard::Operator, tokens).await).await;

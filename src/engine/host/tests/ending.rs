@@ -31,6 +31,19 @@ async fn a_close_that_cannot_flush_leaves_the_database_open() {
 }
 
 #[tokio::test]
+async fn whoever_holds_on_to_an_abandoned_database_gets_nothing_from_it_and_nothing_of_it_is_saved() {
+    let bench = Bench::start().await;
+    let database = bench.open(bench.config("orders")).await;
+    write(&database, "create table t(x)").await;
+    bench.host.abandon(&bench.config("orders").name);
+    database.ended().await;
+    for refused in [database.write(request("insert into t values (1)")).await, database.read(request("select * from t")).await] {
+        assert!(matches!(refused, Err(Error::NotServed { why: NotServed::Unknown, .. })), "{refused:?}");
+    }
+    assert!(database.flush(Flush::Forced).await.is_err());
+}
+
+#[tokio::test]
 async fn writes_acknowledged_while_a_close_is_asked_for_are_in_the_final_flush() {
     let mut bench = Bench::start().await;
     let database = bench.open(bench.config("orders")).await;
