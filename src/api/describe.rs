@@ -10,6 +10,11 @@ use crate::error::Problem;
 use crate::guard::Opinion;
 use crate::{Admitted, App, address, guard, reply};
 
+/// `GET version`: which program answers, in words. It is told to everybody, and of databases that do not exist as well: clients ask without a token.
+pub(crate) async fn version() -> &'static str {
+    concat!("buckethead ", env!("CARGO_PKG_VERSION"), "\n")
+}
+
 #[derive(Serialize)]
 struct Index {
     name: &'static str,

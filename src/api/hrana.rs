@@ -1,4 +1,4 @@
-//! Hrana: the protocol of libSQL's clients, over HTTP in versions 2 and 3 with JSON, and over WebSocket.
+//! Hrana: the protocol of libSQL's clients, over HTTP in versions 1 to 3 and over WebSocket, in JSON and in Protocol Buffers.
 //!
 //! Owns: its messages, the streams of its clients, what is an error in a reply and what fails a request. Does not own: what statements do.
 //! A reply that is no success has the shape of [`failed`], on these routes alone: clients read neither problem documents nor other types.
@@ -11,45 +11,53 @@ mod pipeline;
 mod program;
 mod results;
 mod socket;
+mod stateless;
 mod streams;
 mod work;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::Problem;
 use crate::json;
 use message::Failure;
 
-pub(crate) use cursor::cursor;
+pub(crate) use cursor::{cursor, cursor_in_protobuf};
 pub(crate) use encode::value;
-pub(crate) use pipeline::pipeline;
+pub(crate) use pipeline::{pipeline, pipeline_in_protobuf};
 pub(crate) use socket::{is_upgrade, upgrade};
+pub(crate) use stateless::{batch, execute};
 pub(crate) use streams::{Caller, Streams};
 
-/// `GET v2` and `GET v3`: that we speak it.
+/// `GET v2`, `GET v3` and `GET v3-protobuf`: that we speak it.
 pub(crate) async fn supported(_: crate::Admitted) -> StatusCode {
     StatusCode::OK
 }
 
 /// Whether replies of this route have Hrana's shape.
-pub(crate) fn is_route(template: &str) -> bool {
-    let below = template.strip_prefix("/{namespace}/{name}/").unwrap_or_default();
-    matches!(below.split('/').next(), Some("v2" | "v3"))
+pub(crate) fn is_route(method: &Method, template: &str) -> bool {
+    let Some(below) = template.strip_prefix("/{namespace}/{name}") else { return false };
+    let Some(below) = below.strip_prefix('/').filter(|below| !below.is_empty()) else { return method == Method::POST };
+    matches!(below.split('/').next(), Some("v1" | "v2" | "v3" | "v3-protobuf"))
 }
 
 /// A reply that is no success. `error` is for clients that look for nothing else.
 pub(crate) fn failed(problem: &Problem) -> Response {
+    let mut response = refused(problem.kind.status(), &told(problem));
+    problem.kind.add_headers(response.headers_mut());
+    response
+}
+
+fn refused(status: StatusCode, failure: &Failure) -> Response {
     #[derive(serde::Serialize)]
-    struct Body {
+    struct Body<'a> {
         #[serde(flatten)]
-        failure: Failure,
-        error: String,
+        failure: &'a Failure,
+        error: &'a str,
     }
     let mut body = Vec::new();
-    json::plain(&mut body, &Body { failure: told(problem), error: problem.detail.clone() });
-    let mut response = (problem.kind.status(), body).into_response();
-    problem.kind.add_headers(response.headers_mut());
+    json::plain(&mut body, &Body { failure, error: &failure.message });
+    let mut response = (status, body).into_response();
     // Without a charset: clients compare the whole value.
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

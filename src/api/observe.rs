@@ -129,7 +129,7 @@ impl Asked {
             response = here::withheld(&method).into_response();
         }
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            let document = if hrana::is_route(route) { hrana::failed(&problem) } else { problem.render(&id) };
+            let document = if hrana::is_route(&method, route) { hrana::failed(&problem) } else { problem.render(&id) };
             response = with_headers(document, response.headers());
         }
         let took = app.clock.now() - started;

@@ -5,6 +5,7 @@ mod export;
 mod format;
 mod keys;
 mod request;
+mod sqld;
 mod style;
 mod wishes;
 
@@ -26,6 +27,7 @@ use crate::{Admitted, App, Reading, body, point, reply};
 use export::{Export, Part};
 use format::Format;
 pub(crate) use keys::Keys;
+pub(crate) use sqld::run as run_for_sqld;
 use style::Style;
 use wishes::{PREFERENCE_APPLIED, Wishes, etag};
 

@@ -1,4 +1,4 @@
-//! `POST v3/cursor`: a batch whose rows are sent as they come.
+//! `POST v3/cursor` and `v3-protobuf/cursor`: a batch whose rows are sent as they come.
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
@@ -10,35 +10,45 @@ use futures::stream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::encode;
+use super::encode::Encoding;
 use super::message::{self, Failure};
 use super::pipeline::parse;
 use super::program::{Output, Program};
 use super::streams::Lease;
 use crate::error::Problem;
-use crate::{Admitted, App, Reading, body, json};
+use crate::{Admitted, App, Reading, body};
 
 /// How many bytes are sent at once; a single row may have more.
 const CHUNK: usize = 32 << 10;
 /// How many chunks wait for a client that reads slowly.
 pub(super) const WAITING: usize = 2;
 
-pub(crate) async fn cursor(State(app): State<App>, Reading(admitted): Reading, request: HttpRequest) -> Result<Response, Problem> {
+pub(crate) async fn cursor(state: State<App>, reading: Reading, request: HttpRequest) -> Result<Response, Problem> {
+    answer(state, reading, request, Encoding::Json).await
+}
+
+pub(crate) async fn cursor_in_protobuf(state: State<App>, reading: Reading, request: HttpRequest) -> Result<Response, Problem> {
+    answer(state, reading, request, Encoding::Protobuf).await
+}
+
+async fn answer(State(app): State<App>, Reading(admitted): Reading, request: HttpRequest, encoding: Encoding) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let content = body::read(&head.headers, content).await?;
-    let message::Cursor { baton, batch } = parse(&content)?;
+    let message::Cursor { baton, batch } = match encoding {
+        Encoding::Json => parse(&content)?,
+        Encoding::Protobuf => message::Cursor::decode(&content)?,
+    };
     let Admitted { name, handle, caller, .. } = &admitted;
     let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller).await?;
     lease.session().serves(&head);
     let limits = lease.session().stream.limits();
     let (sender, receiver) = mpsc::channel(WAITING);
-    let mut entries = Entries::to(sender.clone());
-    entries.chunk.extend_from_slice(b"{\"baton\":");
-    json::plain(&mut entries.chunk, &app.streams.baton(&lease, name, caller));
-    entries.chunk.extend_from_slice(b",\"base_url\":null}\n");
+    let mut entries = Entries::to(encoding, sender.clone());
+    encoding.cursor_begin(&mut entries.chunk, &app.streams.baton(&lease, name, caller));
     let program = Program::of_batch(batch, &lease.session().stored, entries)?;
     // Whoever drops the body, which is what a client does that leaves, ends the work.
-    let work = engine::spawn_owned(run(lease, program, limits, sender));
+    let last = Entries::to(encoding, sender);
+    let work = engine::spawn_owned(run(lease, program, limits, last));
     let chunks = stream::try_unfold((receiver, work), |(mut receiver, work)| async move {
         match receiver.recv().await {
             Some(chunk) => Ok(Some((chunk, (receiver, work)))),
@@ -46,14 +56,16 @@ pub(crate) async fn cursor(State(app): State<App>, Reading(admitted): Reading, r
             None => work.await.map(|()| None),
         }
     });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
+    let content_type = match encoding {
+        Encoding::Json => "application/x-ndjson",
+        Encoding::Protobuf => "application/x-protobuf",
+    };
+    let headers =
+        [(header::CONTENT_TYPE, HeaderValue::from_static(content_type)), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-async fn run(mut lease: Lease, program: Program<Entries>, limits: StreamLimits, sender: mpsc::Sender<Bytes>) {
+async fn run(mut lease: Lease, program: Program<Entries>, limits: StreamLimits, mut last: Entries) {
     match lease.session().stream.run(program, &limits).await {
         Ok(mut program) => {
             // Before the body ends: the client may go on at once.
@@ -62,31 +74,27 @@ async fn run(mut lease: Lease, program: Program<Entries>, limits: StreamLimits, 
         }
         // The stream goes with the lease.
         Err(error) => {
-            let mut entries = Entries::to(sender);
-            entries.fatal(&super::told(&Problem::from(error)));
-            entries.send().await;
+            last.fatal(&super::told(&Problem::from(error)));
+            last.send().await;
         }
     }
 }
 
-/// Writes entries down as lines.
+/// Writes entries down.
 pub(super) struct Entries {
+    encoding: Encoding,
     chunk: Vec<u8>,
     sender: mpsc::Sender<Bytes>,
 }
 
 impl Entries {
-    pub(super) fn to(sender: mpsc::Sender<Bytes>) -> Self {
-        Self { chunk: Vec::with_capacity(CHUNK), sender }
+    pub(super) fn to(encoding: Encoding, sender: mpsc::Sender<Bytes>) -> Self {
+        Self { encoding, chunk: Vec::new(), sender }
     }
 
     /// The last entry: the rest was given up.
     pub(super) fn fatal(&mut self, failure: &Failure) {
-        self.entry(|out| {
-            out.extend_from_slice(b"{\"type\":\"error\",\"error\":");
-            json::plain(out, failure);
-            out.push(b'}');
-        });
+        self.encoding.fatal(&mut self.chunk, failure);
     }
 
     /// Waits until there is room, and sends what is written down.
@@ -109,11 +117,6 @@ impl Entries {
             Err(TrySendError::Closed(())) => Err(gone()),
         }
     }
-
-    fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.chunk);
-        self.chunk.push(b'\n');
-    }
 }
 
 fn gone() -> SqlError {
@@ -124,43 +127,21 @@ impl Output for Entries {
     const MAY_BEGIN_AGAIN: bool = false;
 
     fn begin(&mut self, step: usize, columns: &[Column]) -> Result<(), SqlError> {
-        self.entry(|out| {
-            out.extend_from_slice(b"{\"type\":\"step_begin\",\"step\":");
-            json::plain(out, &step);
-            out.extend_from_slice(b",\"cols\":");
-            encode::columns(out, columns);
-            out.push(b'}');
-        });
+        self.encoding.step_begin(&mut self.chunk, step, columns);
         Ok(())
     }
 
     fn row(&mut self, row: &Row<'_>) -> Result<Flow, SqlError> {
-        let begin = self.chunk.len();
-        self.chunk.extend_from_slice(b"{\"type\":\"row\",\"row\":");
-        if let Err(error) = encode::row(&mut self.chunk, row) {
-            self.chunk.truncate(begin);
-            return Err(error);
-        }
-        self.chunk.extend_from_slice(b"}\n");
+        self.encoding.entry_row(&mut self.chunk, row)?;
         self.flow()
     }
 
     fn end(&mut self, _: usize, effects: &Effects) {
-        self.entry(|out| {
-            out.extend_from_slice(b"{\"type\":\"step_end\",");
-            encode::effects(out, effects);
-            out.push(b'}');
-        });
+        self.encoding.step_end(&mut self.chunk, effects);
     }
 
     fn fail(&mut self, step: usize, failure: Failure) {
-        self.entry(|out| {
-            out.extend_from_slice(b"{\"type\":\"step_error\",\"step\":");
-            json::plain(out, &step);
-            out.extend_from_slice(b",\"error\":");
-            json::plain(out, &failure);
-            out.push(b'}');
-        });
+        self.encoding.step_error(&mut self.chunk, step, &failure);
     }
 
     fn skip(&mut self, _: usize) {}

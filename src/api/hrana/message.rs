@@ -1,6 +1,8 @@
-//! What clients of Hrana send, in JSON. Unknown members are ignored, and each optional one may be null.
+//! What clients of Hrana send. In JSON unknown members are ignored, and each optional one may be null.
 //!
 //! Owns: the shape of messages and the rules that can be checked without a database. Does not own: what statements do.
+
+pub(super) mod protobuf;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,14 +17,53 @@ use crate::body::BASE64;
 /// How deep conditions may be nested.
 const DEEPEST: usize = 32;
 
-/// The body of `POST v2/pipeline` and `v3/pipeline`.
+/// What kind of request it is, which its response repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Execute,
+    Batch,
+    Sequence,
+    Describe,
+    StoreSql,
+    CloseSql,
+    GetAutocommit,
+    Close,
+    OpenStream,
+    CloseStream,
+    OpenCursor,
+    FetchCursor,
+    CloseCursor,
+}
+
+impl Kind {
+    /// As it is called in JSON.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::Batch => "batch",
+            Self::Sequence => "sequence",
+            Self::Describe => "describe",
+            Self::StoreSql => "store_sql",
+            Self::CloseSql => "close_sql",
+            Self::GetAutocommit => "get_autocommit",
+            Self::Close => "close",
+            Self::OpenStream => "open_stream",
+            Self::CloseStream => "close_stream",
+            Self::OpenCursor => "open_cursor",
+            Self::FetchCursor => "fetch_cursor",
+            Self::CloseCursor => "close_cursor",
+        }
+    }
+}
+
+/// The body of `POST pipeline`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Pipeline {
     pub(super) baton: Option<String>,
     pub(super) requests: Vec<Request>,
 }
 
-/// The body of `POST v3/cursor`.
+/// The body of `POST cursor`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Cursor {
     pub(super) baton: Option<String>,
@@ -43,18 +84,29 @@ pub(super) enum Request {
     Close,
 }
 
+/// The body of `POST v1/execute`.
+#[derive(Debug, Deserialize)]
+pub(super) struct OneStmt {
+    pub(super) stmt: Stmt,
+}
+
+/// The body of `POST v1/batch`.
+#[derive(Debug, Deserialize)]
+pub(super) struct OneBatch {
+    pub(super) batch: Batch,
+}
+
 impl Request {
-    /// The word that the reply repeats.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Execute { .. } => "execute",
-            Self::Batch { .. } => "batch",
-            Self::Sequence(_) => "sequence",
-            Self::Describe(_) => "describe",
-            Self::StoreSql { .. } => "store_sql",
-            Self::CloseSql { .. } => "close_sql",
-            Self::GetAutocommit => "get_autocommit",
-            Self::Close => "close",
+            Self::Execute { .. } => Kind::Execute,
+            Self::Batch { .. } => Kind::Batch,
+            Self::Sequence(_) => Kind::Sequence,
+            Self::Describe(_) => Kind::Describe,
+            Self::StoreSql { .. } => Kind::StoreSql,
+            Self::CloseSql { .. } => Kind::CloseSql,
+            Self::GetAutocommit => Kind::GetAutocommit,
+            Self::Close => Kind::Close,
         }
     }
 }
@@ -62,8 +114,8 @@ impl Request {
 /// SQL, or the number under which it was stored.
 #[derive(Debug, Deserialize)]
 pub(super) struct Text {
-    sql: Option<String>,
-    sql_id: Option<i32>,
+    pub(super) sql: Option<String>,
+    pub(super) sql_id: Option<i32>,
 }
 
 impl Text {

@@ -1,20 +1,35 @@
-//! `POST v2/pipeline` and `POST v3/pipeline`: requests to one stream, one after the other.
+//! `POST v2/pipeline`, `v3/pipeline` and `v3-protobuf/pipeline`: requests to one stream, one after the other.
 
 use axum::extract::{Request as HttpRequest, State};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use engine::StreamLimits;
 use serde::Deserialize;
 
+use super::encode::{Content, Encoding};
 use super::message::{Failure, Pipeline, Request, Violation};
 use super::streams::{Held, Session};
 use super::work::{Budget, Work};
 use crate::error::Problem;
-use crate::{Admitted, App, Reading, body, json, reply};
+use crate::{Admitted, App, Reading, body, reply};
 
-pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading, request: HttpRequest) -> Result<Response, Problem> {
+pub(crate) async fn pipeline(state: State<App>, reading: Reading, request: HttpRequest) -> Result<Response, Problem> {
+    answer(state, reading, request, Encoding::Json).await
+}
+
+pub(crate) async fn pipeline_in_protobuf(state: State<App>, reading: Reading, request: HttpRequest) -> Result<Response, Problem> {
+    let mut response = answer(state, reading, request, Encoding::Protobuf).await?;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    Ok(response)
+}
+
+async fn answer(State(app): State<App>, Reading(admitted): Reading, request: HttpRequest, encoding: Encoding) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
     let content = body::read(&head.headers, content).await?;
-    let Pipeline { baton, requests } = parse(&content)?;
+    let Pipeline { baton, requests } = match encoding {
+        Encoding::Json => parse(&content)?,
+        Encoding::Protobuf => Pipeline::decode(&content)?,
+    };
     let Admitted { name, handle, caller, .. } = &admitted;
     let (baton, ends) = (baton.as_deref(), matches!(requests.last(), Some(Request::Close)));
     let mut open = if baton.is_none() && ends {
@@ -30,23 +45,20 @@ pub(crate) async fn pipeline(State(app): State<App>, Reading(admitted): Reading,
     stream.gather();
     let limits = stream.limits();
     let budget = Budget::of(&limits, stream.hold_results());
-    let mut answers = Answers { out: b"{\"results\":[".to_vec(), budget, limits };
+    let mut answers = Answers { encoding, budget, limits };
+    let mut out = encoding.pipeline_begin();
     for (index, request) in requests.into_iter().enumerate() {
-        if index > 0 {
-            answers.out.push(b',');
-        }
-        answers.answer(open.session(), request).await?;
+        let kind = request.kind();
+        let answer = answers.answer(open.session(), request).await?;
+        encoding.pipeline_outcome(&mut out, index == 0, answer.as_ref().map(|content| (kind, content)));
     }
     open.session().stream.confirm().await?;
-    let Answers { mut out, budget, .. } = answers;
-    out.extend_from_slice(b"],\"baton\":");
     let kept = if let Held::Leased(lease) = open { Some(lease).filter(|_| !ends) } else { None };
-    json::plain(&mut out, &kept.as_ref().map(|lease| app.streams.baton(lease, name, caller)));
-    out.extend_from_slice(b",\"base_url\":null}");
+    encoding.pipeline_end(&mut out, kept.as_ref().map(|lease| app.streams.baton(lease, name, caller)).as_deref());
     if let Some(lease) = kept {
         lease.give_back();
     }
-    Ok(reply::json(reply::held(out, Some(budget.holding))))
+    Ok(reply::json(reply::held(out, Some(answers.budget.holding))))
 }
 
 /// A body in JSON, whatever its Content-Type says: several clients send none.
@@ -69,49 +81,36 @@ fn check(requests: &[Request]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The results of requests, as they are written.
+/// Carries requests out, within one budget.
 struct Answers {
-    out: Vec<u8>,
+    encoding: Encoding,
     budget: Budget,
     limits: StreamLimits,
 }
 
 impl Answers {
-    /// Adds `{"type": "ok", …}` or `{"type": "error", …}`. What fails the request as a whole is the error.
-    async fn answer(&mut self, session: &mut Session, request: Request) -> Result<(), Problem> {
-        let kind = request.kind();
-        let begin = self.out.len();
-        self.out.extend_from_slice(b"{\"type\":\"ok\",\"response\":{\"type\":\"");
-        self.out.extend_from_slice(kind.as_bytes());
-        self.out.push(b'"');
-        match self.respond(session, request).await? {
-            Ok(()) => self.out.extend_from_slice(b"}}"),
-            Err(failure) => {
-                self.out.truncate(begin);
-                self.out.extend_from_slice(b"{\"type\":\"error\",\"error\":");
-                json::plain(&mut self.out, &failure);
-                self.out.push(b'}');
-            }
-        }
-        Ok(())
-    }
-
-    async fn respond(&mut self, session: &mut Session, request: Request) -> Result<Result<(), Failure>, Problem> {
+    /// What fails the whole of them is the outer error.
+    async fn answer(&mut self, session: &mut Session, request: Request) -> Result<Result<Content, Failure>, Problem> {
         let Session { stream, stored, .. } = session;
         let work = match request {
-            Request::Execute { stmt } => Work::execute(stmt, stored, self.budget.clone())?,
-            Request::Batch { batch } => Work::batch(batch, stored, self.budget.clone())?,
+            Request::Execute { stmt } => Work::execute(stmt, stored, self.encoding, self.budget.clone())?,
+            Request::Batch { batch } => Work::batch(batch, stored, self.encoding, self.budget.clone())?,
             Request::Sequence(text) => Work::sequence(text, stored)?,
-            Request::Describe(text) => Work::describe(text, stored)?,
+            Request::Describe(text) => Work::describe(text, stored, self.encoding)?,
             Request::GetAutocommit => Work::GetAutocommit,
-            Request::StoreSql { sql_id, sql } => return Ok(stored.store(sql_id, sql)),
+            Request::StoreSql { sql_id, sql } => return Ok(stored.store(sql_id, sql).map(|()| Content::Nothing)),
             Request::CloseSql { sql_id } => {
                 stored.close(sql_id);
-                return Ok(Ok(()));
+                return Ok(Ok(Content::Nothing));
             }
-            Request::Close => return Ok(Ok(())),
+            Request::Close => return Ok(Ok(Content::Nothing)),
         };
-        Ok(work.perform(stream, &self.limits, &mut self.out).await?.map(|left| self.budget = left.unwrap_or_else(|| self.budget.clone())))
+        Ok(work.perform(stream, &self.limits).await?.map(|(content, left)| {
+            if let Some(left) = left {
+                self.budget = left;
+            }
+            content
+        }))
     }
 }
 

@@ -2,25 +2,26 @@
 
 use engine::{Column, Effects, Flow, Row, SqlError, SqlErrorKind};
 
-use super::encode::{columns, effects, row};
+use super::encode::Encoding;
 use super::message::Failure;
 use super::program::Output;
 use super::work::Budget;
-use crate::json::{list, plain};
 
 /// How a step ended.
 pub(super) enum Ended {
-    /// A statement's result, as JSON.
+    /// A statement's result, as it is written.
     Result(Vec<u8>),
     Error(Failure),
     Skipped,
 }
 
-/// Keeps results as JSON.
+/// Keeps results as they are written.
 pub(super) struct Results {
+    encoding: Encoding,
     ended: Vec<Ended>,
-    /// Of the step that runs.
+    /// Of the step that runs, once it has begun.
     current: Vec<u8>,
+    has_begun: bool,
     rows: usize,
     /// How much of the current result is counted in what all requests hold.
     held: usize,
@@ -28,8 +29,8 @@ pub(super) struct Results {
 }
 
 impl Results {
-    pub(super) fn new(budget: Budget) -> Self {
-        Self { ended: Vec::new(), current: Vec::new(), rows: 0, held: 0, budget }
+    pub(super) fn new(encoding: Encoding, budget: Budget) -> Self {
+        Self { encoding, ended: Vec::new(), current: Vec::new(), has_begun: false, rows: 0, held: 0, budget }
     }
 
     /// How the one statement ended.
@@ -37,19 +38,9 @@ impl Results {
         self.ended.into_iter().next().unwrap_or(Ended::Skipped)
     }
 
-    /// `{"step_results": […], "step_errors": […]}`.
-    pub(super) fn into_batch(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"step_results\":");
-        list(out, &self.ended, |out, ended| match ended {
-            Ended::Result(json) => out.extend_from_slice(json),
-            Ended::Error(_) | Ended::Skipped => out.extend_from_slice(b"null"),
-        });
-        out.extend_from_slice(b",\"step_errors\":");
-        list(out, &self.ended, |out, ended| match ended {
-            Ended::Error(failure) => plain(out, failure),
-            Ended::Result(_) | Ended::Skipped => out.extend_from_slice(b"null"),
-        });
-        out.push(b'}');
+    /// How all of them ended.
+    pub(super) fn into_batch(self) -> Vec<u8> {
+        self.encoding.batch(&self.ended)
     }
 
     fn check(&mut self) -> Result<(), SqlError> {
@@ -67,40 +58,34 @@ impl Results {
 impl Output for Results {
     const MAY_BEGIN_AGAIN: bool = true;
 
-    fn begin(&mut self, _: usize, cols: &[Column]) -> Result<(), SqlError> {
+    fn begin(&mut self, _: usize, columns: &[Column]) -> Result<(), SqlError> {
         self.current.clear();
-        (self.rows, self.held) = (0, 0);
-        self.current.extend_from_slice(b"{\"cols\":");
-        columns(&mut self.current, cols);
-        self.current.extend_from_slice(b",\"rows\":[");
+        (self.has_begun, self.rows, self.held) = (true, 0, 0);
+        self.encoding.result_begin(&mut self.current, columns);
         self.check()
     }
 
     fn row(&mut self, values: &Row<'_>) -> Result<Flow, SqlError> {
-        if self.rows > 0 {
-            self.current.push(b',');
-        }
+        self.encoding.result_row(&mut self.current, self.rows == 0, values)?;
         self.rows += 1;
-        row(&mut self.current, values)?;
         self.check()?;
         Ok(Flow::More)
     }
 
-    fn end(&mut self, _: usize, done: &Effects) {
-        let mut json = std::mem::take(&mut self.current);
-        if json.is_empty() {
+    fn end(&mut self, _: usize, effects: &Effects) {
+        let mut result = std::mem::take(&mut self.current);
+        if !std::mem::take(&mut self.has_begun) {
             // Nothing ran: a transaction that had ended was rolled back.
-            json.extend_from_slice(b"{\"cols\":[],\"rows\":[");
+            self.encoding.result_begin(&mut result, &[]);
         }
-        json.extend_from_slice(b"],");
-        effects(&mut json, done);
-        json.push(b'}');
-        self.budget.left = self.budget.left.saturating_sub(json.len());
-        self.ended.push(Ended::Result(json));
+        self.encoding.result_end(&mut result, effects);
+        self.budget.left = self.budget.left.saturating_sub(result.len());
+        self.ended.push(Ended::Result(result));
     }
 
     fn fail(&mut self, _: usize, failure: Failure) {
         self.current.clear();
+        self.has_begun = false;
         self.budget.left = self.budget.left.saturating_sub(failure.message.len());
         self.ended.push(Ended::Error(failure));
     }

@@ -1,4 +1,4 @@
-//! Hrana over WebSocket, versions 1 to 3, in JSON.
+//! Hrana over WebSocket, versions 1 to 3, in JSON, and version 3 in Protocol Buffers as well.
 //!
 //! One task reads; each stream has a task that does what it is asked in order, and each cursor one that hands out what its stream made.
 //! Owns: the order of messages, who may ask, when a socket ends and with which code. Does not own: what statements do.
@@ -24,7 +24,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::cursor::{Entries, WAITING};
-use super::message::{StoredSql, Violation};
+use super::encode::{Content, Encoding};
+use super::message::{Failure, StoredSql, Violation};
 use super::program::Program;
 use super::streams::Caller;
 use super::told;
@@ -33,7 +34,7 @@ use crate::access::Peer;
 use crate::error::Problem;
 use crate::promise::Promise;
 use crate::serve::Stopping;
-use crate::{App, access, json};
+use crate::{App, access};
 use message::{FromClient, Request};
 use tasks::{CursorJob, Job, Reply, Unread};
 
@@ -53,7 +54,6 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The largest message that is read, in bytes: as large as the body of a request.
 const LARGEST: usize = crate::body::BODY_LIMIT;
 
-/// What a client offered and we chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Version {
     Hrana1,
@@ -61,8 +61,23 @@ enum Version {
     Hrana3,
 }
 
-impl Version {
-    const NAMES: [(&str, Self); 3] = [("hrana3", Self::Hrana3), ("hrana2", Self::Hrana2), ("hrana1", Self::Hrana1)];
+/// What a client offered and we chose.
+#[derive(Debug, Clone, Copy)]
+struct Protocol {
+    version: Version,
+    encoding: Encoding,
+}
+
+impl Protocol {
+    /// The best first.
+    const NAMES: [(&str, Self); 4] = [
+        ("hrana3-protobuf", Self { version: Version::Hrana3, encoding: Encoding::Protobuf }),
+        ("hrana3", Self { version: Version::Hrana3, encoding: Encoding::Json }),
+        ("hrana2", Self { version: Version::Hrana2, encoding: Encoding::Json }),
+        ("hrana1", Self::FIRST),
+    ];
+    /// Of whoever offers none.
+    const FIRST: Self = Self { version: Version::Hrana1, encoding: Encoding::Json };
 }
 
 /// Whether a request wants to become a socket.
@@ -84,20 +99,21 @@ pub(crate) async fn upgrade(
     if promise.strong {
         return Err(Problem::bad_request("`consistency`: a socket has many requests; ask for it over HTTP, each time"));
     }
-    let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST).protocols(Version::NAMES.map(|(name, _)| name));
+    let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST).protocols(Protocol::NAMES.map(|(name, _)| name));
     let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
-    let version = match Version::NAMES.iter().find(|(name, _)| Some(*name) == chosen) {
-        Some((_, version)) => *version,
+    let protocol = match Protocol::NAMES.iter().find(|(name, _)| Some(*name) == chosen) {
+        Some((_, protocol)) => *protocol,
         None if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) => {
-            return Err(Problem::bad_request("none of the subprotocols is known; there are hrana3, hrana2 and hrana1"));
+            let known = Protocol::NAMES.map(|(name, _)| name).join(", ");
+            return Err(Problem::bad_request(format!("none of the subprotocols is known; there are {known}")));
         }
-        None => Version::Hrana1,
+        None => Protocol::FIRST,
     };
     let name = DatabaseName::new(namespace, name);
     let (Extension(stopping), peer) = (stopping, peer.map(|Extension(peer)| peer));
     let response = upgrade.on_upgrade(move |socket| async move {
         let Some(_running) = stopping.enter() else { return };
-        serve(app, (name, peer, promise), version, socket, stopping).await;
+        serve(app, (name, peer, promise), protocol, socket, stopping).await;
     });
     Ok(response.into_response())
 }
@@ -111,6 +127,10 @@ struct End {
 impl End {
     fn violation(reason: impl Into<String>) -> Self {
         Self { code: close_code::POLICY, reason: reason.into() }
+    }
+
+    fn unsupported(reason: &str) -> Self {
+        Self { code: close_code::UNSUPPORTED, reason: reason.to_owned() }
     }
 
     /// As when a process stops: whoever connects again comes to where the database is then.
@@ -133,7 +153,7 @@ impl From<Violation> for End {
 async fn serve(
     app: App,
     (name, peer, promise): (DatabaseName, Option<Peer>, Promise),
-    version: Version,
+    protocol: Protocol,
     socket: WebSocket,
     stopping: Arc<Stopping>,
 ) {
@@ -146,7 +166,7 @@ async fn serve(
         name,
         peer,
         promise,
-        version,
+        protocol,
         replies,
         admitted: None,
         stored: StoredSql::default(),
@@ -161,7 +181,12 @@ async fn serve(
             if !host.is_current() {
                 return Some(End::taken_over());
             }
-            let bytes = if let Message::Text(text) = &message { text.len() } else { 0 };
+            let bytes = match &message {
+                Message::Text(text) => text.len(),
+                Message::Binary(bytes) => bytes.len(),
+                // They are not counted.
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => 0,
+            };
             // Whoever does not read what is sent is not there.
             if !matches!(tokio::time::timeout(SILENCE, sink.send(message)).await, Ok(Ok(()))) {
                 return None;
@@ -190,8 +215,8 @@ async fn serve(
                 return End::taken_over();
             }
             let handled = match message {
-                Message::Text(text) => talk.hear(&text).await,
-                Message::Binary(_) => Err(End { code: close_code::UNSUPPORTED, reason: "messages are text, in JSON".to_owned() }),
+                Message::Text(text) => talk.hear(text.as_bytes(), Encoding::Json).await,
+                Message::Binary(bytes) => talk.hear(&bytes, Encoding::Protobuf).await,
                 Message::Ping(_) | Message::Pong(_) => Ok(()),
                 Message::Close(_) => return End { code: close_code::NORMAL, reason: String::new() },
             };
@@ -233,7 +258,7 @@ struct Talk {
     name: DatabaseName,
     peer: Option<Peer>,
     promise: Promise,
-    version: Version,
+    protocol: Protocol,
     replies: mpsc::Sender<Message>,
     /// Who asks whom, since a `hello`.
     admitted: Option<(Database, Caller)>,
@@ -268,33 +293,37 @@ impl Talk {
     }
 
     /// One message of the client.
-    async fn hear(&mut self, text: &str) -> Result<(), End> {
-        let message: FromClient = serde_json::from_str(text)
-            .map_err(|error| End { code: close_code::INVALID, reason: format!("the message is not understood: {error}") })?;
+    async fn hear(&mut self, content: &[u8], encoding: Encoding) -> Result<(), End> {
+        let invalid = |why: String| End { code: close_code::INVALID, reason: format!("the message is not understood: {why}") };
+        let message = match (self.protocol.encoding, encoding) {
+            (Encoding::Json, Encoding::Json) => serde_json::from_slice(content).map_err(|error| invalid(error.to_string()))?,
+            (Encoding::Protobuf, Encoding::Protobuf) => FromClient::decode(content).map_err(|Violation(why)| invalid(why))?,
+            (Encoding::Json, Encoding::Protobuf) => return Err(End::unsupported("messages are text, in JSON")),
+            (Encoding::Protobuf, Encoding::Json) => return Err(End::unsupported("messages are binary, in Protocol Buffers")),
+        };
         match message {
             FromClient::Hello { jwt } => self.hello(jwt.as_deref()).await,
             FromClient::Request { request_id, request } => {
                 let permit = Arc::clone(&self.under_way).acquire_owned().await.expect("nobody closes the semaphore");
-                self.request(Reply::to(request_id, self.replies.clone(), self.unread.clone(), permit), request).await
+                let reply = Reply::to(request_id, self.protocol.encoding, self.replies.clone(), self.unread.clone(), permit);
+                self.request(reply, request).await
             }
         }
     }
 
     async fn hello(&mut self, token: Option<&str>) -> Result<(), End> {
-        if self.admitted.is_some() && self.version == Version::Hrana1 {
+        if self.admitted.is_some() && self.protocol.version == Version::Hrana1 {
             return Err(End::violation("hello was said already"));
         }
+        let encoding = self.protocol.encoding;
         match self.admit(token).await {
             Ok(admitted) => {
                 self.admitted = Some(admitted);
-                tasks::send(&self.replies, b"{\"type\":\"hello_ok\"}".to_vec()).await;
+                tasks::send(&self.replies, encoding, encoding.hello(Ok(()))).await;
                 Ok(())
             }
             Err(problem) => {
-                let mut out = b"{\"type\":\"hello_error\",\"error\":".to_vec();
-                json::plain(&mut out, &told(&problem));
-                out.push(b'}');
-                tasks::send(&self.replies, out).await;
+                tasks::send(&self.replies, encoding, encoding.hello(Err(&told(&problem)))).await;
                 Err(End::violation(problem.detail))
             }
         }
@@ -309,9 +338,9 @@ impl Talk {
 
     async fn request(&mut self, reply: Reply, request: Request) -> Result<(), End> {
         let Some((database, caller)) = &self.admitted else { return Err(End::violation("the first message must be hello")) };
-        let kind = request.kind();
-        if self.version < request.since() {
-            return Err(End::violation(format!("{kind} is not known in the version that was agreed on")));
+        let (kind, encoding) = (request.kind(), self.protocol.encoding);
+        if self.protocol.version < request.since() {
+            return Err(End::violation(format!("{} is not known in the version that was agreed on", kind.word())));
         }
         while self.tasks.try_join_next().is_some() {}
         let stored = &self.stored;
@@ -324,7 +353,7 @@ impl Talk {
                 let opened = self.app.streams.open_outside(&self.name, database, caller).map_err(|problem| told(&problem));
                 let (jobs, to_do) = mpsc::channel(JOBS);
                 place.insert(jobs);
-                reply.outcome(kind, opened.as_ref()).await;
+                reply.outcome(kind, &opened.as_ref().map(|_| Content::Nothing).map_err(Failure::clone)).await;
                 self.tasks.spawn(tasks::stream(opened, to_do));
                 return Ok(());
             }
@@ -337,8 +366,8 @@ impl Talk {
                 return Ok(());
             }
             Request::StoreSql { sql_id, sql } => {
-                let stored = self.stored.store(sql_id, sql);
-                reply.outcome(kind, stored.as_ref()).await;
+                let stored = self.stored.store(sql_id, sql).map(|()| Content::Nothing);
+                reply.outcome(kind, &stored).await;
                 return Ok(());
             }
             Request::CloseSql { sql_id } => {
@@ -352,11 +381,11 @@ impl Talk {
                     return Err(End::violation(format!("cursor_id {cursor_id} is in use")));
                 };
                 let (entries, chunks) = mpsc::channel(WAITING);
-                let program = Box::new(Program::of_batch(batch, stored, Entries::to(entries.clone()))?);
+                let program = Box::new(Program::of_batch(batch, stored, Entries::to(encoding, entries.clone()))?);
                 let (cursor_jobs, to_do) = mpsc::channel(JOBS);
                 place.insert(cursor_jobs);
-                self.tasks.spawn(tasks::cursor(chunks, to_do));
-                tell(jobs, Job::OpenCursor { reply, program, fatal: entries }).await;
+                self.tasks.spawn(tasks::cursor(encoding, chunks, to_do));
+                tell(jobs, Job::OpenCursor { reply, program, last: Entries::to(encoding, entries) }).await;
                 return Ok(());
             }
             Request::FetchCursor { cursor_id, max_count } => {
@@ -371,10 +400,10 @@ impl Talk {
                 }
                 return Ok(());
             }
-            Request::Execute { stream_id, stmt } => (stream_id, Work::execute(stmt, stored, budget())?),
-            Request::Batch { stream_id, batch } => (stream_id, Work::batch(batch, stored, budget())?),
+            Request::Execute { stream_id, stmt } => (stream_id, Work::execute(stmt, stored, encoding, budget())?),
+            Request::Batch { stream_id, batch } => (stream_id, Work::batch(batch, stored, encoding, budget())?),
             Request::Sequence { stream_id, text } => (stream_id, Work::sequence(text, stored)?),
-            Request::Describe { stream_id, text } => (stream_id, Work::describe(text, stored)?),
+            Request::Describe { stream_id, text } => (stream_id, Work::describe(text, stored, encoding)?),
             Request::GetAutocommit { stream_id } => (stream_id, Work::GetAutocommit),
         };
         let work = Box::new(work);

@@ -1,22 +1,24 @@
-//! What a stream does for one request, and how that is written into the response.
+//! What a stream does for one request, and what its response has.
 
 use engine::{Error, Holding, Stream, StreamLimits};
 
-use super::encode;
+use super::encode::{Content, Encoding};
 use super::message::{Batch, Failure, Stmt, StoredSql, Text, Violation};
 use super::program::{Program, only_statement};
 use super::results::{Discard, Ended, Results};
 use crate::error::Problem;
-use crate::json;
 
 /// Work for a stream, with all texts known.
 pub(super) enum Work {
     Execute(Program<Results>),
     Batch(Program<Results>),
     Sequence(Program<Discard>),
-    Describe(Result<String, Failure>),
+    Describe(Result<String, Failure>, Encoding),
     GetAutocommit,
 }
+
+/// What a response has, and what is left of the budget, if it had one.
+pub(super) type Done = (Content, Option<Budget>);
 
 /// How many bytes results may have.
 #[derive(Debug, Clone)]
@@ -36,69 +38,50 @@ impl Budget {
 }
 
 impl Work {
-    pub(super) fn execute(stmt: Stmt, stored: &StoredSql, budget: Budget) -> Result<Self, Violation> {
-        Program::of_statement(stmt, stored, Results::new(budget)).map(Self::Execute)
+    pub(super) fn execute(stmt: Stmt, stored: &StoredSql, encoding: Encoding, budget: Budget) -> Result<Self, Violation> {
+        Program::of_statement(stmt, stored, Results::new(encoding, budget)).map(Self::Execute)
     }
 
-    pub(super) fn batch(batch: Batch, stored: &StoredSql, budget: Budget) -> Result<Self, Violation> {
-        Program::of_batch(batch, stored, Results::new(budget)).map(Self::Batch)
+    pub(super) fn batch(batch: Batch, stored: &StoredSql, encoding: Encoding, budget: Budget) -> Result<Self, Violation> {
+        Program::of_batch(batch, stored, Results::new(encoding, budget)).map(Self::Batch)
     }
 
     pub(super) fn sequence(text: Text, stored: &StoredSql) -> Result<Self, Violation> {
         Ok(Self::Sequence(Program::of_sequence(&text.sql(stored)?, Discard::default())))
     }
 
-    pub(super) fn describe(text: Text, stored: &StoredSql) -> Result<Self, Violation> {
-        Ok(Self::Describe(only_statement(text.sql(stored)?)))
+    pub(super) fn describe(text: Text, stored: &StoredSql, encoding: Encoding) -> Result<Self, Violation> {
+        Ok(Self::Describe(only_statement(text.sql(stored)?), encoding))
     }
 
-    /// Does it, and adds to `out` what the response has besides its type. Returns what is left of its budget, if it had one. An outer error
-    /// means that the database is not served; an inner one is that of the request.
-    pub(super) async fn perform(
-        self,
-        stream: &mut Stream,
-        limits: &StreamLimits,
-        out: &mut Vec<u8>,
-    ) -> Result<Result<Option<Budget>, Failure>, Problem> {
-        let mut left = None;
-        match self {
+    /// Does it. An outer error means that the database is not served; an inner one is that of the request.
+    pub(super) async fn perform(self, stream: &mut Stream, limits: &StreamLimits) -> Result<Result<Done, Failure>, Problem> {
+        Ok(match self {
             Self::Execute(program) => {
                 let results = stream.run(program, limits).await?.output;
-                left = Some(results.budget.clone());
+                let left = Some(results.budget.clone());
                 match results.into_one() {
-                    Ended::Result(json) => {
-                        out.extend_from_slice(b",\"result\":");
-                        out.extend_from_slice(&json);
-                    }
-                    Ended::Error(failure) => return Ok(Err(failure)),
-                    Ended::Skipped => return Ok(Err(Failure::new("SQLITE_INTERRUPT", "the statement was given up"))),
+                    Ended::Result(result) => Ok((Content::Result(result), left)),
+                    Ended::Error(failure) => Err(failure),
+                    Ended::Skipped => Err(Failure::new("SQLITE_INTERRUPT", "the statement was given up")),
                 }
             }
             Self::Batch(program) => {
                 let results = stream.run(program, limits).await?.output;
-                left = Some(results.budget.clone());
-                out.extend_from_slice(b",\"result\":");
-                results.into_batch(out);
+                let left = Some(results.budget.clone());
+                Ok((Content::Result(results.into_batch()), left))
             }
-            Self::Sequence(program) => {
-                if let Some(failure) = stream.run(program, limits).await?.output.failure {
-                    return Ok(Err(failure));
-                }
-            }
-            Self::Describe(Err(failure)) => return Ok(Err(failure)),
-            Self::Describe(Ok(sql)) => match stream.describe(sql, limits).await {
-                Ok(description) => {
-                    out.extend_from_slice(b",\"result\":");
-                    encode::description(out, &description);
-                }
-                Err(Error::Sql(error)) => return Ok(Err(Failure::from(error))),
+            Self::Sequence(program) => match stream.run(program, limits).await?.output.failure {
+                Some(failure) => Err(failure),
+                None => Ok((Content::Nothing, None)),
+            },
+            Self::Describe(Err(failure), _) => Err(failure),
+            Self::Describe(Ok(sql), encoding) => match stream.describe(sql, limits).await {
+                Ok(shape) => Ok((Content::Result(encoding.description(&shape)), None)),
+                Err(Error::Sql(error)) => Err(Failure::from(error)),
                 Err(error) => return Err(error.into()),
             },
-            Self::GetAutocommit => {
-                out.extend_from_slice(b",\"is_autocommit\":");
-                json::plain(out, &stream.is_autocommit());
-            }
-        }
-        Ok(Ok(left))
+            Self::GetAutocommit => Ok((Content::IsAutocommit(stream.is_autocommit()), None)),
+        })
     }
 }

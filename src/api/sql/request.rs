@@ -42,6 +42,22 @@ pub(super) fn from_json(body: &[u8]) -> Result<Request, Problem> {
     Ok(Request { statements, transaction })
 }
 
+/// `{"statements": ["SQL" or {"q", "params"}, …]}`.
+pub(super) fn from_sqld(body: &[u8]) -> Result<Request, Problem> {
+    let SqldBody { statements } =
+        serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body: {error}; it is {{\"statements\": […]}}")))?;
+    let parse = |(index, json): (usize, &RawValue)| {
+        let at = format!("statements[{index}]");
+        if json.get().starts_with('"') {
+            return Ok(Statement { sql: within(json, &at)?, params: Params::None });
+        }
+        let SqldStatement { q, params: given } = within(json, &at)?;
+        Ok(Statement { sql: q, params: params(given, &format!("{at}.params"))? })
+    };
+    let statements = statements.into_iter().enumerate().map(parse).collect::<Result<_, Problem>>()?;
+    Ok(Request { statements, transaction: Transaction::default() })
+}
+
 /// One or more statements and nothing else.
 pub(super) fn from_text(body: &[u8]) -> Result<Request, Problem> {
     let sql = str::from_utf8(body).map_err(|error| Problem::bad_request(format!("the body is not UTF-8: {error}")))?;
@@ -91,6 +107,19 @@ struct JsonBody<'a> {
 #[serde(deny_unknown_fields)]
 struct JsonStatement<'a> {
     sql: String,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct SqldBody<'a> {
+    #[serde(borrow)]
+    statements: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct SqldStatement<'a> {
+    q: String,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
 }

@@ -5,7 +5,9 @@ use super::*;
 mod batches;
 mod cursors;
 mod failures;
+mod protobuf;
 pub(super) mod sockets;
+mod stateless;
 mod statements;
 mod streams;
 

@@ -1,10 +1,11 @@
-"""The Python clients: libsql, and SQLAlchemy by sqlalchemy-libsql."""
+"""The Python clients: libsql, SQLAlchemy by sqlalchemy-libsql, and libsql-client, which nobody develops any more."""
 
 import os
 import threading
 import unittest
 
 import libsql
+import libsql_client
 import sqlalchemy
 from sqlalchemy import Column, Float, Integer, String, create_engine, select
 from sqlalchemy.orm import Session, declarative_base
@@ -108,6 +109,66 @@ class SqlAlchemy(unittest.TestCase):
     def test_the_schema_is_reflected(self):
         columns = sqlalchemy.inspect(self.engine).get_columns(self.order.__tablename__)
         self.assertEqual([column["name"] for column in columns], ["id", "name", "price"])
+
+
+class OldClient:
+    """libsql-client over one transport."""
+
+    def open(self):
+        return libsql_client.create_client_sync(self.url, auth_token=TOKEN or None)
+
+    def test_each_type_of_value_comes_back_as_it_was_bound(self):
+        values = (None, 1 << 62, -1.5, "ä'", b"\x00\xff")
+        with self.open() as client:
+            result = client.execute("SELECT ?, ?, ?, ?, ? AS b", values)
+        self.assertEqual(tuple(result.rows[0]), values)
+        self.assertEqual(result.columns[4], "b")
+
+    def test_arguments_are_bound_by_name_and_counts_are_told(self):
+        name = table()
+        with self.open() as client:
+            client.execute(f"CREATE TABLE {name}(id INTEGER PRIMARY KEY, v)")
+            result = client.execute(f"INSERT INTO {name}(v) VALUES (:v), (2)", {"v": 1})
+            self.assertEqual((result.rows_affected, result.last_insert_rowid), (2, 2))
+
+    def test_a_batch_is_all_or_nothing(self):
+        name = table()
+        with self.open() as client:
+            client.batch([f"CREATE TABLE {name}(a UNIQUE)", libsql_client.Statement(f"INSERT INTO {name} VALUES (?)", [1])])
+            with self.assertRaises(libsql_client.LibsqlError) as refused:
+                client.batch([f"INSERT INTO {name} VALUES (2)", f"INSERT INTO {name} VALUES (1)"])
+            self.assertEqual(refused.exception.code, "SQLITE_CONSTRAINT")
+            self.assertEqual(client.execute(f"SELECT count(*) FROM {name}").rows[0][0], 1)
+
+    def test_an_error_has_its_code(self):
+        with self.open() as client:
+            with self.assertRaises(libsql_client.LibsqlError) as refused:
+                client.execute("SELECT nope")
+            self.assertEqual(refused.exception.code, "SQLITE_ERROR")
+
+
+class OldClientOverHttp(OldClient, unittest.TestCase):
+    url = URL
+
+    def test_it_has_no_transactions(self):
+        with self.open() as client:
+            with self.assertRaises(libsql_client.LibsqlError) as refused:
+                client.transaction()
+            self.assertEqual(refused.exception.code, "TRANSACTIONS_NOT_SUPPORTED")
+
+
+class OldClientOverWebSocket(OldClient, unittest.TestCase):
+    url = URL.replace("http", "ws", 1)
+
+    def test_a_transaction_commits_and_is_rolled_back(self):
+        name = table()
+        with self.open() as client:
+            client.execute(f"CREATE TABLE {name}(a)")
+            for end in ("commit", "rollback"):
+                with client.transaction() as transaction:
+                    transaction.execute(f"INSERT INTO {name} VALUES (1)")
+                    getattr(transaction, end)()
+            self.assertEqual(client.execute(f"SELECT count(*) FROM {name}").rows[0][0], 1)
 
 
 if __name__ == "__main__":

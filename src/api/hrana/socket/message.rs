@@ -1,9 +1,11 @@
 //! What clients send over a socket.
 
+mod protobuf;
+
 use serde::Deserialize;
 
 use super::Version;
-use crate::hrana::message::{Batch, Stmt, Text};
+use crate::hrana::message::{Batch, Kind, Stmt, Text};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -64,21 +66,20 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// The word that the reply repeats.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::OpenStream { .. } => "open_stream",
-            Self::CloseStream { .. } => "close_stream",
-            Self::Execute { .. } => "execute",
-            Self::Batch { .. } => "batch",
-            Self::Sequence { .. } => "sequence",
-            Self::Describe { .. } => "describe",
-            Self::StoreSql { .. } => "store_sql",
-            Self::CloseSql { .. } => "close_sql",
-            Self::GetAutocommit { .. } => "get_autocommit",
-            Self::OpenCursor { .. } => "open_cursor",
-            Self::FetchCursor { .. } => "fetch_cursor",
-            Self::CloseCursor { .. } => "close_cursor",
+            Self::OpenStream { .. } => Kind::OpenStream,
+            Self::CloseStream { .. } => Kind::CloseStream,
+            Self::Execute { .. } => Kind::Execute,
+            Self::Batch { .. } => Kind::Batch,
+            Self::Sequence { .. } => Kind::Sequence,
+            Self::Describe { .. } => Kind::Describe,
+            Self::StoreSql { .. } => Kind::StoreSql,
+            Self::CloseSql { .. } => Kind::CloseSql,
+            Self::GetAutocommit { .. } => Kind::GetAutocommit,
+            Self::OpenCursor { .. } => Kind::OpenCursor,
+            Self::FetchCursor { .. } => Kind::FetchCursor,
+            Self::CloseCursor { .. } => Kind::CloseCursor,
         }
     }
 

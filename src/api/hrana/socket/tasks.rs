@@ -10,18 +10,18 @@ use engine::Holding;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::hrana::cursor::Entries;
-use crate::hrana::message::Failure;
+use crate::hrana::encode::{Content, Encoding};
+use crate::hrana::message::{Failure, Kind};
 use crate::hrana::program::Program;
 use crate::hrana::streams::Opened;
 use crate::hrana::told;
 use crate::hrana::work::Work;
-use crate::json::{list, plain};
 use crate::reply;
 
 /// What a stream is to do.
 pub(super) enum Job {
-    Work { reply: Reply, kind: &'static str, work: Box<Work> },
-    OpenCursor { reply: Reply, program: Box<Program<Entries>>, fatal: mpsc::Sender<Bytes> },
+    Work { reply: Reply, kind: Kind, work: Box<Work> },
+    OpenCursor { reply: Reply, program: Box<Program<Entries>>, last: Entries },
     Close { reply: Reply },
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn stream(mut opened: Result<Opened, Failure>, mut jobs: mpsc::
         match (&mut opened, job) {
             (_, Job::Close { reply }) => {
                 drop(opened);
-                reply.ok("close_stream").await;
+                reply.ok(Kind::CloseStream).await;
                 return;
             }
             (Err(failure), Job::Work { reply, .. } | Job::OpenCursor { reply, .. }) => reply.error(failure).await,
@@ -45,23 +45,21 @@ pub(super) async fn stream(mut opened: Result<Opened, Failure>, mut jobs: mpsc::
                 reply.error(&Failure::new("RESPONSE_TOO_LARGE", "too many results wait to be read")).await;
             }
             (Ok(opened), Job::Work { reply, kind, work }) => {
-                let mut members = Vec::new();
                 let limits = opened.stream.limits();
-                match work.perform(&mut opened.stream, &limits, &mut members).await {
-                    Ok(Ok(budget)) => reply.with(kind, &members, budget.map(|budget| budget.holding)).await,
+                match work.perform(&mut opened.stream, &limits).await {
+                    Ok(Ok((content, budget))) => reply.with(kind, &content, budget.map(|budget| budget.holding)).await,
                     Ok(Err(failure)) => reply.error(&failure).await,
                     Err(problem) => reply.error(&told(&problem)).await,
                 }
             }
-            (Ok(opened), Job::OpenCursor { reply, program, fatal }) => {
-                reply.ok("open_cursor").await;
+            (Ok(opened), Job::OpenCursor { reply, program, mut last }) => {
+                reply.ok(Kind::OpenCursor).await;
                 let limits = opened.stream.limits();
                 match opened.stream.run(*program, &limits).await {
                     Ok(mut program) => program.output.send().await,
                     Err(error) => {
-                        let mut entries = Entries::to(fatal);
-                        entries.fatal(&told(&error.into()));
-                        entries.send().await;
+                        last.fatal(&told(&error.into()));
+                        last.send().await;
                     }
                 }
             }
@@ -73,7 +71,7 @@ pub(super) async fn stream(mut opened: Result<Opened, Failure>, mut jobs: mpsc::
 const AT_ONCE: usize = 256 << 10;
 
 /// Hands out the entries that a stream makes, until it is closed.
-pub(super) async fn cursor(mut chunks: mpsc::Receiver<Bytes>, mut jobs: mpsc::Receiver<CursorJob>) {
+pub(super) async fn cursor(encoding: Encoding, mut chunks: mpsc::Receiver<Bytes>, mut jobs: mpsc::Receiver<CursorJob>) {
     let mut entries = VecDeque::<Bytes>::new();
     let mut done = false;
     while let Some(job) = jobs.recv().await {
@@ -81,7 +79,7 @@ pub(super) async fn cursor(mut chunks: mpsc::Receiver<Bytes>, mut jobs: mpsc::Re
             CursorJob::Close { reply } => {
                 // The stream sees that nobody takes more, and goes on with what it was asked next.
                 drop(chunks);
-                reply.ok("close_cursor").await;
+                reply.ok(Kind::CloseCursor).await;
                 return;
             }
             CursorJob::Fetch { reply, most } => {
@@ -95,24 +93,16 @@ pub(super) async fn cursor(mut chunks: mpsc::Receiver<Bytes>, mut jobs: mpsc::Re
                         break;
                     } else {
                         match chunks.recv().await {
-                            Some(chunk) => entries.extend(lines(&chunk)),
+                            Some(chunk) => entries.extend(encoding.entries(&chunk)),
                             None => done = true,
                         }
                     }
                 }
-                let mut members = b",\"entries\":".to_vec();
-                list(&mut members, &fetched, |out, entry| out.extend_from_slice(entry));
-                members.extend_from_slice(b",\"done\":");
-                plain(&mut members, &(done && entries.is_empty()));
-                reply.with("fetch_cursor", &members, None).await;
+                let content = Content::Entries { entries: fetched, done: done && entries.is_empty() };
+                reply.with(Kind::FetchCursor, &content, None).await;
             }
         }
     }
-}
-
-/// Each line without its end. JSON has no line ends within.
-fn lines(chunk: &Bytes) -> impl Iterator<Item = Bytes> {
-    chunk.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| chunk.slice_ref(line))
 }
 
 /// How many bytes of replies the client has not read yet.
@@ -140,57 +130,57 @@ impl Unread {
 /// Where the answer to one request goes. The request is under way until then.
 pub(super) struct Reply {
     request_id: i32,
+    encoding: Encoding,
     replies: mpsc::Sender<Message>,
     unread: Unread,
     _under_way: OwnedSemaphorePermit,
 }
 
 impl Reply {
-    pub(super) fn to(request_id: i32, replies: mpsc::Sender<Message>, unread: Unread, under_way: OwnedSemaphorePermit) -> Self {
-        Self { request_id, replies, unread, _under_way: under_way }
+    pub(super) fn to(
+        request_id: i32,
+        encoding: Encoding,
+        replies: mpsc::Sender<Message>,
+        unread: Unread,
+        under_way: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { request_id, encoding, replies, unread, _under_way: under_way }
     }
 
-    /// A response that has nothing but its type.
-    pub(super) async fn ok(self, kind: &str) {
-        self.with(kind, b"", None).await;
+    /// A response that has nothing but its kind.
+    pub(super) async fn ok(self, kind: Kind) {
+        self.with(kind, &Content::Nothing, None).await;
     }
 
-    /// With further members, each after a comma, and the memory that they may take.
-    pub(super) async fn with(self, kind: &str, members: &[u8], holding: Option<Holding>) {
-        let mut out = Vec::with_capacity(members.len() + 80);
-        out.extend_from_slice(b"{\"type\":\"response_ok\",\"request_id\":");
-        plain(&mut out, &self.request_id);
-        out.extend_from_slice(b",\"response\":{\"type\":");
-        plain(&mut out, kind);
-        out.extend_from_slice(members);
-        out.extend_from_slice(b"}}");
-        self.send(reply::held(out, holding)).await;
+    /// With content, and the memory that it may take.
+    pub(super) async fn with(self, kind: Kind, content: &Content, holding: Option<Holding>) {
+        let message = self.encoding.response(self.request_id, Ok((kind, content)));
+        self.send(reply::held(message, holding)).await;
     }
 
     pub(super) async fn error(self, failure: &Failure) {
-        let mut out = b"{\"type\":\"response_error\",\"request_id\":".to_vec();
-        plain(&mut out, &self.request_id);
-        out.extend_from_slice(b",\"error\":");
-        plain(&mut out, failure);
-        out.push(b'}');
-        self.send(out.into()).await;
+        let message = self.encoding.response(self.request_id, Err(failure));
+        self.send(message.into()).await;
     }
 
-    pub(super) async fn outcome<T>(self, kind: &str, outcome: Result<T, &Failure>) {
+    pub(super) async fn outcome(self, kind: Kind, outcome: &Result<Content, Failure>) {
         match outcome {
-            Ok(_) => self.ok(kind).await,
+            Ok(content) => self.with(kind, content, None).await,
             Err(failure) => self.error(failure).await,
         }
     }
 
-    async fn send(self, json: Bytes) {
-        self.unread.add(json.len());
-        send(&self.replies, json).await;
+    async fn send(self, message: Bytes) {
+        self.unread.add(message.len());
+        send(&self.replies, self.encoding, message).await;
     }
 }
 
 /// Sends a message, unless the socket has ended.
-pub(super) async fn send(replies: &mpsc::Sender<Message>, json: impl Into<Bytes>) {
-    let text = Utf8Bytes::try_from(json.into()).expect("JSON is UTF-8");
-    replies.send(Message::Text(text)).await.ok();
+pub(super) async fn send(replies: &mpsc::Sender<Message>, encoding: Encoding, message: impl Into<Bytes>) {
+    let message = match encoding {
+        Encoding::Json => Message::Text(Utf8Bytes::try_from(message.into()).expect("JSON is UTF-8")),
+        Encoding::Protobuf => Message::Binary(message.into()),
+    };
+    replies.send(message).await.ok();
 }

@@ -119,7 +119,8 @@ async fn the_best_version_that_is_offered_is_chosen() {
     for (offered, chosen) in [
         (Some("hrana2, hrana1"), Some("hrana2")),
         (Some("hrana1"), Some("hrana1")),
-        (Some("hrana3-protobuf, hrana1, hrana3"), Some("hrana3")),
+        (Some("hrana1, hrana3, hrana9"), Some("hrana3")),
+        (Some("hrana1, hrana3, hrana3-protobuf"), Some("hrana3-protobuf")),
         (None, None),
     ] {
         for path in ["/apps/orders/", "/apps/orders"] {

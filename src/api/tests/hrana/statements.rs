@@ -1,12 +1,12 @@
 use super::*;
 
 #[tokio::test]
-async fn both_versions_are_supported_and_protobuf_is_not() {
+async fn both_versions_are_supported_and_no_other() {
     let server = Server::open().await;
     for version in ["v2", "v3"] {
         assert!(server.get(&format!("/apps/orders/{version}")).await.status.is_success());
     }
-    assert_eq!(server.get("/apps/orders/v3-protobuf").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/apps/orders/v4").await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
