@@ -29,8 +29,9 @@ pub(crate) use socket::{is_upgrade, upgrade};
 pub(crate) use stateless::{batch, execute};
 pub(crate) use streams::{Caller, Streams};
 
-/// `GET v2`, `GET v3` and `GET v3-protobuf`: that we speak it.
-pub(crate) async fn supported(_: crate::Admitted) -> StatusCode {
+/// `GET v2`, `GET v3` and `GET v3-protobuf`: that we speak it. It is told to everybody, and of databases that do not exist as well: clients ask without a
+/// token.
+pub(crate) async fn supported() -> StatusCode {
     StatusCode::OK
 }
 

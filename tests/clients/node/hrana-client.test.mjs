@@ -1,12 +1,12 @@
 // @libsql/hrana-client: the protocol itself, in version 2 with JSON and in version 3 with Protocol Buffers, over HTTP and over WebSocket.
 
 import assert from "node:assert/strict";
-import { after, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import * as hrana from "@libsql/hrana-client";
 import { bytes, failure, socketUrl, table, token, url, values } from "./setup.mjs";
 
 const open = {
-  http: (version) => hrana.openHttp(url, token, undefined, version),
+  http: (version) => hrana.openHttp(url, token, undefined, undefined, version),
   ws: (version) => hrana.openWs(socketUrl, token, version),
 };
 
@@ -14,6 +14,8 @@ for (const transport of ["http", "ws"]) {
   for (const version of [2, 3]) {
     describe(`@libsql/hrana-client over ${transport}, protocol ${version}`, () => {
       const client = open[transport](version);
+      // Over HTTP it first asks, without a token, whether the version is known.
+      before(() => client.getVersion());
       after(() => client.close());
 
       test("the version is the one that was asked for", async () => {
@@ -66,8 +68,8 @@ for (const transport of ["http", "ws"]) {
 
       test("statements are described, sequences run, texts stored", async () => {
         const [stream, t] = [client.openStream(), table()];
-        const { params, columns, isReadonly } = await stream.describe("SELECT :a AS n");
-        assert.deepEqual([params[0].name, columns[0].name, isReadonly], [":a", "n", true]);
+        const { paramNames, columns, isReadonly } = await stream.describe("SELECT :a AS n");
+        assert.deepEqual([paramNames[0], columns[0].name, isReadonly], [":a", "n", true]);
         await stream.sequence(`CREATE TABLE ${t}(a); INSERT INTO ${t} VALUES (1); INSERT INTO ${t} VALUES (2)`);
         // Over HTTP texts belong to the stream, over WebSocket to the client.
         const owner = transport === "ws" ? client : stream;
@@ -81,9 +83,9 @@ for (const transport of ["http", "ws"]) {
         const [stream, t] = [client.openStream(), table()];
         await stream.sequence(`CREATE TABLE ${t}(a); INSERT INTO ${t} SELECT value FROM json_each('[1,2,3]')`);
         const batch = stream.batch(true);
-        const rows = batch.step().queryRows(`SELECT a FROM ${t}`);
+        const selected = batch.step().query(`SELECT a FROM ${t}`);
         await batch.execute();
-        assert.deepEqual((await rows).rows.map((row) => row.a), [1, 2, 3]);
+        assert.deepEqual((await selected).rows.map((row) => row.a), [1, 2, 3]);
         assert.equal(await stream.getAutocommit(), true);
         stream.close();
       });

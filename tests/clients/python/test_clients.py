@@ -115,60 +115,60 @@ class OldClient:
     """libsql-client over one transport."""
 
     def open(self):
-        return libsql_client.create_client_sync(self.url, auth_token=TOKEN or None)
+        return libsql_client.create_client(self.url, auth_token=TOKEN or None)
 
-    def test_each_type_of_value_comes_back_as_it_was_bound(self):
+    async def test_each_type_of_value_comes_back_as_it_was_bound(self):
         values = (None, 1 << 62, -1.5, "ä'", b"\x00\xff")
-        with self.open() as client:
-            result = client.execute("SELECT ?, ?, ?, ?, ? AS b", values)
+        async with self.open() as client:
+            result = await client.execute("SELECT ?, ?, ?, ?, ? AS b", values)
         self.assertEqual(tuple(result.rows[0]), values)
         self.assertEqual(result.columns[4], "b")
 
-    def test_arguments_are_bound_by_name_and_counts_are_told(self):
+    async def test_arguments_are_bound_by_name_and_counts_are_told(self):
         name = table()
-        with self.open() as client:
-            client.execute(f"CREATE TABLE {name}(id INTEGER PRIMARY KEY, v)")
-            result = client.execute(f"INSERT INTO {name}(v) VALUES (:v), (2)", {"v": 1})
+        async with self.open() as client:
+            await client.execute(f"CREATE TABLE {name}(id INTEGER PRIMARY KEY, v)")
+            result = await client.execute(f"INSERT INTO {name}(v) VALUES (:v), (2)", {"v": 1})
             self.assertEqual((result.rows_affected, result.last_insert_rowid), (2, 2))
 
-    def test_a_batch_is_all_or_nothing(self):
+    async def test_a_batch_is_all_or_nothing(self):
         name = table()
-        with self.open() as client:
-            client.batch([f"CREATE TABLE {name}(a UNIQUE)", libsql_client.Statement(f"INSERT INTO {name} VALUES (?)", [1])])
+        async with self.open() as client:
+            await client.batch([f"CREATE TABLE {name}(a UNIQUE)", libsql_client.Statement(f"INSERT INTO {name} VALUES (?)", [1])])
             with self.assertRaises(libsql_client.LibsqlError) as refused:
-                client.batch([f"INSERT INTO {name} VALUES (2)", f"INSERT INTO {name} VALUES (1)"])
+                await client.batch([f"INSERT INTO {name} VALUES (2)", f"INSERT INTO {name} VALUES (1)"])
             self.assertEqual(refused.exception.code, "SQLITE_CONSTRAINT")
-            self.assertEqual(client.execute(f"SELECT count(*) FROM {name}").rows[0][0], 1)
+            self.assertEqual((await client.execute(f"SELECT count(*) FROM {name}")).rows[0][0], 1)
 
-    def test_an_error_has_its_code(self):
-        with self.open() as client:
+    async def test_an_error_has_its_code(self):
+        async with self.open() as client:
             with self.assertRaises(libsql_client.LibsqlError) as refused:
-                client.execute("SELECT nope")
+                await client.execute("SELECT nope")
             self.assertEqual(refused.exception.code, "SQLITE_ERROR")
 
 
-class OldClientOverHttp(OldClient, unittest.TestCase):
+class OldClientOverHttp(OldClient, unittest.IsolatedAsyncioTestCase):
     url = URL
 
-    def test_it_has_no_transactions(self):
-        with self.open() as client:
+    async def test_it_has_no_transactions(self):
+        async with self.open() as client:
             with self.assertRaises(libsql_client.LibsqlError) as refused:
                 client.transaction()
             self.assertEqual(refused.exception.code, "TRANSACTIONS_NOT_SUPPORTED")
 
 
-class OldClientOverWebSocket(OldClient, unittest.TestCase):
+class OldClientOverWebSocket(OldClient, unittest.IsolatedAsyncioTestCase):
     url = URL.replace("http", "ws", 1)
 
-    def test_a_transaction_commits_and_is_rolled_back(self):
+    async def test_a_transaction_commits_and_is_rolled_back(self):
         name = table()
-        with self.open() as client:
-            client.execute(f"CREATE TABLE {name}(a)")
+        async with self.open() as client:
+            await client.execute(f"CREATE TABLE {name}(a)")
             for end in ("commit", "rollback"):
-                with client.transaction() as transaction:
-                    transaction.execute(f"INSERT INTO {name} VALUES (1)")
-                    getattr(transaction, end)()
-            self.assertEqual(client.execute(f"SELECT count(*) FROM {name}").rows[0][0], 1)
+                transaction = client.transaction()
+                await transaction.execute(f"INSERT INTO {name} VALUES (1)")
+                await getattr(transaction, end)()
+            self.assertEqual((await client.execute(f"SELECT count(*) FROM {name}")).rows[0][0], 1)
 
 
 if __name__ == "__main__":

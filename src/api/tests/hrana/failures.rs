@@ -63,7 +63,9 @@ async fn deep_and_large_messages_are_refused() {
 async fn refusals_of_every_kind_have_the_shape_that_clients_read() {
     let none = Server::empty(Guard::Operator);
     let dev = Server::empty(dev(None));
-    for (method, route) in [("GET", "v2"), ("GET", "v3"), ("POST", "v2/pipeline"), ("POST", "v3/pipeline"), ("POST", "v3/cursor")] {
+    for (method, route) in
+        [("POST", "v1/execute"), ("POST", "v3-protobuf/pipeline"), ("POST", "v2/pipeline"), ("POST", "v3/pipeline"), ("POST", "v3/cursor")]
+    {
         let path = format!("/apps/orders/{route}");
         let reply = none.ask(method, &path, &[], "{}").await;
         assert_eq!(failure(&reply), failed(401, "UNAUTHORIZED"), "{route}");

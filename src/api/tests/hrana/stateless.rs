@@ -96,9 +96,12 @@ async fn a_driver_of_jdbc_reads_why_it_was_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test]
-async fn which_program_answers_is_told_without_a_token() {
+async fn which_program_answers_and_what_it_speaks_is_told_without_a_token() {
     let server = Server::with_database(Guard::Operator, writers(&["secret"])).await;
     for name in ["orders", "none"] {
+        for version in ["v2", "v3", "v3-protobuf"] {
+            assert_eq!(server.ask("GET", &format!("/apps/{name}/{version}"), &[], "").await.status, StatusCode::OK);
+        }
         let reply = server.ask("GET", &format!("/apps/{name}/version"), &[], "").await;
         assert_eq!(reply.status, StatusCode::OK);
         assert!(String::from_utf8(reply.body).unwrap().starts_with("buckethead "));
