@@ -113,6 +113,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready: ready_seen,
         registry: Registry::default(),
         work,
+        spans: None,
         clock: Arc::new(SystemClock),
     });
     let (events, mut seen) = mpsc::unbounded_channel();

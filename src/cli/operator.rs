@@ -153,6 +153,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready: ready.subscribe(),
         registry,
         work,
+        spans: None,
         clock: Arc::new(SystemClock),
     });
     let mut parts =
@@ -217,6 +218,7 @@ fn options(arguments: &Arguments, place: Whereabouts, wiring: Wiring) -> Operato
         quotas: arguments.quotas.clone().unwrap_or_default(),
         clock: Arc::new(SystemClock),
         metrics: wiring.metrics,
+        tracer: None,
         after_step: AfterStep::default(),
         ready: wiring.ready,
         group: Some(wiring.group),
