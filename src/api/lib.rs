@@ -59,6 +59,7 @@ use forward::Forwarder;
 use metrics::Requests;
 use observe::Observed;
 
+pub use error::bad_request;
 pub use guard::Guard;
 pub use metrics::Work;
 pub use peers::{Answers, Member, Origin, Peers, Stay, Unserved};

@@ -84,7 +84,7 @@ const PARALLEL_RESTORES: usize = 4;
 
 /// Runs until Ctrl-C or SIGTERM, then saves everything.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn,s3s=off");
+    let levels = logs::start(logs::Format::Text, "warn,s3s=off")?;
     let mut signals = Signals::listen()?;
     if let Some(path) = &arguments.ready_file {
         ready_file::remove(path)?;
@@ -100,7 +100,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url: Url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?).parse()?;
-    let Observed { work, profile, hooks, admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
+    let Observed { work, profile, hooks, admin } = Observed::begin(arguments.profile.clone(), &arguments.admin, levels).await?;
     let host = new_host(&arguments, hooks);
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
     let service = api::api(api::Config {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use engine::{HookSet, Hooks};
 
 use super::admin::{self, Admin};
+use super::logs::Levels;
 use super::profile::{self, Io, Profile};
 
 /// All of them.
@@ -18,10 +19,10 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    pub(super) async fn begin(profile: profile::Arguments, admin: &admin::Arguments) -> anyhow::Result<Self> {
+    pub(super) async fn begin(profile: profile::Arguments, admin: &admin::Arguments, levels: Levels) -> anyhow::Result<Self> {
         let (work, io) = (Arc::new(api::Work::default()), Arc::new(Io::default()));
         let profile = profile.begin(&io)?;
-        let admin = admin.start(Arc::clone(&io)).await?;
+        let admin = admin.start(Arc::clone(&io), levels).await?;
         let told: [Arc<dyn Hooks>; 2] = [Arc::<api::Work>::clone(&work), io];
         let hooks = HookSet::new(told.into_iter().chain(profile.clone().map(|profile| profile as Arc<dyn Hooks>)));
         Ok(Self { work, profile, hooks, admin })

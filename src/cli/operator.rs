@@ -97,7 +97,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or Ctrl-C, then saves everything.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    logs::start(arguments.log_format, "info,kube=warn");
+    let levels = logs::start(arguments.log_format, "info,kube=warn")?;
     let mut signals = Signals::listen()?;
     if let Some(path) = &arguments.ready_file {
         ready_file::remove(path)?;
@@ -117,7 +117,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?);
-    let Observed { work, profile, hooks, admin: _admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
+    let Observed { work, profile, hooks, admin: _admin } = Observed::begin(arguments.profile.clone(), &arguments.admin, levels).await?;
     let place = whereabouts(&arguments, listener.local_addr()?, &client);
     let membership = arguments.group.membership(client.clone(), &place)?;
     let host = Host::new(HostOptions {
