@@ -13,6 +13,7 @@ mod files;
 mod gc;
 mod given;
 mod group;
+mod https;
 mod inspect;
 mod kv;
 mod logs;
@@ -34,6 +35,7 @@ mod sql;
 mod status;
 mod store;
 mod stress;
+mod telemetry;
 mod tls;
 mod verify;
 

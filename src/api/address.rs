@@ -40,6 +40,17 @@ pub(crate) fn hosts<'a>(uri: Option<&'a str>, headers: &'a HeaderMap) -> impl It
     uri.into_iter().chain(headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("(not text)")))
 }
 
+/// The first name by which a request addresses us, and the port, if it can be the name of a server.
+pub(crate) fn server<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<(&'a str, Option<u16>)> {
+    let host = hosts(uri.authority().map(Authority::as_str), headers).next()?;
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port.parse().ok()?)),
+        _ => (host, None),
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    ((1..=LONGEST).contains(&name.len()) && name.bytes().all(is_plain)).then_some((name, port))
+}
+
 /// The database whose Service all names of the request name. One that contradicts another leaves the decision to the path.
 fn named(uri: &Uri, headers: &HeaderMap, public: Option<&str>) -> Option<DatabaseName> {
     let mut hosts = hosts(uri.authority().map(Authority::as_str), headers);

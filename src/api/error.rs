@@ -289,6 +289,11 @@ struct Document<'a> {
     request_id: &'a str,
 }
 
+/// The whole reply to a malformed request, for a port that is none of the API's.
+pub fn bad_request(detail: impl Into<String>) -> Response {
+    Problem::bad_request(detail).render("")
+}
+
 /// Carries the problem to `observe`, which knows the request's id and writes the document.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

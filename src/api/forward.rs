@@ -30,6 +30,7 @@ use crate::error::{Kind, Problem};
 use crate::peers::{Answers, Member, Peers};
 use crate::serve::Stopping;
 use crate::tls::Trust;
+use crate::trace::TraceParent;
 use crate::{Api, Shared, body, here, hrana, observe, peers};
 use connect::Connector;
 use heads::Hops;
@@ -94,7 +95,7 @@ pub(crate) async fn answer(api: Api, forwarder: &Forwarder, database: &DatabaseN
                 let detail = "the processes do not agree on which of them has the database; nothing was done, ask again";
                 return refuse(api, request, Problem::new(Kind::NoHost, detail)).await;
             };
-            forwarder.forward(api, &member, hops, request).await
+            forwarder.forward(api, database, &member, hops, request).await
         }
     }
 }
@@ -112,13 +113,27 @@ async fn refuse(api: Api, mut request: Request, problem: Problem) -> Response {
 }
 
 impl Forwarder {
-    async fn forward(&self, api: Api, member: &Member, hops: Hops, request: Request) -> Response {
+    async fn forward(&self, api: Api, database: &DatabaseName, member: &Member, hops: Hops, request: Request) -> Response {
         let (mut head, body) = request.into_parts();
         // Both processes log it under one id.
         observe::identify(&mut head.headers);
         let socket = Socket::begin(&mut head);
         let client = head.extensions.get().map(|Peer(peer)| peer.ip().to_canonical());
-        match self.ask(member, hops, client, &head, body, socket).await {
+        let span = api.app.spans.as_ref().map(|spans| {
+            let parent = TraceParent::of(&head.headers);
+            spans.passing_on(parent.as_ref(), &head.method, database, member.url.host_str().unwrap_or_default())
+        });
+        if let Some(span) = &span {
+            span.pass_on(&mut head.headers);
+        }
+        let answer = self.ask(member, hops, client, &head, body, socket).await;
+        if let Some(span) = span {
+            match &answer {
+                Ok(response) => span.answered(response.status(), None, None),
+                Err(problem) => span.answered(problem.kind.status(), None, Some(problem.kind.row().1)),
+            }
+        }
+        match answer {
             Ok(response) => response,
             Err(problem) => refuse(api, Request::from_parts(head, Body::empty()), problem).await,
         }

@@ -27,6 +27,7 @@ mod query;
 mod reply;
 mod serve;
 mod snapshot;
+mod spans;
 mod sql;
 mod tags;
 mod tls;
@@ -58,10 +59,12 @@ use forward::Forwarder;
 use metrics::Requests;
 use observe::Observed;
 
+pub use error::bad_request;
 pub use guard::Guard;
 pub use metrics::Work;
 pub use peers::{Answers, Member, Origin, Peers, Stay, Unserved};
 pub use serve::{Serves, serve};
+pub use spans::Spans;
 pub use tls::{PeerTls, Tls, TlsError, TlsFiles};
 
 /// What the API works with.
@@ -84,6 +87,8 @@ pub struct Config {
     pub registry: Registry,
     /// What the host and the stores count; the API shows it.
     pub work: Arc<Work>,
+    /// What makes spans of requests; without it there are none.
+    pub spans: Option<Spans>,
     /// To measure how long requests take.
     pub clock: Arc<dyn Clock>,
 }
@@ -99,6 +104,7 @@ struct Shared {
     ready: watch::Receiver<bool>,
     registry: Registry,
     requests: Requests,
+    spans: Option<Spans>,
     clock: Arc<dyn Clock>,
     streams: Arc<hrana::Streams>,
     /// The requests under way that are to run once.
@@ -148,6 +154,11 @@ impl Service<Request> for Api {
 }
 
 impl Api {
+    /// What is counted, as `GET /metrics` shows it.
+    pub fn metrics(&self) -> String {
+        metrics::text(&self.app)
+    }
+
     /// By the routes of this process.
     fn route(&mut self, request: Request) -> <Self as Service<Request>>::Future {
         if request.headers().contains_key(header::ACCEPT_ENCODING) {
@@ -160,7 +171,7 @@ impl Api {
 
 /// Makes it.
 pub fn api(config: Config) -> Api {
-    let Config { host, guard, authority, public_host, peers, peer_tls, ready, mut registry, work, clock } = config;
+    let Config { host, guard, authority, public_host, peers, peer_tls, ready, mut registry, work, spans, clock } = config;
     let streams = Arc::new(hrana::Streams::new(Arc::clone(&clock)));
     let requests = metrics::register(&mut registry, &host, &streams, work);
     let failures = Arc::new(Failures::register(&mut registry, Arc::clone(&clock)));
@@ -179,6 +190,7 @@ pub fn api(config: Config) -> Api {
         ready,
         registry,
         requests,
+        spans,
         clock,
         streams,
         keys: sql::Keys::default(),

@@ -27,7 +27,7 @@ pub use work::Work;
 use crate::access::Peer;
 use crate::error::Problem;
 use crate::hrana::Streams;
-use crate::{App, access, guard, reply};
+use crate::{App, Shared, access, guard, reply};
 
 /// In seconds: from a point read to the statement timeout.
 const LATENCIES: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -60,10 +60,16 @@ pub(crate) async fn show(State(app): State<App>, peer: Option<Extension<Peer>>, 
     if !app.guard.admits_to_metrics(token) {
         return Err(access::no_metrics(&app, token, peer.map(|Extension(peer)| peer)));
     }
-    let mut out = String::new();
-    text::encode(&mut out, &app.registry).expect("a string takes every character");
+    let out = text(&app);
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, content_type)], out).into_response())
+}
+
+/// All of it.
+pub(crate) fn text(app: &Shared) -> String {
+    let mut out = String::new();
+    text::encode(&mut out, &app.registry).expect("a string takes every character");
+    out
 }
 
 /// Asks at each scrape. Holds what it asks weakly: what shows the databases must not keep them open.

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use engine::{DatabaseName, Seen, Spent, Witness};
 use futures::future::Either;
 use http_body_util::BodyExt as _;
+use opentelemetry::context::FutureExt as _;
 use rand::Rng as _;
 use tokio::time::Instant;
 use tower::Service;
@@ -25,6 +26,7 @@ use crate::error::Problem;
 use crate::guard::Entry;
 use crate::here::{ByHost, Withheld};
 use crate::metrics::OfDatabase;
+use crate::spans::OpenSpan;
 use crate::trace::TraceParent;
 use crate::{App, guard, here, hrana, is_compressible, json};
 
@@ -64,6 +66,8 @@ struct Asked {
     witness: Arc<Witness>,
     admitted: Arc<AdmittedTo>,
     by_host: bool,
+    parent: Option<TraceParent>,
+    span: Option<OpenSpan>,
 }
 
 impl<S> Observed<S> {
@@ -86,7 +90,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let asked = Asked::by(Arc::clone(&self.app), &mut request);
-        let span = span(&asked.id, request.headers());
+        let span = asked.span();
+        let context = asked.span.as_ref().and_then(OpenSpan::context);
         let answer = match guard::enter(&self.app, request) {
             Entry::Refused(answer) => Either::Left(std::future::ready(answer)),
             Entry::In(request, page) => {
@@ -98,13 +103,15 @@ where
                 })
             }
         };
-        Box::pin(async move { Ok(asked.answered(answer.await)) }.instrument(span))
+        let answered = async move { Ok(asked.answered(answer.await)) }.instrument(span);
+        // What is done for the request is found in its trace.
+        if let Some(context) = context { Box::pin(answered.with_context(context)) } else { Box::pin(answered) }
     }
 }
 
 impl Asked {
     fn by(app: App, request: &mut Request) -> Self {
-        let asked = Self {
+        let mut asked = Self {
             started: app.clock.now(),
             app,
             id: sane_id(request.headers()).unwrap_or_else(|| fresh_id(draw())),
@@ -114,22 +121,45 @@ impl Asked {
             witness: Arc::default(),
             admitted: Arc::default(),
             by_host: request.extensions().get::<ByHost>().is_some(),
+            parent: TraceParent::of(request.headers()),
+            span: None,
         };
+        asked.span = asked.begin(request);
         request.extensions_mut().insert(Arc::clone(&asked.witness));
         request.extensions_mut().insert(Arc::clone(&asked.admitted));
         asked
     }
 
+    fn begin(&self, request: &Request) -> Option<OpenSpan> {
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let spans = self.app.spans.as_ref().filter(|_| !route.is_some_and(is_probe))?;
+        Some(spans.answering(self.parent.as_ref(), &self.method, route, request.uri(), request.headers()))
+    }
+
+    /// What everything that is logged about the request has in common. Of the gravest level: a filter that lets a line through lets this through.
+    fn span(&self) -> tracing::Span {
+        let id = &self.id;
+        match (self.span.as_ref().and_then(OpenSpan::ids), &self.parent) {
+            (Some((trace_id, span_id)), parent) => {
+                let parent_id = parent.as_ref().map(|parent| &*parent.parent_id);
+                tracing::error_span!("request", request_id = id, trace_id, span_id, parent_id)
+            }
+            (None, Some(TraceParent { trace_id, parent_id, .. })) => tracing::error_span!("request", request_id = id, trace_id, parent_id),
+            (None, None) => tracing::error_span!("request", request_id = id),
+        }
+    }
+
     /// The answer as it is sent; it is counted and logged.
     fn answered(self, mut response: Response) -> Response {
-        let Self { app, started, id, method, path, route, witness, admitted, by_host } = self;
+        let Self { app, started, id, method, path, route, witness, admitted, by_host, parent: _, span } = self;
         let route = route.as_ref().map_or("none", MatchedPath::as_str);
         let is_withheld = by_host && !app.is_current();
         if is_withheld {
             response = here::withheld(&method).into_response();
         }
-        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            let document = if hrana::is_route(&method, route) { hrana::failed(&problem) } else { problem.render(&id) };
+        let problem = response.extensions_mut().remove::<Problem>();
+        if let Some(problem) = &problem {
+            let document = if hrana::is_route(&method, route) { hrana::failed(problem) } else { problem.render(&id) };
             response = with_headers(document, response.headers());
         }
         let took = app.clock.now() - started;
@@ -151,29 +181,23 @@ impl Asked {
         }
 
         app.requests.routes.observe(route, &method, response.status(), took);
+        let named = || match admitted.0.get() {
+            Some(name) => Some(name.to_string()),
+            None => path.as_ref().and_then(|path| database(route, path.path())),
+        };
+        if let Some(span) = span {
+            span.answered(response.status(), named(), problem.map(|problem| problem.kind.row().1));
+        }
         let status = response.status().as_u16();
         if is_probe(route) {
             tracing::debug!(%method, route, status, ?took, "request");
         } else {
-            let named = || match admitted.0.get() {
-                Some(name) => Some(name.to_string()),
-                None => path.as_ref().and_then(|path| database(route, path.path())),
-            };
             tracing::info!(%method, route, database = named(), status, ?took, queued = ?spent.queued, "request");
         }
         let Some(database) = admitted.0.get() else { return response };
         let of = app.requests.asked.of(database);
         of.observe(response.status(), took, spent.queued);
         counted(response, of)
-    }
-}
-
-/// What everything that is logged about a request has in common. Of the gravest level: a filter that lets a line through lets this through.
-fn span(id: &str, headers: &HeaderMap) -> tracing::Span {
-    if let Some(TraceParent { trace_id, parent_id }) = TraceParent::of(headers) {
-        tracing::error_span!("request", request_id = id, trace_id, parent_id)
-    } else {
-        tracing::error_span!("request", request_id = id)
     }
 }
 

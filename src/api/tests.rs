@@ -34,6 +34,7 @@ mod hrana;
 mod kv;
 mod promises;
 mod slow_readers;
+mod spans;
 mod terms;
 
 /// The most that a file may have in these tests.
@@ -94,6 +95,7 @@ impl Server {
             ready: is_ready,
             registry: Registry::default(),
             work: Arc::default(),
+            spans: None,
             clock: Arc::new(SystemClock),
         };
         Self { api: api(change(config)), ready, host, store, requests: AtomicU32::new(0) }

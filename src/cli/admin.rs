@@ -1,4 +1,6 @@
-//! A port for those who look after a running process: profiles on demand. Never one that others can reach: it asks for no token.
+//! A port for those who look after a running process: profiles on demand, and what is logged. Never one that others can reach: it asks for no token.
+
+mod loglevel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::logs::Levels;
 use super::profile::{Io, cpu, heap};
 
 /// Where it listens, if anywhere.
@@ -22,7 +25,8 @@ use super::profile::{Io, cpu, heap};
 #[group(skip)]
 pub(super) struct Arguments {
     /// Give profiles on demand on this address of the machine itself (`127.0.0.1:6060`), which `kubectl port-forward` reaches:
-    /// `/debug/pprof/profile?seconds=10` of the processor, `/debug/pprof/heap?seconds=10` of the memory, `/debug/io-summary`.
+    /// `/debug/pprof/profile?seconds=10` of the processor, `/debug/pprof/heap?seconds=10` of the memory, `/debug/io-summary`. `/loglevel` tells
+    /// what is logged, and with PUT changes it.
     #[arg(long, value_name = "ADDRESS", env = "BUCKETHEAD_ADMIN_LISTEN", value_parser = on_loopback)]
     admin_listen: Option<SocketAddr>,
 }
@@ -41,12 +45,12 @@ const LONGEST: u64 = 300;
 
 impl Arguments {
     /// Serves until it is dropped, if that is wanted.
-    pub(super) async fn start(&self, io: Arc<Io>) -> anyhow::Result<Option<Admin>> {
+    pub(super) async fn start(&self, io: Arc<Io>, levels: Levels) -> anyhow::Result<Option<Admin>> {
         let Some(address) = self.admin_listen else { return Ok(None) };
         let cannot = || format!("cannot listen on {address}: name another address with --admin-listen");
         let listener = TcpListener::bind(address).await.with_context(cannot)?;
         let address = listener.local_addr()?;
-        let serving = engine::spawn_owned(api::serve(listener, None, routes(io), CancellationToken::new(), DRAIN));
+        let serving = engine::spawn_owned(api::serve(listener, None, routes(io, levels), CancellationToken::new(), DRAIN));
         Ok(Some(Admin { address, _serving: serving }))
     }
 }
@@ -57,12 +61,13 @@ pub(super) struct Admin {
     _serving: AbortOnDropHandle<()>,
 }
 
-fn routes(io: Arc<Io>) -> Router {
+fn routes(io: Arc<Io>, levels: Levels) -> Router {
     Router::new()
         .route("/debug/pprof/profile", get(of_processor))
         .route("/debug/pprof/heap", get(of_memory))
         .route("/debug/io-summary", get(asked))
         .with_state(io)
+        .merge(loglevel::routes(levels))
 }
 
 #[derive(Deserialize)]

@@ -122,7 +122,7 @@ impl Arguments {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn,s3s=off");
+    logs::start(logs::Format::Text, "warn,s3s=off")?;
     match settings {
         Settings::List(output) => list(output),
         Settings::Report { results, folder } => {

@@ -186,7 +186,7 @@ impl Wish {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, task } = settings;
     let point = target.point();
     target.work(Purpose::Branches, async |session| done(session, task, point, output).await).await

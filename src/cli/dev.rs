@@ -66,6 +66,8 @@ pub(super) struct Arguments {
     profile: super::profile::Arguments,
     #[command(flatten)]
     admin: super::admin::Arguments,
+    #[command(flatten)]
+    telemetry: super::telemetry::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -84,7 +86,7 @@ const PARALLEL_RESTORES: usize = 4;
 
 /// Runs until Ctrl-C or SIGTERM, then saves everything.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn,s3s=off");
+    let levels = logs::start(logs::Format::Text, "warn,s3s=off")?;
     let mut signals = Signals::listen()?;
     if let Some(path) = &arguments.ready_file {
         ready_file::remove(path)?;
@@ -100,7 +102,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url: Url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?).parse()?;
-    let Observed { work, profile, hooks, admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
+    let Observed { work, profile, hooks, admin, mut telemetry } =
+        Observed::begin(arguments.profile.clone(), &arguments.admin, &arguments.telemetry, levels).await?;
     let host = new_host(&arguments, hooks);
     let (ready, ready_seen) = tokio::sync::watch::channel(false);
     let service = api::api(api::Config {
@@ -113,8 +116,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready: ready_seen,
         registry: Registry::default(),
         work,
+        spans: telemetry.as_ref().and_then(|telemetry| telemetry.spans(arguments.tls.scheme())),
         clock: Arc::new(SystemClock),
     });
+    if let Some(telemetry) = &mut telemetry {
+        telemetry.watch(service.clone());
+    }
     let (events, mut seen) = mpsc::unbounded_channel();
     let options = local_options(&arguments, source.manifests.clone(), &store, &secrets, api_url.clone());
     let mut parts = Parts::start(
@@ -149,12 +156,18 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     ready.send_replace(false);
+    if let Some(telemetry) = &telemetry {
+        telemetry.ending();
+    }
     let (saved, served) = tokio::select! {
         ended = parts.end(&host, LAST_FLUSH) => ended,
         signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
     };
     store.stop().await;
     drop(source);
+    if let Some(telemetry) = telemetry {
+        telemetry.end().await;
+    }
     let profiled = profile.map_or(Ok(()), |profile| profile.end());
     result.and(tell_saved(saved)).and(served).and(profiled)
 }

@@ -292,7 +292,7 @@ fn id_segment(id: &str) -> Result<String, SettingsError> {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, task } = settings;
     target.work(task.purpose(), async |session| done(session, task, output).await).await
 }

@@ -192,7 +192,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         Settings::Gc(settings) => return super::gc::run(*settings).await,
         Settings::Of(target, task) => (target, task),
     };
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     if let Task::Get { destination, .. } = &task {
         destination.check()?;
     }

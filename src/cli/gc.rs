@@ -106,10 +106,12 @@ impl Arguments {
 
 /// Runs gc once.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "info");
     let Settings { store, options, output, termination_log } = settings;
     let (prefix, dry_run) = (options.prefix.clone(), options.dry_run);
-    let collected = async { collect(store.reach()?, options).await };
+    let collected = async {
+        logs::start(logs::Format::Text, "info")?;
+        collect(store.reach()?, options).await
+    };
     let collected = collected.await;
     if let Some(path) = &termination_log {
         let outcome = match &collected {

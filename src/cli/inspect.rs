@@ -63,7 +63,7 @@ struct Column {
 
 /// Looks, and tells.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output } = settings;
     let tables = target.work(Purpose::Look, async |session| tables(session).await).await?;
     show::answer(output, &json!({"tables": tables}), || in_words(&tables))

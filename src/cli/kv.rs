@@ -130,7 +130,7 @@ impl Task {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, task } = settings;
     target.work(task.purpose(), async |session| done(session, task).await).await
 }

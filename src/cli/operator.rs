@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use controller::{AfterStep, AmbientCredentials, GcJobOptions, Group, KubernetesAuthority, Metrics, OperatorOptions, Quotas};
+use controller::{AfterStep, AmbientCredentials, GcJobOptions, Group, KubernetesAuthority, Membership, Metrics, OperatorOptions, Quotas};
 use engine::bucket::s3::{EndpointPolicy, Stores};
-use engine::{Clock as _, Host, HostOptions, Liveness, SystemClock};
+use engine::{Clock as _, HookSet, Host, HostOptions, Liveness, SystemClock};
+use opentelemetry::global::BoxedTracer;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use super::group::{Kept, Shared, Whereabouts};
 use super::observed::Observed;
 use super::parts::{Parts, Saved};
 use super::signals::Signals;
+use super::telemetry::Telemetry;
 use super::{logs, ready_file};
 
 /// Serves the resources of a cluster, which the kubeconfig or the Pod's service account names.
@@ -90,6 +92,8 @@ pub(super) struct Arguments {
     profile: super::profile::Arguments,
     #[command(flatten)]
     admin: super::admin::Arguments,
+    #[command(flatten)]
+    telemetry: super::telemetry::Arguments,
 }
 
 /// How long requests under way may take at the end.
@@ -97,7 +101,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or Ctrl-C, then saves everything.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    logs::start(arguments.log_format, "info,kube=warn");
+    let levels = logs::start(arguments.log_format, "info,kube=warn")?;
     let mut signals = Signals::listen()?;
     if let Some(path) = &arguments.ready_file {
         ready_file::remove(path)?;
@@ -117,30 +121,18 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}: name another address with --listen", arguments.listen))?;
     let api_url = format!("{}://{}", arguments.tls.scheme(), listener.local_addr()?);
-    let Observed { work, profile, hooks, admin: _admin } = Observed::begin(arguments.profile.clone(), &arguments.admin).await?;
+    let Observed { work, profile, hooks, admin: _admin, mut telemetry } =
+        Observed::begin(arguments.profile.clone(), &arguments.admin, &arguments.telemetry, levels).await?;
     let place = whereabouts(&arguments, listener.local_addr()?, &client);
     let membership = arguments.group.membership(client.clone(), &place)?;
-    let host = Host::new(HostOptions {
-        parallel_restores: arguments.parallel_restores,
-        release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
-        verify_memory: arguments.shared.verify_memory(),
-        hooks: hooks.clone(),
-        memory: arguments.group.memory(),
-        liveness: Some(Arc::clone(&membership) as Arc<dyn Liveness>),
-        ..HostOptions::new(
-            place.pod.clone(),
-            Arc::new(Stores::new(policy).telling(hooks)),
-            arguments.shared.pool(),
-            arguments.spool.spool(),
-        )
-    });
-
+    let host = new_host(&arguments, policy, place.pod.clone(), &membership, hooks);
     let group = arguments.group.group(&membership, &host);
 
     let (ready, mut ready_seen) = watch::channel(false);
     let public_url = public_url(&arguments, &client)?;
     let public_host = public_url.host_str().map(str::to_owned);
-    let wiring = Wiring { public_url, metrics, ready: ready.clone(), group: Arc::clone(&group) };
+    let tracer = telemetry.as_ref().and_then(Telemetry::tracer);
+    let wiring = Wiring { public_url, metrics, tracer, ready: ready.clone(), group: Arc::clone(&group) };
     let options = options(&arguments, place, wiring);
     let guard = api::Guard::Operator;
     let service = api::api(api::Config {
@@ -153,8 +145,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ready: ready.subscribe(),
         registry,
         work,
+        spans: telemetry.as_ref().and_then(|telemetry| telemetry.spans(arguments.tls.scheme())),
         clock: Arc::new(SystemClock),
     });
+    if let Some(telemetry) = &mut telemetry {
+        telemetry.watch(service.clone());
+    }
     let mut parts =
         Parts::start(|ends| api::serve(listener, tls, service, ends, DRAIN), |ends| control(client, Arc::clone(&host), options, ends));
     let mut kept = Kept::begin(membership);
@@ -177,6 +173,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     };
     ready.send_replace(false);
+    if let Some(telemetry) = &telemetry {
+        telemetry.ending();
+    }
     let limit = Duration::from_secs(arguments.shutdown_seconds);
     let ending = async {
         let begun = SystemClock.now();
@@ -191,14 +190,30 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ended = ending => ended,
         signal = signals.next() => anyhow::bail!("{signal} came again: given up; what was not saved yet is lost"),
     };
+    if let Some(telemetry) = telemetry {
+        telemetry.end().await;
+    }
     let profiled = profile.map_or(Ok(()), |profile| profile.end());
     tell_saved(saved).and(result).and(served).and(profiled)
+}
+
+fn new_host(arguments: &Arguments, policy: EndpointPolicy, pod: String, membership: &Arc<Membership>, hooks: HookSet) -> Arc<Host> {
+    Host::new(HostOptions {
+        parallel_restores: arguments.parallel_restores,
+        release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
+        verify_memory: arguments.shared.verify_memory(),
+        hooks: hooks.clone(),
+        memory: arguments.group.memory(),
+        liveness: Some(Arc::clone(membership) as Arc<dyn Liveness>),
+        ..HostOptions::new(pod, Arc::new(Stores::new(policy).telling(hooks)), arguments.shared.pool(), arguments.spool.spool())
+    })
 }
 
 /// What the controller shares with the rest of the process.
 struct Wiring {
     public_url: Url,
     metrics: Metrics,
+    tracer: Option<BoxedTracer>,
     ready: watch::Sender<bool>,
     group: Arc<Group>,
 }
@@ -217,6 +232,7 @@ fn options(arguments: &Arguments, place: Whereabouts, wiring: Wiring) -> Operato
         quotas: arguments.quotas.clone().unwrap_or_default(),
         clock: Arc::new(SystemClock),
         metrics: wiring.metrics,
+        tracer: wiring.tracer,
         after_step: AfterStep::default(),
         ready: wiring.ready,
         group: Some(wiring.group),

@@ -82,7 +82,7 @@ impl Parts {
 
 /// Collects and writes it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, file } = settings;
     anyhow::ensure!(!file.exists(), "{} exists already: name another file", file.display());
     let mut parts = Parts::default();

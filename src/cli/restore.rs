@@ -59,7 +59,7 @@ impl Arguments {
 
 /// Writes the file.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, file } = settings;
     let destination = Destination::File(file.clone());
     destination.check()?;

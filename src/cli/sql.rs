@@ -107,7 +107,7 @@ impl Arguments {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, purpose, format, task } = settings;
     match task {
         Task::Run { statements, params } => {

@@ -75,7 +75,7 @@ impl Flush {
 
 /// Tells it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, branch } = settings;
     let known = target.work(Purpose::Branches, async |session| known(session, branch.as_deref()).await).await?;
     show::answer(output, &known, || in_words(&known))
@@ -104,7 +104,7 @@ fn in_words(known: &Value) -> String {
 
 /// Does it.
 pub(super) async fn flush(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn");
+    logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, branch: _ } = settings;
     let done: Value = target
         .work(Purpose::Change, async |session| session::parsed(session.send(Method::POST, "flush", Sent::default()).await?).await)

@@ -150,7 +150,7 @@ impl Arguments {
 
 /// Does it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "warn,s3s=off");
+    logs::start(logs::Format::Text, "warn,s3s=off")?;
     match settings {
         Settings::List(output) => show::answer(output, &Scenario::known(), || {
             let rows = Scenario::known().into_iter().map(|scenario| vec![scenario.name.clone(), scenario.in_words()]);

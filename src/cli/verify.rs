@@ -55,7 +55,7 @@ impl Arguments {
 
 /// Tells what it found.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    logs::start(logs::Format::Text, "off");
+    logs::start(logs::Format::Text, "off")?;
     let Settings { target, output } = settings;
     match target {
         Target::Bucket(place) => in_bucket(place.state(), output).await,

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
+use opentelemetry::global::BoxedTracer;
 use tokio::sync::{broadcast, watch};
 use url::Url;
 
@@ -54,6 +55,8 @@ pub struct OperatorOptions {
     pub clock: Arc<dyn Clock>,
     /// Where is counted.
     pub metrics: Metrics,
+    /// What makes a span of each look; without it there are none.
+    pub tracer: Option<BoxedTracer>,
     /// Hears of each step that is done.
     pub after_step: AfterStep,
     /// Becomes true once all watches are synced.

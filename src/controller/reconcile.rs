@@ -7,6 +7,10 @@ use std::time::Duration;
 use engine::DatabaseName;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry::global::BoxedTracer;
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context as Telling, KeyValue};
 
 use crate::context::Context;
 use crate::crd::BucketDatabase;
@@ -100,9 +104,27 @@ fn readable(resource: &Guarded) -> (Cow<'_, BucketDatabase>, Option<Problem>) {
 /// Looks once, and counts it.
 pub(crate) async fn run(resource: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     let begun = ctx.cluster.options.clock.now();
-    let result = Box::pin(reconcile(&resource, &ctx)).await;
+    let looking = Box::pin(reconcile(&resource, &ctx));
+    let result = match &ctx.cluster.options.tracer {
+        Some(tracer) => traced(tracer, &name_of(&resource), looking).await,
+        None => looking.await,
+    };
     ctx.cluster.options.metrics.count(ctx.cluster.options.clock.now() - begun, &result);
     ctx.cluster.memory.count_failure(&name_of(&resource), result.is_err());
+    result
+}
+
+/// The same as a span, on which hangs what is asked of stores meanwhile.
+async fn traced<T>(tracer: &BoxedTracer, name: &DatabaseName, looking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let told = [KeyValue::new("db.system.name", "sqlite"), KeyValue::new("db.namespace", name.to_string())];
+    let builder = SpanBuilder::from_name("reconcile").with_kind(SpanKind::Internal).with_attributes(told);
+    let context = Telling::new().with_span(tracer.build_with_context(builder, &Telling::new()));
+    let result = looking.with_context(context.clone()).await;
+    if let Err(error) = &result {
+        context.span().set_attribute(KeyValue::new("error.type", error.kind()));
+        context.span().set_status(Status::error(error.kind()));
+    }
+    context.span().end();
     result
 }
 
@@ -124,6 +146,10 @@ pub(crate) fn name_of(resource: &Guarded) -> DatabaseName {
 mod tests {
     use engine::bucket::s3::{EndpointPolicy, Stores};
     use engine::{Host, HostOptions, Spool, SqlPool};
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
+    use parking_lot::Mutex;
     use tokio::sync::broadcast;
 
     use super::*;
@@ -158,6 +184,42 @@ mod tests {
         assert_eq!(looked.unwrap(), Action::await_change());
         drop(ctx);
         server.finish().await;
+    }
+
+    /// Keeps those that ended. Clones are the same.
+    #[derive(Debug, Clone, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Ended {
+        fn on_start(&self, _: &mut Span, _: &Telling) {}
+
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().push(span);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_is_a_span_of_its_database_with_what_it_failed_by() {
+        let ended = Ended::default();
+        let provider = SdkTracerProvider::builder().with_span_processor(ended.clone()).build();
+        let tracer = BoxedTracer::new(Box::new(provider.tracer("test")));
+        let name = DatabaseName::new("apps", "orders");
+        let inside = traced(&tracer, &name, async { Ok(Telling::current().span().span_context().span_id()) }).await.unwrap();
+        traced(&tracer, &name, async { Err::<(), _>(Error::WatchEnded) }).await.unwrap_err();
+        let spans = ended.0.lock();
+        let told = |span: &SpanData, key| span.attributes.iter().find(|told| told.key.as_str() == key).map(|told| told.value.to_string());
+        assert_eq!((&*spans[0].name, spans[0].span_context.span_id(), &spans[0].status), ("reconcile", inside, &Status::Unset));
+        assert_eq!((told(&spans[0], "db.namespace").as_deref(), told(&spans[0], "error.type")), (Some("apps/orders"), None));
+        assert_eq!(told(&spans[1], "error.type").as_deref(), Some(Error::WatchEnded.kind()));
+        assert_eq!(spans[1].status, Status::error(Error::WatchEnded.kind()));
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) fn cluster() -> (Cluster, Scripted) {
         quotas: Quotas::default(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),
+        tracer: None,
         after_step: AfterStep::default(),
         ready: watch::Sender::new(false),
         group: None,

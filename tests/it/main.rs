@@ -32,5 +32,6 @@ mod refusals;
 mod rights;
 mod support;
 mod takeover;
+mod telemetry;
 mod tenancy;
 mod tls;

@@ -19,6 +19,7 @@ use crate::{Answers, Member, Origin, PeerTls, Peers, Stay, Unserved};
 mod failures;
 mod here;
 mod sockets;
+mod traced;
 mod ways;
 
 const TOKEN: (&str, &str) = ("authorization", "Bearer secret");

@@ -72,6 +72,7 @@ impl Local {
             ready: ready_seen,
             registry: Registry::default(),
             work: Arc::default(),
+            spans: None,
             clock: Arc::new(SystemClock),
         });
         Ok(Self { host, api, base: format!("/{}/{}/", name.namespace(), name.name()), ready })

@@ -36,7 +36,7 @@ pub(crate) fn endpoints_selector() -> String {
 }
 
 /// What is spoken at the API's port. The only port of both objects is called like it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Scheme {
     /// HTTP as it is.

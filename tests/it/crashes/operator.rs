@@ -163,6 +163,7 @@ fn options(namespace: &str, after_step: AfterStep) -> OperatorOptions {
         quotas: Quotas::default(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::register(&mut Registry::default()),
+        tracer: None,
         after_step,
         ready: watch::Sender::new(false),
         group: None,

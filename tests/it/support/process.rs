@@ -39,12 +39,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it with arguments of its own and those by which we learn where it listens.
-    fn start(arguments: &[&OsStr], kubeconfig: &str) -> Self {
-        Self::start_with(arguments, &[("KUBECONFIG", kubeconfig)])
-    }
-
-    /// The same with these variables.
+    /// Starts it with arguments of its own and those by which we learn where it listens, and with these variables.
     pub(crate) fn start_with(arguments: &[&OsStr], environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let log = folder.path().join("log");
@@ -269,6 +264,11 @@ impl Dev {
 
     /// The same with more arguments.
     pub(crate) fn spawn_with(manifests: &Path, data: &Path, dialect: &str, more: &[&str]) -> Program {
+        Self::spawn_in(manifests, data, dialect, more, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn spawn_in(manifests: &Path, data: &Path, dialect: &str, more: &[&str], environment: &[(&str, &str)]) -> Program {
         let arguments: [&OsStr; 9] = [
             "dev".as_ref(),
             "--manifests".as_ref(),
@@ -282,7 +282,7 @@ impl Dev {
         ];
         let arguments: Vec<_> = arguments.into_iter().chain(more.iter().map(OsStr::new)).collect();
         // No cluster is meant, whatever the machine knows of one.
-        Program::start(&arguments, "/dev/null")
+        Program::start_with(&arguments, &[&[("KUBECONFIG", "/dev/null")], environment].concat())
     }
 
     /// A database of a manifest that names no namespace.

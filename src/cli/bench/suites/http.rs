@@ -34,6 +34,7 @@ pub(super) async fn run(ground: &Ground, scale: &Scale, steps: &Steps) -> anyhow
         ready: ready_seen,
         registry: Registry::default(),
         work: Arc::default(),
+        spans: None,
         clock: Arc::new(SystemClock),
     });
     let ends = CancellationToken::new();
