@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves a folder of manifests on this machine: no cluster, an embedded S3 store.
-    Dev(dev::Arguments),
+    Dev(Box<dev::Arguments>),
     /// Serves the `BucketDatabase` resources of a Kubernetes cluster.
     Operator(Box<operator::Arguments>),
     /// Tells at which state a database is, and what of it is in the bucket.
@@ -118,7 +118,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Crd => crd::run(),
         Command::Rbac(arguments) => rbac::run(&arguments),
-        Command::Dev(arguments) => on_runtime(dev::run(arguments)),
+        Command::Dev(arguments) => on_runtime(dev::run(*arguments)),
         Command::Operator(arguments) => on_runtime(operator::run(*arguments)),
         Command::Gc(arguments) => {
             let termination_log = arguments.termination_log.clone();

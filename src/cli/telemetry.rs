@@ -37,6 +37,7 @@ use collector::{Collector, Kind};
 /// Where to, and what.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[allow(clippy::struct_field_names, reason = "flags are called like them")]
 pub(super) struct Arguments {
     /// Send traces and metrics to this collector by OTLP, over HTTP with protobuf: its base URL, as `http://collector.observability:4318`. Headers for
     /// it come from `OTEL_EXPORTER_OTLP_HEADERS`, names of this process from `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.

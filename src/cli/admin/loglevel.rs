@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use controller::crd::Period;
@@ -43,7 +43,7 @@ struct InForce {
 type Answer = Result<Response, Response>;
 
 async fn tell(headers: HeaderMap, State(levels): State<Levels>) -> Answer {
-    is_for_us(&headers).map_err(|refused| refused.into_response())?;
+    is_for_us(&headers).map_err(IntoResponse::into_response)?;
     Ok(told(&levels))
 }
 
@@ -53,7 +53,7 @@ async fn change(
     wish: Result<Query<Wish>, axum::extract::rejection::QueryRejection>,
     body: Bytes,
 ) -> Answer {
-    is_for_us(&headers).map_err(|refused| refused.into_response())?;
+    is_for_us(&headers).map_err(IntoResponse::into_response)?;
     let Query(wish) = wish.map_err(|error| api::bad_request(error.body_text()))?;
     let text = str::from_utf8(&body).map_err(|_| api::bad_request("the body is no text: write a filter, as `info,engine=debug`"))?;
     let filter: Filter = text.parse().map_err(|error| api::bad_request(format!("the body is no filter: {error}")))?;

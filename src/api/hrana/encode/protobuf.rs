@@ -219,7 +219,9 @@ fn response_of(out: &mut Vec<u8>, at: &[u32], content: &Content) {
         }
         Content::Entries { entries, done } => {
             let mut inner = Vec::new();
-            entries.iter().for_each(|entry| path(&mut inner, &[1], entry));
+            for entry in entries {
+                path(&mut inner, &[1], entry);
+            }
             boolean(&mut inner, 2, *done);
             path(out, at, &inner);
         }

@@ -352,12 +352,12 @@ struct StepError {
     error: Option<Error>,
 }
 
-fn stmt(sql: &str, args: Vec<Of>) -> Option<Stmt> {
-    Some(Stmt { sql: Some(sql.to_owned()), args: args.into_iter().map(|of| Value { of: Some(of) }).collect(), ..Stmt::default() })
+fn stmt(sql: &str, args: Vec<Of>) -> Stmt {
+    Stmt { sql: Some(sql.to_owned()), args: args.into_iter().map(|of| Value { of: Some(of) }).collect(), ..Stmt::default() }
 }
 
 fn step(sql: &str, condition: Option<CondOf>) -> Step {
-    Step { stmt: stmt(sql, Vec::new()), condition: condition.map(cond) }
+    Step { stmt: Some(stmt(sql, Vec::new())), condition: condition.map(cond) }
 }
 
 fn cond(of: CondOf) -> Cond {
@@ -372,7 +372,7 @@ fn row(values: Vec<Of>) -> Row {
     Row { values: values.into_iter().map(|of| Value { of: Some(of) }).collect() }
 }
 
-fn is_error(ended: &Option<Ended>, code: &str) -> bool {
+fn is_error(ended: Option<&Ended>, code: &str) -> bool {
     matches!(ended, Some(Ended::Error(error)) if error.code.as_deref() == Some(code) && !error.message.is_empty())
 }
 
@@ -419,7 +419,7 @@ async fn each_kind_of_value_comes_and_goes_exactly() {
         integers.into_iter().chain(floats).chain(texts).chain(blobs).chain(rest).collect::<Vec<_>>()
     };
     let marks = vec!["?"; values().len()].join(", ");
-    let result = executed(told(&server, Asked::Execute(Execute { stmt: stmt(&format!("SELECT {marks}"), values()) })).await);
+    let result = executed(told(&server, Asked::Execute(Execute { stmt: Some(stmt(&format!("SELECT {marks}"), values())) })).await);
     assert_eq!(result.rows, [row(values())]);
     let named = NamedArg { name: "a".to_owned(), value: Some(Value { of: Some(Of::Integer(7)) }) };
     let stmt = Stmt { sql: Some("SELECT :a AS b".to_owned()), named_args: vec![named], ..Stmt::default() };
@@ -442,9 +442,9 @@ async fn a_pipeline_does_all_that_one_in_json_does() {
             Asked::StoreSql(StoreSql { sql_id: 3, sql: insert.to_owned() }),
             Asked::Execute(Execute { stmt: Some(Stmt { sql_id: Some(3), ..Stmt::default() }) }),
             Asked::CloseSql(CloseSql { sql_id: 3 }),
-            Asked::Execute(Execute { stmt: stmt("SELECT nope", Vec::new()) }),
+            Asked::Execute(Execute { stmt: Some(stmt("SELECT nope", Vec::new())) }),
             Asked::Describe(text("SELECT a, b, a + ?1 FROM t WHERE b = :b")),
-            Asked::Execute(Execute { stmt: Some(Stmt { want_rows: Some(false), ..stmt("SELECT a FROM t", Vec::new()).unwrap() }) }),
+            Asked::Execute(Execute { stmt: Some(Stmt { want_rows: Some(false), ..stmt("SELECT a FROM t", Vec::new()) }) }),
             Asked::Sequence(text("COMMIT")),
             Asked::GetAutocommit(Empty {}),
             Asked::Close(Empty {}),
@@ -459,7 +459,7 @@ async fn a_pipeline_does_all_that_one_in_json_does() {
     assert_eq!(ended[1], ok(Told::StoreSql(Empty {})));
     assert_eq!(executed(ended[2].clone()), StmtResult { affected_row_count: 2, last_insert_rowid: Some(2), ..StmtResult::default() });
     assert_eq!(ended[3], ok(Told::CloseSql(Empty {})));
-    assert!(is_error(&ended[4], "SQLITE_ERROR"), "{:?}", ended[4]);
+    assert!(is_error(ended[4].as_ref(), "SQLITE_ERROR"), "{:?}", ended[4]);
     let described = DescribeResult {
         params: vec![Col { name: Some("?1".to_owned()), decltype: None }, Col { name: Some(":b".to_owned()), decltype: None }],
         cols: vec![col("a", Some("INTEGER")), col("b", Some("TEXT")), col("a + ?1", None)],
@@ -834,9 +834,9 @@ async fn a_socket_does_all_that_one_in_json_does() {
     assert_eq!(rows, [1, 2, 3].map(|value| row(vec![Of::Integer(value)])));
     let close = OverSocket::CloseCursor(OfCursor { cursor_id: 5, max_count: 0 });
     assert_eq!(socket.ask_in_protobuf(101, close).await, Ok(SocketTold::CloseCursor(Empty {})));
-    let failing = OverSocket::Execute(ExecuteOn { stream_id: -1, stmt: stmt("SELECT nope", Vec::new()) });
+    let failing = OverSocket::Execute(ExecuteOn { stream_id: -1, stmt: Some(stmt("SELECT nope", Vec::new())) });
     assert_eq!(socket.ask_in_protobuf(-102, failing).await.unwrap_err().code.as_deref(), Some("SQLITE_ERROR"));
-    let counting = OverSocket::Execute(ExecuteOn { stream_id: -1, stmt: stmt("SELECT count(*) AS n FROM t", Vec::new()) });
+    let counting = OverSocket::Execute(ExecuteOn { stream_id: -1, stmt: Some(stmt("SELECT count(*) AS n FROM t", Vec::new())) });
     let counted = StmtResult { cols: vec![col("n", None)], rows: vec![row(vec![Of::Integer(3)])], ..StmtResult::default() };
     assert_eq!(socket.ask_in_protobuf(103, counting).await, Ok(SocketTold::Execute(Executed { result: Some(counted) })));
     assert_eq!(socket.ask_in_protobuf(104, OverSocket::CloseStream(stream())).await, Ok(SocketTold::CloseStream(Empty {})));
