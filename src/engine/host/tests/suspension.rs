@@ -55,6 +55,8 @@ async fn what_a_killed_process_held_is_fenced_and_released_without_being_served(
     write(&before, "create table t(x)").await;
     before.flush(Flush::Forced).await.unwrap();
     write(&before, "insert into t values (1)").await;
+    // It is not over for the process itself.
+    let _killed = Arc::clone(&bench.host);
     bench.restart();
     bench.host.suspend(config.clone()).await.unwrap();
     assert!(is_released(&bench.host.state(&config.name)) && record(&bench).await.released);
