@@ -45,29 +45,30 @@ mod hrana {
             Hrana3,
         }
 
-        #[path = "message.rs"]
         mod message;
 
-        pub(crate) fn read(text: &[u8]) {
-            if let Ok(message::FromClient::Request { request, .. }) = serde_json::from_slice(text) {
-                assert!(!request.kind().is_empty() && request.since() >= Version::Hrana1);
+        pub(crate) fn read(content: &[u8]) {
+            for read in [serde_json::from_slice(content).ok(), message::FromClient::decode(content).ok()] {
+                if let Some(message::FromClient::Request { request, .. }) = read {
+                    assert!(!request.kind().word().is_empty() && request.since() >= Version::Hrana1);
+                }
             }
         }
     }
 
     pub(crate) fn read(body: &[u8]) {
         let stored = message::StoredSql::default();
-        if let Ok(message::Pipeline { requests, .. }) = serde_json::from_slice(body) {
-            for request in requests {
-                assert!(!request.kind().is_empty());
-                match request {
-                    message::Request::Batch { batch } => check(batch),
-                    message::Request::Sequence(text) | message::Request::Describe(text) => drop(text.sql(&stored)),
-                    _ => {}
-                }
+        let pipelines = [serde_json::from_slice(body).ok(), message::Pipeline::decode(body).ok()];
+        for request in pipelines.into_iter().flatten().flat_map(|message::Pipeline { requests, .. }| requests) {
+            assert!(!request.kind().word().is_empty());
+            match request {
+                message::Request::Batch { batch } => check(batch),
+                message::Request::Sequence(text) | message::Request::Describe(text) => drop(text.sql(&stored)),
+                _ => {}
             }
         }
-        if let Ok(message::Cursor { batch, .. }) = serde_json::from_slice(body) {
+        let cursors = [serde_json::from_slice(body).ok(), message::Cursor::decode(body).ok()];
+        for message::Cursor { batch, .. } in cursors.into_iter().flatten() {
             check(batch);
         }
     }
@@ -84,7 +85,7 @@ mod hrana {
 /// A body as `sql` and Hrana's routes read it.
 pub fn body(bytes: &[u8]) {
     // What is refused says why.
-    for refused in [request::from_json(bytes).err(), request::from_text(bytes).err()].into_iter().flatten() {
+    for refused in [request::from_json(bytes).err(), request::from_text(bytes).err(), request::from_sqld(bytes).err()].into_iter().flatten() {
         assert!(!refused.0.is_empty());
     }
     hrana::read(bytes);
@@ -96,8 +97,10 @@ pub fn frames(bytes: &[u8]) {
     let config = WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
     let mut socket = WebSocket::from_raw_socket(Wire(Cursor::new(bytes)), Role::Server, Some(config));
     while let Ok(message) = socket.read() {
-        if let Message::Text(text) = message {
-            hrana::socket::read(text.as_bytes());
+        match message {
+            Message::Text(text) => hrana::socket::read(text.as_bytes()),
+            Message::Binary(bytes) => hrana::socket::read(&bytes),
+            _ => {}
         }
     }
 }
