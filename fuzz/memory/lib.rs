@@ -6,6 +6,7 @@
 mod engine {
     pub(crate) mod clock;
     pub(crate) mod connection;
+    pub(crate) mod feed;
     pub(crate) mod image;
     pub(crate) mod memory;
     pub(crate) mod page_set;
@@ -18,7 +19,7 @@ mod engine {
 }
 
 // The engine's files name one another from its root.
-use engine::{clock, connection, image, memory, page_set, pages, sql, statement, sums, tasks, vfs};
+use engine::{clock, connection, feed, image, memory, page_set, pages, sql, statement, sums, tasks, vfs};
 
 pub use clock::{Clock, SystemClock};
 pub use memory::{LoadError, MemoryDatabase, MemoryOptions, PageSize, Pin, SqlPool};

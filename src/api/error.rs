@@ -83,6 +83,7 @@ pub(crate) enum Kind {
     StreamNotFound,
     StreamBusy,
     TooManyStreams,
+    TooManyListeners,
 }
 
 impl Kind {
@@ -159,6 +160,7 @@ impl Kind {
             Self::StreamNotFound => (S::BAD_REQUEST, "stream-not-found", "The stream was closed"),
             Self::StreamBusy => (S::BAD_REQUEST, "stream-busy", "The stream has a request under way"),
             Self::TooManyStreams => (S::TOO_MANY_REQUESTS, "too-many-streams", "The database has too many open streams"),
+            Self::TooManyListeners => (S::TOO_MANY_REQUESTS, "too-many-listeners", "Too many listen to the database"),
         }
     }
 
@@ -182,7 +184,7 @@ impl Kind {
             | Self::ResultsCrowded
             | Self::IdempotencyKeyInUse
             | Self::TooManyFailures => Some("1"),
-            Self::TooManyStreams => Some("10"),
+            Self::TooManyStreams | Self::TooManyListeners => Some("10"),
             Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull | Self::AuthorityUnavailable => Some("5"),
             // Somebody resumes it, at no known time: now and then is enough.
             Self::DatabaseSuspended => Some("60"),
@@ -331,6 +333,7 @@ impl From<&Error> for Problem {
             Error::StateChanged { .. } => Kind::PreconditionFailed,
             Error::OnlyShown { .. } => Kind::DatabaseReadOnly,
             Error::TooManyRequests { .. } => Kind::DatabaseBusy,
+            Error::TooManyListeners { .. } => Kind::TooManyListeners,
             Error::Fenced { .. } => Kind::Fenced,
             Error::BranchNotFound { .. } => Kind::NoSuchBranch,
             Error::BranchExists { .. } => Kind::BranchExists,

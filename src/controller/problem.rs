@@ -144,6 +144,7 @@ impl Problem {
             | Error::StateChanged { .. }
             | Error::OnlyShown { .. }
             | Error::TooManyRequests { .. }
+            | Error::TooManyListeners { .. }
             | Error::NotServed { .. }
             | Error::FileNotFound { .. }
             | Error::FileLost { .. }
@@ -276,6 +277,7 @@ fn retry(error: &Error) -> Retry {
         | Error::StateChanged { .. }
         | Error::OnlyShown { .. }
         | Error::TooManyRequests { .. }
+        | Error::TooManyListeners { .. }
         | Error::Fenced { .. }
         | Error::BranchNotFound { .. }
         | Error::NoSuchState { .. }

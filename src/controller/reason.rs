@@ -212,6 +212,7 @@ impl From<&engine::Error> for Reason {
             | engine::Error::StateChanged { .. }
             | engine::Error::OnlyShown { .. }
             | engine::Error::TooManyRequests { .. }
+            | engine::Error::TooManyListeners { .. }
             | engine::Error::NotServed { .. }
             | engine::Error::FileNotFound { .. }
             | engine::Error::FileLost { .. }

@@ -90,6 +90,14 @@ pub(crate) fn open_trusted(database: &Registered, role: Role) -> Result<Connecti
     Ok(connection)
 }
 
+/// Whether the feed is told of the rows that this connection touches from now on. What is prepared is prepared anew: without the hook SQLite
+/// makes `DELETE FROM t` one step that tells of no row.
+pub(crate) fn record(connection: &Connection, records: bool) -> Result<(), rusqlite::Error> {
+    vfs::record(connection, records).map_err(|code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))?;
+    connection.flush_prepared_statement_cache();
+    Ok(())
+}
+
 /// What the hooks of a session tell.
 struct Hooks {
     /// The engine's own statements run, which may do what the caller's may not.
@@ -111,6 +119,8 @@ pub(crate) struct Session {
     /// The cookie of the schema that it has read at least.
     schema: Cell<Option<u32>>,
     sees: Cell<Sees>,
+    /// The feed is told of the rows that it touches.
+    records: Cell<bool>,
 }
 
 impl Session {
@@ -145,7 +155,7 @@ impl Session {
                 seen.inserted.store(true, Ordering::Relaxed);
             }
         }))?;
-        let session = Self { connection, hooks, schema: Cell::new(None), sees: Cell::default() };
+        let session = Self { connection, hooks, schema: Cell::new(None), sees: Cell::default(), records: Cell::default() };
         session.see(role.sees())?;
         Ok(session)
     }
@@ -155,6 +165,15 @@ impl Session {
         if self.sees.get() != sees {
             vfs::see(&self.connection, sees).map_err(|code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))?;
             self.sees.set(sees);
+        }
+        Ok(())
+    }
+
+    /// Whether the feed is told of the rows that its statements touch from now on.
+    pub(crate) fn record(&self, records: bool) -> Result<(), rusqlite::Error> {
+        if self.records.get() != records {
+            record(&self.connection, records)?;
+            self.records.set(records);
         }
         Ok(())
     }
@@ -198,7 +217,10 @@ impl Session {
 
     /// Whether no step of a statement takes long by itself: it may still have many. `sql` is known to be one that may run.
     pub(crate) fn is_brief(&self, sql: &str) -> bool {
-        self.speaking(|connection| program::is_brief(connection, sql)).unwrap_or(false)
+        let records = self.records.get();
+        // While it tells of rows SQLite deletes one by one what it else deletes in one long step, and nobody may take that for brief.
+        let is_brief = self.record(false).and_then(|()| self.speaking(|connection| program::is_brief(connection, sql)));
+        self.record(records).and(is_brief).unwrap_or(false)
     }
 
     /// The cookie of the schema that it has read: its statements need not be prepared anew as long as it is the database's.

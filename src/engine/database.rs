@@ -3,6 +3,7 @@
 //! Owns: what a caller may do with it while it is open. Does not own: when it opens and closes (`host.rs`), what is uploaded
 //! (`flusher.rs`).
 
+mod listening;
 mod stream;
 mod usage;
 
@@ -30,6 +31,7 @@ use crate::opening::Opened;
 use crate::shown;
 use crate::sql::{Holding, QueryLimits, Request, Response, SlowStatement, Spent, SqlError, SqlErrorKind};
 use crate::statement::{Answered, Once};
+pub use listening::{Listener, News};
 pub use stream::Stream;
 pub use usage::Usage;
 

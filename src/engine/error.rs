@@ -122,6 +122,14 @@ pub enum Error {
         /// The most that there may be.
         most: usize,
     },
+    /// Too many listen to the database. Retry in a while.
+    #[error("{database}: {most} listen already")]
+    TooManyListeners {
+        /// Which database.
+        database: DatabaseName,
+        /// The most that there may be.
+        most: usize,
+    },
     /// Another tenure took the branch over, or it was deleted. Nothing more is served or saved; what was not in the bucket is lost.
     #[error("{database}: our epoch {ours} over branch {branch} is fenced off by epoch {theirs}{}; {lost} commits were not in the bucket", match by { Some(by) => format!(" of {by}"), None => String::new() })]
     Fenced {
@@ -442,6 +450,7 @@ impl Error {
             Self::StateChanged { .. } => "state-changed",
             Self::OnlyShown { .. } => "only-shown",
             Self::TooManyRequests { .. } => "too-many-requests",
+            Self::TooManyListeners { .. } => "too-many-listeners",
             Self::Fenced { .. } => "fenced",
             Self::HeldByOther { .. } => "held-by-other",
             Self::BranchNotFound { .. } => "branch-not-found",

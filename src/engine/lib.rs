@@ -13,6 +13,7 @@ mod document;
 mod durable;
 mod error;
 mod facts;
+mod feed;
 mod fence;
 mod files;
 #[cfg(test)]
@@ -61,9 +62,10 @@ pub use config::{
     Access, AskedPromotion, DatabaseConfig, Durability, FilesPolicy, Grant, Limits, Location, Mode, OnMaxLag, Permission, SnapshotPolicy,
     TokenDigest,
 };
-pub use database::{Database, Flush, Flushed, Seen, Stream, Terms, Usage, Witness};
+pub use database::{Database, Flush, Flushed, Listener, News, Seen, Stream, Terms, Usage, Witness};
 pub use error::{Error, FileLoss, NotServed, Offered, Previous};
 pub use facts::{Damage, Damaged, Facts, Origin, Outside, SnapshotFacts, State, Uploads, Verified};
+pub use feed::{NoPosition, Position};
 pub use files::{Description, FileContent, FileKey, FileRecord, Files, FilesPrefix, Intake, Spool, SpoolError, Spooled, remove_owner};
 pub use flusher::Overwritten;
 pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
@@ -72,8 +74,8 @@ pub use hooks::{FlushEnd, FlushKind, FlushOf, HookSet, Hooks, RequestClass, Stor
 pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest, Remembered};
 pub use liveness::{Life, Liveness};
 pub use memory::{
-    Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize, Pin, SqlPool,
-    StreamLimits, SwitchError,
+    ChangeKind, Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize,
+    Pin, RowChange, SqlPool, StreamLimits, SwitchError,
 };
 pub use names::{BranchName, BucketName, DatabaseKey, DatabaseName, Etag, NameError, ObjectKey};
 pub use naming::{NoProvedState, NoStateId, ProvedState, StateId};

@@ -10,6 +10,7 @@ mod assembly;
 mod branch;
 mod brief;
 mod connections;
+mod listening;
 mod pin;
 mod queue;
 mod stream;
@@ -47,6 +48,8 @@ pub use crate::pages::{Changes, Commits, MemoryUse, PageCount, PageNo, PageSize}
 pub(crate) use assembly::{Assembly, Writes};
 pub(crate) use branch::PausedWriters;
 pub use branch::SwitchError;
+pub use listening::{ChangeKind, RowChange};
+pub(crate) use listening::{Heard, MemoryListener};
 pub use pin::Pin;
 pub use stream::{Gate, MemoryStream, StreamLimits};
 
@@ -152,6 +155,7 @@ struct Inner {
     encodings: AtomicU64,
     /// The statements that need no thread of their own.
     brief: brief::Known,
+    listening: listening::Shared,
 }
 
 impl MemoryDatabase {
@@ -192,6 +196,7 @@ impl MemoryDatabase {
             open_transactions: parking_lot::Mutex::default(),
             encodings: AtomicU64::new(0),
             brief: brief::Known::default(),
+            listening: listening::Shared::default(),
         }))
     }
 
@@ -361,7 +366,7 @@ impl MemoryDatabase {
     }
 
     /// A connection of the embedding program's own, without sandbox or limits. It takes no part in the queue: while it writes, others that
-    /// want to are told `SQLITE_BUSY`, and so is it.
+    /// want to are told `SQLITE_BUSY`, and so is it. Those who listen are told of its commits that they must read anew.
     pub fn connect(&self) -> Result<Connection, SqlError> {
         Ok(connection::open_trusted(&self.0.file, Role::Writer)?)
     }
@@ -394,6 +399,9 @@ impl MemoryDatabase {
     /// From now on readers see this version, and newer ones only when they are shown in turn. `None` shows them each commit at once.
     pub fn show(&self, pin: Option<&Pin>) {
         self.0.file.store().show(pin.map(|pin| Arc::clone(&pin.0)));
+        if self.0.file.feed().is_on() {
+            self.0.file.feed().wake();
+        }
     }
 
     /// The newest version, and what has changed in it after `commits`; `None` if that is not known any more, as after
@@ -499,15 +507,23 @@ impl Inner {
             Some(Open::Plain(_)) | None => Session::open(&self.file, purpose.role(), purpose.rules(), Arc::clone(&self.clock))?,
         };
         session.set_schema(schema);
+        self.listened(purpose, &session)?;
         Ok(session)
+    }
+
+    /// Before a session writes: those who listen are told of what it does.
+    fn listened(&self, purpose: Use, session: &Session) -> Result<(), SqlError> {
+        Ok(session.record(purpose.role() == Role::Writer && self.file.feed().is_on())?)
     }
 
     /// One for the engine's own statements.
     fn connection(&self) -> Result<Connection, SqlError> {
-        match self.pool.connections.take(self.file.id(), Use::Engine) {
-            Some(Open::Plain(connection)) => Ok(connection),
-            Some(Open::Session(_)) | None => Ok(connection::open_trusted(&self.file, Role::Writer)?),
-        }
+        let connection = match self.pool.connections.take(self.file.id(), Use::Engine) {
+            Some(Open::Plain(connection)) => connection,
+            Some(Open::Session(_)) | None => connection::open_trusted(&self.file, Role::Writer)?,
+        };
+        connection::record(&connection, self.file.feed().is_on())?;
+        Ok(connection)
     }
 
     /// Keeps a session for later requests, if it is as it was.

@@ -252,6 +252,10 @@ impl PageStore {
         }
     }
 
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }

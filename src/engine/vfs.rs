@@ -3,8 +3,8 @@
 //! SQLite runs in rollback mode with its journal in memory. Taking SHARED pins a version, the newest or the newest that readers are shown, and
 //! all reads of that connection come from it. RESERVED makes it the one writer, whose pages are staged. `COMMIT_PHASETWO` publishes the stage; an unlock that comes without
 //! it drops the stage.
-//! Owns: what each file call means for versions, and which database a file name stands for. Does not own: C's types and pointers
-//! (`vfs/ffi.rs`), nor which statement runs when.
+//! Owns: what each file call means for versions and for their feed, and which database a file name stands for. Does not own: C's types and
+//! pointers (`vfs/ffi.rs`), nor which statement runs when.
 //! Invariant: nothing that can fail comes after the commit point. Every refusal is said in `write` or `sync`, before SQLite has
 //! finalised its journal.
 
@@ -20,6 +20,8 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
 
+use crate::feed::{Feed, Schemas};
+use crate::image;
 use crate::pages::{Commits, NotTheWriter, OutOfMemory, Page, PageCount, PageNo, PageStore, Sees, Stage, Version};
 
 /// How SQLite's lock levels stand to one another.
@@ -88,9 +90,18 @@ pub(crate) fn see(connection: &rusqlite::Connection, sees: Sees) -> Result<(), i
     ffi::see(connection, sees)
 }
 
+/// From now on the feed is told of each row that this connection touches, or of none. Between two statements; those that were prepared before
+/// may not tell of all.
+pub(crate) fn record(connection: &rusqlite::Connection, records: bool) -> Result<(), i32> {
+    ffi::record(connection, records)
+}
+
 /// One connection's view of a database.
 struct File {
     store: Arc<PageStore>,
+    feed: Arc<Feed>,
+    /// The feed is told of the rows that this connection touches.
+    records: bool,
     sees: Sees,
     /// The version that is read; present from SHARED on.
     base: Option<Arc<Version>>,
@@ -128,8 +139,8 @@ impl Lent {
 }
 
 impl File {
-    fn new(store: Arc<PageStore>) -> Self {
-        Self { store, sees: Sees::default(), base: None, stage: None, lent: Lent::default() }
+    fn new(store: Arc<PageStore>, feed: Arc<Feed>) -> Self {
+        Self { store, feed, records: false, sees: Sees::default(), base: None, stage: None, lent: Lent::default() }
     }
 
     /// Before its first SHARED lock SQLite reads the header, and gets what it would pin.
@@ -222,11 +233,17 @@ impl File {
     /// The commit point. A transaction that wrote nothing makes no version.
     fn commit(&mut self) {
         let Some(stage) = self.stage.as_mut().filter(|stage| !stage.is_untouched()) else { return };
+        let before = self.base.as_deref().filter(|_| self.records).map(schema);
         // Our own pin would keep the store from changing the version in place.
         if let Some(base) = self.base.take() {
             self.lent.keep(base);
         }
-        self.base = Some(self.store.publish(stage));
+        let newest = self.store.publish(stage);
+        if self.feed.is_on() {
+            let schemas = before.map(|before| Schemas { before, after: schema(&newest) });
+            self.feed.committed(newest.commits(), schemas);
+        }
+        self.base = Some(newest);
     }
 
     fn lock(&mut self, wanted: Lock) -> Result<(), Refusal> {
@@ -241,6 +258,9 @@ impl File {
         if wanted < Lock::Reserved
             && let Some(stage) = self.stage.take()
         {
+            if self.records {
+                self.feed.forget_touched();
+            }
             self.store.end_write(stage);
         }
         if wanted == Lock::None
@@ -282,27 +302,39 @@ impl Drop for File {
     }
 }
 
+/// The cookie of a version's schema.
+fn schema(version: &Version) -> u32 {
+    version.page(PageNo::FIRST).map_or(0, |page| image::schema_cookie(page.bytes()))
+}
+
 /// The databases that can be opened by file name. SQLite passes nothing but a name to `xOpen`.
-static REGISTRY: LazyLock<Mutex<HashMap<u64, Weak<PageStore>>>> = LazyLock::new(Mutex::default);
+static REGISTRY: LazyLock<Mutex<HashMap<u64, (Weak<PageStore>, Weak<Feed>)>>> = LazyLock::new(Mutex::default);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A store that can be opened by file name, for as long as this lives.
 pub(crate) struct Registered {
     id: u64,
     store: Arc<PageStore>,
+    feed: Arc<Feed>,
 }
 
 impl Registered {
     /// Gives the store a file name that no other store has had.
     pub(crate) fn new(store: PageStore) -> Self {
+        let feed = Arc::new(Feed::new(Arc::clone(store.clock())));
         let store = Arc::new(store);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        REGISTRY.lock().insert(id, Arc::downgrade(&store));
-        Self { id, store }
+        REGISTRY.lock().insert(id, (Arc::downgrade(&store), Arc::downgrade(&feed)));
+        Self { id, store, feed }
     }
 
     pub(crate) fn store(&self) -> &PageStore {
         &self.store
+    }
+
+    /// What its commits change, for those who listen.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// Names this file, and never another one.
@@ -324,8 +356,8 @@ impl Drop for Registered {
 
 fn open(file_name: &str) -> Option<File> {
     let id = file_name.strip_prefix('/')?.parse().ok()?;
-    let store = REGISTRY.lock().get(&id)?.upgrade()?;
-    Some(File::new(store))
+    let (store, feed) = REGISTRY.lock().get(&id).and_then(|(store, feed)| Some((store.upgrade()?, feed.upgrade()?)))?;
+    Some(File::new(store, feed))
 }
 
 /// Whether a connection may set this. In exclusive locking mode SQLite neither marks each commit for the caches of readers, who come in

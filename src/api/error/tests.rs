@@ -2,7 +2,7 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 67] = [
+const KINDS: [Kind; 68] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ReadOnlyToken,
@@ -70,6 +70,7 @@ const KINDS: [Kind; 67] = [
     Kind::StreamNotFound,
     Kind::StreamBusy,
     Kind::TooManyStreams,
+    Kind::TooManyListeners,
 ];
 
 fn sql(kind: SqlErrorKind, extended_code: i32) -> Problem {

@@ -144,6 +144,7 @@ impl Inner {
         drop(last);
         store.replace(&mut stage, to, first.clone());
         store.end_write(stage);
+        self.file.feed().begin_again(store.commits());
         if !same_encoding {
             // The encoding of its first database stays with a connection.
             self.encodings.fetch_add(1, Ordering::Relaxed);

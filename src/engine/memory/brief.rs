@@ -162,6 +162,7 @@ impl MemoryDatabase {
         let at = inner.brief.brief(sql, schema, begun)?;
         // Another would have to read the schema first.
         let session = inner.pool.connections.take_with_schema(inner.file.id(), purpose, schema)?;
+        inner.listened(purpose, &session).ok()?;
         let piece = Piece { sql: &sql[at.clone()], offset: at.start };
         let before = inner.clock.worked();
         let mut took = Spent::default();

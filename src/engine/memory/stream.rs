@@ -224,9 +224,8 @@ impl MemoryStream {
                     Err(refused) => Err(refused),
                 };
                 self.spent.queued += self.database.now().saturating_duration_since(asked);
-                match turn {
-                    Ok(turn) => {
-                        lasting.begin_writing(turn);
+                match turn.and_then(|turn| lasting.begin_writing(turn)) {
+                    Ok(()) => {
                         // Nobody else makes another version now, and it writes over this one.
                         self.saw = self.saw.max(self.database.0.file.store().commits());
                     }
@@ -467,13 +466,17 @@ impl Lasting {
         }
     }
 
-    fn begin_writing(&mut self, turn: Turn) {
+    fn begin_writing(&mut self, turn: Turn) -> Result<(), SqlError> {
+        if let Some(session) = &self.session {
+            self.inner.listened(self.purpose, session)?;
+        }
         if !self.in_transaction {
             // Transactions of before may have been ended while we waited.
             self.group = self.inner.open_transactions.lock().clone();
         }
         self.writer = Some(Writer { since: self.inner.clock.now(), has_written: false, _turn: turn });
         self.track();
+        Ok(())
     }
 
     fn track(&mut self) {

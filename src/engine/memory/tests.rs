@@ -9,6 +9,7 @@ mod brief;
 mod connections;
 mod isolation;
 mod limits;
+mod listening;
 mod random;
 mod sandbox;
 mod scripts;

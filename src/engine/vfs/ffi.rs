@@ -10,6 +10,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::{ptr, slice};
 
 use libsqlite3_sys as sqlite;
@@ -19,6 +20,7 @@ use super::tests::probe::{File, open as open_file};
 #[cfg(not(test))]
 use super::{File, open as open_file};
 use super::{Lock, Refusal, allows_pragma};
+use crate::feed::{Feed, RowKind};
 use crate::pages::Sees;
 
 /// As SQLite knows this file system.
@@ -41,6 +43,69 @@ pub(super) fn see(connection: &rusqlite::Connection, sees: Sees) -> Result<(), c
     // the operation to our `file_control` as it is, which reads the integer and keeps no pointer.
     let code = unsafe { sqlite::sqlite3_file_control(connection.handle(), c"main".as_ptr(), SEE, (&raw mut shown).cast()) };
     if code == sqlite::SQLITE_OK { Ok(()) } else { Err(code) }
+}
+
+unsafe extern "C" {
+    /// As `sqlite3.h` declares it. The bindings have it only where they are made at build time; that SQLite has it is a flag of
+    /// `.cargo/config.toml`.
+    fn sqlite3_preupdate_hook(db: *mut sqlite::sqlite3, told: Option<PreUpdate>, context: *mut c_void) -> *mut c_void;
+}
+
+type PreUpdate = unsafe extern "C" fn(*mut c_void, *mut sqlite::sqlite3, c_int, *const c_char, *const c_char, i64, i64);
+
+/// A control operation of our own: [`Record`].
+const RECORD: c_int = 0x0062_6802;
+
+struct Record {
+    records: bool,
+    /// Filled in by `file_control`.
+    feed: *const Feed,
+}
+
+/// Whether the feed is told of each row that this connection touches from now on. An error is SQLite's result code.
+pub(super) fn record(connection: &rusqlite::Connection, records: bool) -> Result<(), c_int> {
+    let mut asked = Record { records, feed: ptr::null() };
+    // SAFETY: the handle is that of an open connection, which its owner keeps open and out of other threads while we borrow it; SQLite passes
+    // the operation to our `file_control` as it is, which fills the feed in and keeps no pointer.
+    let code = unsafe { sqlite::sqlite3_file_control(connection.handle(), c"main".as_ptr(), RECORD, (&raw mut asked).cast()) };
+    if code != sqlite::SQLITE_OK {
+        return Err(code);
+    }
+    let told = if records { Some(touching as PreUpdate) } else { None };
+    // SAFETY: the same handle; the connection's file holds the feed until it is closed, and SQLite tells of no row after that.
+    unsafe { sqlite3_preupdate_hook(connection.handle(), told, asked.feed.cast_mut().cast()) };
+    Ok(())
+}
+
+/// A statement is about to touch a row. For an UPDATE there are two row ids, before and after; what else is touched has the same twice.
+unsafe extern "C" fn touching(
+    feed: *mut c_void,
+    _: *mut sqlite::sqlite3,
+    operation: c_int,
+    schema: *const c_char,
+    table: *const c_char,
+    before: i64,
+    after: i64,
+) {
+    guard(|| {
+        // SAFETY: `record` passed the feed of a file that is open as long as its connection, and the connection is at work.
+        let feed = unsafe { &*feed.cast::<Feed>() };
+        // SAFETY: SQLite passes terminated strings, which are there until we return.
+        let (schema, table) = unsafe { (CStr::from_ptr(schema), CStr::from_ptr(table)) };
+        if schema == c"main" {
+            let table = table.to_string_lossy();
+            match operation {
+                sqlite::SQLITE_INSERT => feed.touch(&table, RowKind::Insert, after),
+                sqlite::SQLITE_DELETE => feed.touch(&table, RowKind::Delete, before),
+                _ if before == after => feed.touch(&table, RowKind::Update, after),
+                _ => {
+                    feed.touch(&table, RowKind::Delete, before);
+                    feed.touch(&table, RowKind::Insert, after);
+                }
+            }
+        }
+        sqlite::SQLITE_OK
+    });
 }
 
 /// What SQLite allocates for an open file; `base` comes first because SQLite sees only that.
@@ -284,6 +349,13 @@ unsafe extern "C" fn file_control(file: *mut sqlite::sqlite3_file, operation: c_
             // SAFETY: `see` alone asks for this operation, with the address of an integer.
             let shown = unsafe { *argument.cast::<c_int>() };
             file.sees = if shown == 0 { Sees::Newest } else { Sees::Shown };
+            sqlite::SQLITE_OK
+        }
+        RECORD => {
+            // SAFETY: `record` alone asks for this operation, with the address of one of these, which nobody else has.
+            let asked = unsafe { &mut *argument.cast::<Record>() };
+            file.records = asked.records;
+            asked.feed = Arc::as_ptr(&file.feed);
             sqlite::SQLITE_OK
         }
         sqlite::SQLITE_FCNTL_PRAGMA => {

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use futures::FutureExt as _;
+
 use super::*;
 use crate::config::Mode;
-use crate::database::Stream;
+use crate::database::{News, Stream};
 use crate::sql::{Column, Effects, Flow, Params, Row, Rows, Script, SqlError, SqlErrorKind};
 use crate::tasks::spawn_owned;
 
@@ -58,6 +60,24 @@ async fn a_reply_means_that_the_bucket_has_it_and_readers_see_nothing_else() {
     bench.store.faults().clear();
     writing.await.unwrap();
     assert_eq!((count(&database).await, database.facts().pending), (1, false));
+}
+
+#[tokio::test]
+async fn a_commit_is_told_to_listeners_once_the_bucket_has_it() {
+    let (bench, database) = Bench::with_table(Bench::synced).await;
+    let mut listener = database.listen(None).unwrap();
+    assert!(matches!(listener.next().await, Some(News::Begun(_))));
+    bench.keep_deltas_out();
+    let writer = database.clone();
+    let writing = committed(&database, async move { write(&writer, "insert into t values (1)").await }).await;
+    assert_eq!(listener.next().now_or_never(), None);
+    bench.store.faults().clear();
+    let Some(News::Commit { state, changes, .. }) = listener.next().await else { panic!("a commit") };
+    assert_eq!((changes.len(), count(&database).await), (1, 1));
+    writing.await.unwrap();
+    assert_eq!(state, database.newest());
+    bench.close("orders").await.unwrap();
+    assert_eq!(listener.next().await, None);
 }
 
 #[tokio::test]

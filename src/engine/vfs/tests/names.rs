@@ -21,7 +21,8 @@ fn a_name_that_stands_for_no_database_cannot_be_opened() {
 fn the_longest_name_leaves_room_for_a_suffix() {
     let longest = format!("/{}", u64::MAX);
     let store = Arc::new(PageStore::new(PageSize::DEFAULT, u64::MAX, clock()));
-    REGISTRY.lock().insert(u64::MAX, Arc::downgrade(&store));
+    let feed = Arc::new(Feed::new(clock()));
+    REGISTRY.lock().insert(u64::MAX, (Arc::downgrade(&store), Arc::downgrade(&feed)));
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let opened = Connection::open_with_flags_and_vfs(&longest, flags, vfs_name().unwrap());
     REGISTRY.lock().remove(&u64::MAX);
