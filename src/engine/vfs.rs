@@ -308,8 +308,14 @@ fn schema(version: &Version) -> u32 {
 }
 
 /// The databases that can be opened by file name. SQLite passes nothing but a name to `xOpen`.
-static REGISTRY: LazyLock<Mutex<HashMap<u64, (Weak<PageStore>, Weak<Feed>)>>> = LazyLock::new(Mutex::default);
+static REGISTRY: LazyLock<Mutex<HashMap<u64, Named>>> = LazyLock::new(Mutex::default);
 static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// What a file name stands for.
+struct Named {
+    store: Weak<PageStore>,
+    feed: Weak<Feed>,
+}
 
 /// A store that can be opened by file name, for as long as this lives.
 pub(crate) struct Registered {
@@ -324,7 +330,7 @@ impl Registered {
         let feed = Arc::new(Feed::new(Arc::clone(store.clock())));
         let store = Arc::new(store);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        REGISTRY.lock().insert(id, (Arc::downgrade(&store), Arc::downgrade(&feed)));
+        REGISTRY.lock().insert(id, Named { store: Arc::downgrade(&store), feed: Arc::downgrade(&feed) });
         Self { id, store, feed }
     }
 
@@ -356,7 +362,7 @@ impl Drop for Registered {
 
 fn open(file_name: &str) -> Option<File> {
     let id = file_name.strip_prefix('/')?.parse().ok()?;
-    let (store, feed) = REGISTRY.lock().get(&id).and_then(|(store, feed)| Some((store.upgrade()?, feed.upgrade()?)))?;
+    let (store, feed) = REGISTRY.lock().get(&id).and_then(|named| Some((named.store.upgrade()?, named.feed.upgrade()?)))?;
     Some(File::new(store, feed))
 }
 

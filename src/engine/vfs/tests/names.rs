@@ -22,7 +22,7 @@ fn the_longest_name_leaves_room_for_a_suffix() {
     let longest = format!("/{}", u64::MAX);
     let store = Arc::new(PageStore::new(PageSize::DEFAULT, u64::MAX, clock()));
     let feed = Arc::new(Feed::new(clock()));
-    REGISTRY.lock().insert(u64::MAX, (Arc::downgrade(&store), Arc::downgrade(&feed)));
+    REGISTRY.lock().insert(u64::MAX, Named { store: Arc::downgrade(&store), feed: Arc::downgrade(&feed) });
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let opened = Connection::open_with_flags_and_vfs(&longest, flags, vfs_name().unwrap());
     REGISTRY.lock().remove(&u64::MAX);
