@@ -48,6 +48,7 @@ struct DatabaseLinks {
     docs: String,
     files: String,
     branches: String,
+    changes: String,
     snapshot: String,
     flush: String,
 }
@@ -126,6 +127,7 @@ fn links(base: &str) -> DatabaseLinks {
         docs: at("docs"),
         files: at("files"),
         branches: at("branches"),
+        changes: at("changes"),
         snapshot: at("snapshot"),
         flush: at("flush"),
     }
@@ -165,7 +167,7 @@ mod tests {
             json,
             r#"{"namespace":"apps","name":"orders","branch":"main","size":4096,"txid":3,"durable_time":"2026-11-23T08:00:00Z","pending":true,"#.to_owned()
                 + r#""links":{"database":"/apps/orders/","sql":"/apps/orders/sql","kv":"/apps/orders/kv","docs":"/apps/orders/docs","#
-                + r#""files":"/apps/orders/files","branches":"/apps/orders/branches","snapshot":"/apps/orders/snapshot","flush":"/apps/orders/flush"}}"#
+                + r#""files":"/apps/orders/files","branches":"/apps/orders/branches","changes":"/apps/orders/changes","snapshot":"/apps/orders/snapshot","flush":"/apps/orders/flush"}}"#
         );
     }
 }

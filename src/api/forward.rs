@@ -31,7 +31,7 @@ use crate::peers::{Answers, Member, Peers};
 use crate::serve::Stopping;
 use crate::tls::Trust;
 use crate::trace::TraceParent;
-use crate::{Api, Shared, body, here, hrana, observe, peers};
+use crate::{Api, Shared, body, changes, here, hrana, observe, peers};
 use connect::Connector;
 use heads::Hops;
 use outcomes::{Outcome, Outcomes};
@@ -172,7 +172,8 @@ impl Forwarder {
             heads::become_socket(response.headers_mut());
         }
         self.outcomes.count(Outcome::Forwarded);
-        Ok(response.map(|body| if is_socket { Body::empty() } else { Body::new(body) }))
+        let response = response.map(|body| if is_socket { Body::empty() } else { Body::new(body) });
+        Ok(changes::until_stop(response, head.extensions.get().map(Arc::clone)))
     }
 
     fn failed(&self, member: &Member, error: &Error) -> Problem {

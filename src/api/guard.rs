@@ -165,8 +165,8 @@ pub(crate) fn enter(app: &Shared, mut request: Request) -> Entry {
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 HeaderValue::from_static(
-                    "accept, authorization, content-disposition, content-type, idempotency-key, if-match, if-none-match, if-range, prefer, range, \
-                     traceparent, x-request-id",
+                    "accept, authorization, content-disposition, content-type, idempotency-key, if-match, if-none-match, if-range, last-event-id, \
+                     prefer, range, traceparent, x-request-id",
                 ),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -25,6 +25,10 @@ pub(crate) struct ByHost;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Withheld;
 
+/// Marks a reply that lasts until it is ended: nobody waits for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unawaited;
+
 /// What is told instead. A request that may have changed something must not be taken for one that did not.
 pub(crate) fn withheld(method: &Method) -> Problem {
     if method.is_safe() || method.as_str() == "QUERY" {
@@ -36,7 +40,7 @@ pub(crate) fn withheld(method: &Method) -> Problem {
     }
 }
 
-/// The response, which holds `stay` until its body has ended, and breaks off when this process is the host no more.
+/// The response, which holds `stay` until its body has ended if anybody is to wait for that, and breaks off when this process is the host no more.
 pub(crate) fn kept(response: Response, stay: Stay, peers: Arc<dyn Peers>) -> Response {
     let is_over = response.status() == StatusCode::SWITCHING_PROTOCOLS
         || response.extensions().get::<Withheld>().is_some()
@@ -44,7 +48,8 @@ pub(crate) fn kept(response: Response, stay: Stay, peers: Arc<dyn Peers>) -> Res
     if is_over {
         return response;
     }
-    response.map(|body| Body::new(Kept { body, peers, stay: Some(stay) }))
+    let stay = if response.extensions().get::<Unawaited>().is_some() { None } else { Some(stay) };
+    response.map(|body| Body::new(Kept { body, peers, stay }))
 }
 
 /// Another process may be the host by now.

@@ -6,6 +6,7 @@ mod access;
 mod address;
 mod body;
 mod branches;
+mod changes;
 mod codes;
 mod describe;
 mod docs;
@@ -223,6 +224,7 @@ pub fn api(config: Config) -> Api {
         .route("/{namespace}/{name}/docs/{collection}/count", post(docs::count))
         .route("/{namespace}/{name}/docs/{collection}/indexes", get(docs::indexes).post(docs::create_index).delete(docs::drop_index))
         .route("/{namespace}/{name}/docs/{collection}/{id}", get(docs::get).put(docs::replace).patch(docs::update).delete(docs::delete))
+        .route("/{namespace}/{name}/changes", get(changes::listen))
         .route("/{namespace}/{name}/snapshot", get(snapshot::download))
         .route("/{namespace}/{name}/flush", post(snapshot::flush))
         .route("/{namespace}/{name}/verify", post(snapshot::verify))

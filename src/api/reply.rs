@@ -51,7 +51,7 @@ pub(crate) fn no_query(query: Option<&str>) -> Result<(), Problem> {
 }
 
 pub(crate) async fn no_such_route(uri: Uri) -> Problem {
-    let hint = "a database's routes are /{namespace}/{name}/sql, …/kv, …/docs, …/files, …/branches, …/snapshot and …/flush";
+    let hint = "a database's routes are /{namespace}/{name}/sql, …/kv, …/docs, …/files, …/branches, …/changes, …/snapshot and …/flush";
     Problem::new(Kind::NoSuchRoute, format!("nothing is at {}; {hint}", uri.path()))
 }
 

@@ -26,6 +26,7 @@ mod access;
 mod address;
 mod attacks;
 mod branches;
+mod changes;
 mod docs;
 mod exports;
 mod files;
@@ -132,11 +133,14 @@ impl Server {
         Self::with_database(Guard::Operator, Access::Open).await
     }
 
-    /// From an address of its own, unless the request has another: what one test is refused is held against nobody else.
+    /// From an address of its own, unless the request has another: what one test is refused is held against nobody else. Of a reply without end
+    /// the head.
     async fn send(&self, mut request: Request<Body>) -> Reply {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         request.extensions_mut().get_or_insert_with(|| Peer(SocketAddr::from((Ipv4Addr::from(number), 80))));
         let (head, body) = self.api.clone().oneshot(request).await.unwrap().into_parts();
+        let has_no_end = head.headers.get(header::CONTENT_TYPE).is_some_and(|content_type| content_type == "text/event-stream");
+        let body = if has_no_end { Body::empty() } else { body };
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: head.status, headers: head.headers, body }
     }
@@ -237,7 +241,7 @@ fn dev(token: Option<&str>) -> Guard {
 }
 
 /// Of every database.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 27] = [
     ("POST", "sql"),
     ("GET", "sql?q=select+1"),
     ("GET", "snapshot"),
@@ -260,6 +264,7 @@ const ROUTES: [(&str, &str); 26] = [
     ("PUT", "docs/c/a"),
     ("DELETE", "docs/c"),
     ("GET", "branches"),
+    ("GET", "changes"),
     ("POST", "branches"),
     ("DELETE", "branches/b"),
     ("POST", "branches/b/overwrite"),

@@ -24,7 +24,7 @@ use For::{Changing, Looking};
 
 /// Every method of every route below a database: the template, an address of it, a body, and what it is for. Whoever may write is answered
 /// with success in this order.
-const ALL: [(&str, &str, &str, &str, For); 48] = [
+const ALL: [(&str, &str, &str, &str, For); 49] = [
     ("GET", "/", "", "", Looking),
     ("GET", "/sql", "sql?q=select+1", "", Looking),
     ("POST", "/sql", "sql", "select 1", Looking),
@@ -55,6 +55,7 @@ const ALL: [(&str, &str, &str, &str, For); 48] = [
     ("PATCH", "/docs/{collection}/{id}", "docs/c/a", r#"{"m":2}"#, Changing),
     ("DELETE", "/docs/{collection}/{id}", "docs/c/a", "", Changing),
     ("DELETE", "/docs/{collection}", "docs/c", "", Changing),
+    ("GET", "/changes", "changes", "", Looking),
     ("GET", "/snapshot", "snapshot", "", Looking),
     ("POST", "/flush", "flush", "", Changing),
     ("POST", "/verify", "verify", "", Changing),

@@ -16,6 +16,7 @@ use super::hrana::sockets::Listening;
 use super::*;
 use crate::{Answers, Member, Origin, PeerTls, Peers, Stay, Unserved};
 
+mod changes;
 mod failures;
 mod here;
 mod sockets;
