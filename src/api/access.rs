@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use engine::{Access, Database, DatabaseName, Error, Handle, NotServed, Permission, Witness};
+use engine::{Access, Database, DatabaseName, Error, Handle, NotServed, Permission, Point, Witness};
 use serde::Deserialize;
 
 use crate::error::{Kind, Problem};
@@ -21,20 +21,23 @@ use crate::guard::Opinion;
 use crate::hrana::Caller;
 use crate::observe::AdmittedTo;
 use crate::promise::Promise;
-use crate::{App, Shared, address, guard};
+use crate::{App, Shared, address, guard, point};
 use failures::{Address, Reason};
 use reviews::Answer;
 
 pub(crate) use failures::{Failures, Peer};
 pub(crate) use reviews::Reviews;
 
-/// A database that the path names and the caller may ask: to write, unless the request's method is GET or HEAD.
+/// A database that the path names and the caller may ask: to write, unless the request's method is GET or HEAD. Whoever only reads may ask for a
+/// past state of it, and has that in its place.
 pub(crate) struct Admitted {
     pub(crate) name: DatabaseName,
     pub(crate) handle: Handle,
     /// They came by its own Service.
     is_own: bool,
     pub(crate) caller: Caller,
+    /// Which state the handle's database is.
+    pub(crate) point: Point,
 }
 
 impl Admitted {
@@ -61,6 +64,7 @@ impl FromRequestParts<App> for Known {
             // It is not even declared.
             Err(error @ Error::NotServed { why: NotServed::Unknown, .. }) if app.host.branch_of(&name).is_none() => Err(error.into()),
             found => {
+                point::none(&parts.headers, "this is about the branches as they are now")?;
                 promise(parts, found.ok().map(|handle| handle.database)).await?;
                 Ok(Self { name })
             }
@@ -125,14 +129,24 @@ async fn enter(parts: &mut Parts, app: &App, needed: Permission) -> Result<Enter
 async fn admit(parts: &mut Parts, app: &App, needed: Permission) -> Result<Admitted, Problem> {
     let Entered { name, caller, found } = enter(parts, app, needed).await?;
     let Handle { mut database, access } = found?;
+    let is_durable = promise(parts, Some(database.clone())).await?;
+    let point = if needed == Permission::Read {
+        point::take(&mut parts.uri, &parts.headers)?
+    } else {
+        point::none(&parts.headers, "the past can only be read")?;
+        Point::Newest
+    };
+    if point != Point::Newest {
+        database = app.host.past(&name, point).await.map_err(|error| Problem::from(&*error))?;
+    }
     if let Some(witness) = parts.extensions.get::<Arc<Witness>>() {
         database = database.before(Arc::clone(witness));
     }
-    if promise(parts, Some(database.clone())).await? {
+    if is_durable {
         database = database.confirming();
     }
     let is_own = parts.extensions.get::<address::OwnService>().is_some();
-    Ok(Admitted { name, handle: Handle { database, access }, is_own, caller })
+    Ok(Admitted { name, handle: Handle { database, access }, is_own, caller, point })
 }
 
 /// Keeps what can be kept by now of what a reply is to promise. Tells whether it is to wait until the bucket has what it tells of.

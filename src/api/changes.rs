@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Extension;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use engine::{ChangeKind, Listener, News, Position, RowChange, StateId};
+use engine::{ChangeKind, Listener, News, Point, Position, RowChange, StateId};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 
@@ -47,6 +47,9 @@ pub(crate) async fn listen(
         return Err(Problem::bad_request(
             "`durability`: commits are told as soon as readers see them; it is the database's mode that decides when",
         ));
+    }
+    if admitted.point != Point::Newest {
+        return Err(Problem::bad_request("a past state does not change: `txid`, `at` and `X-Buckethead-At` mean nothing here"));
     }
     let Wish { after, tables } = Wish::of(&headers, uri.query().unwrap_or_default())?;
     let listener = admitted.handle.database.listen(after)?;

@@ -84,6 +84,7 @@ pub(crate) enum Kind {
     StreamBusy,
     TooManyStreams,
     TooManyListeners,
+    TooManyPasts,
 }
 
 impl Kind {
@@ -161,6 +162,7 @@ impl Kind {
             Self::StreamBusy => (S::BAD_REQUEST, "stream-busy", "The stream has a request under way"),
             Self::TooManyStreams => (S::TOO_MANY_REQUESTS, "too-many-streams", "The database has too many open streams"),
             Self::TooManyListeners => (S::TOO_MANY_REQUESTS, "too-many-listeners", "Too many listen to the database"),
+            Self::TooManyPasts => (S::SERVICE_UNAVAILABLE, "too-many-pasts", "Past states take too much memory just now"),
         }
     }
 
@@ -184,7 +186,7 @@ impl Kind {
             | Self::ResultsCrowded
             | Self::IdempotencyKeyInUse
             | Self::TooManyFailures => Some("1"),
-            Self::TooManyStreams | Self::TooManyListeners => Some("10"),
+            Self::TooManyStreams | Self::TooManyListeners | Self::TooManyPasts => Some("10"),
             Self::BucketUnavailable | Self::FileBusy | Self::SpoolFull | Self::AuthorityUnavailable => Some("5"),
             // Somebody resumes it, at no known time: now and then is enough.
             Self::DatabaseSuspended => Some("60"),
@@ -334,13 +336,16 @@ impl From<&Error> for Problem {
             Error::OnlyShown { .. } => Kind::DatabaseReadOnly,
             Error::TooManyRequests { .. } => Kind::DatabaseBusy,
             Error::TooManyListeners { .. } => Kind::TooManyListeners,
+            Error::NoRoomForPast { .. } => Kind::TooManyPasts,
             Error::Fenced { .. } => Kind::Fenced,
             Error::BranchNotFound { .. } => Kind::NoSuchBranch,
             Error::BranchExists { .. } => Kind::BranchExists,
             Error::BranchDeleted { .. } => Kind::BranchDeleted,
-            Error::BranchRefused { .. } | Error::NoSuchState { .. } | Error::NoStateAt { .. } | Error::HistoryLost { .. } => {
-                Kind::BranchRefused
-            }
+            Error::BranchRefused { .. }
+            | Error::NoSuchState { .. }
+            | Error::NoStateAt { .. }
+            | Error::PastTooLarge { .. }
+            | Error::HistoryLost { .. } => Kind::BranchRefused,
             Error::HeldByOther { .. } | Error::HeldElsewhere { .. } | Error::ServedElsewhere { .. } => Kind::BranchHeldElsewhere,
             Error::ContentChanged { .. } => Kind::ContentChanged,
             Error::PromotionIdUsed { .. } => Kind::OverwriteIdUsed,

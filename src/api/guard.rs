@@ -166,7 +166,7 @@ pub(crate) fn enter(app: &Shared, mut request: Request) -> Entry {
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 HeaderValue::from_static(
                     "accept, authorization, content-disposition, content-type, idempotency-key, if-match, if-none-match, if-range, last-event-id, \
-                     prefer, range, traceparent, x-request-id",
+                     prefer, range, traceparent, x-buckethead-at, x-request-id",
                 ),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

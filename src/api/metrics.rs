@@ -104,6 +104,13 @@ impl Collector for Databases {
             let labels = [("namespace", database.namespace()), ("name", database.name())];
             family.encode_family(&labels)?.encode_gauge(&real(streams.open_of(database) as u64))?;
         }
+        let (pasts, bytes) = host.pasts();
+        for (name, help, value) in [
+            ("buckethead_past_states", "Past states that are kept for whoever reads them.", pasts as u64),
+            ("buckethead_past_bytes", "What past states take that are kept or read.", bytes),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&real(value))?;
+        }
         let names: Vec<_> = seen.iter().map(|(name, _)| name).collect();
         self.asked.encode(&names, &mut encoder)?;
         self.work.encode(&names, &mut encoder)?;

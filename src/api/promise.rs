@@ -1,12 +1,9 @@
 //! `durability` and `consistency`: what the answer to one request promises beyond what its database promises anyway.
 
-use std::borrow::Cow;
-
 use axum::http::Uri;
-use axum::http::uri::PathAndQuery;
 
 use crate::error::Problem;
-use crate::query::{self, Taken};
+use crate::query;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,24 +17,13 @@ pub(crate) struct Promise {
 impl Promise {
     /// Takes both parameters out of a request's address: no route has others of these names.
     pub(crate) fn take(uri: &mut Uri) -> Result<Self, Problem> {
-        let Some(query) = uri.query().filter(|query| query.contains("durability") || query.contains("consistency")) else {
-            return Ok(Self::default());
-        };
-        let Taken { values: [durability, consistency], others } = query::take(query, ["durability", "consistency"])?;
-        let only = |name: &str, value: Option<Cow<'_, str>>, known: &str| match value {
+        let [durability, consistency] = query::take_out(uri, ["durability", "consistency"])?;
+        let only = |name: &str, value: Option<String>, known: &str| match value {
             None => Ok(false),
             Some(value) if value == known => Ok(true),
             Some(value) => Err(Problem::bad_request(format!("`{name}`: `{value}` cannot be asked for; there is `{known}`"))),
         };
-        let promise = Self { durable: only("durability", durability, "sync")?, strong: only("consistency", consistency, "strong")? };
-        let others = others.join("&");
-        let rest = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{others}", uri.path()) };
-        let mut parts = std::mem::take(uri).into_parts();
-        // A part of what was an address is one.
-        parts.path_and_query =
-            Some(PathAndQuery::try_from(rest).map_err(|error| Problem::bad_request(format!("the query string: {error}")))?);
-        *uri = Uri::from_parts(parts).map_err(|error| Problem::bad_request(format!("the address: {error}")))?;
-        Ok(promise)
+        Ok(Self { durable: only("durability", durability, "sync")?, strong: only("consistency", consistency, "strong")? })
     }
 }
 

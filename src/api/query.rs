@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+
 use crate::error::Problem;
 
 /// Its parameters: those that the route knows, each at most once. A misspelt one must not be ignored.
@@ -43,15 +46,15 @@ impl Query {
 }
 
 /// Parameters that are taken out of a query string, each given at most once.
-pub(crate) struct Taken<'a, const N: usize> {
+struct Taken<'a, const N: usize> {
     /// Their values, in the order of their names.
-    pub(crate) values: [Option<Cow<'a, str>>; N],
+    values: [Option<Cow<'a, str>>; N],
     /// What is left, as it was.
-    pub(crate) others: Vec<&'a str>,
+    others: Vec<&'a str>,
 }
 
 /// Takes these parameters out.
-pub(crate) fn take<'a, const N: usize>(query: &'a str, names: [&str; N]) -> Result<Taken<'a, N>, Problem> {
+fn take<'a, const N: usize>(query: &'a str, names: [&str; N]) -> Result<Taken<'a, N>, Problem> {
     let mut taken = Taken { values: [const { None }; N], others: Vec::new() };
     for part in query.split('&') {
         let Some((name, value)) = url::form_urlencoded::parse(part.as_bytes()).next() else { continue };
@@ -64,6 +67,23 @@ pub(crate) fn take<'a, const N: usize>(query: &'a str, names: [&str; N]) -> Resu
         }
     }
     Ok(taken)
+}
+
+/// Takes these parameters out of the address of a request.
+pub(crate) fn take_out<const N: usize>(uri: &mut Uri, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
+    let Some(query) = uri.query().filter(|query| names.iter().any(|name| query.contains(name))) else { return Ok([const { None }; N]) };
+    let Taken { values, others } = take(query, names)?;
+    let values = values.map(|value| value.map(Cow::into_owned));
+    if values.iter().all(Option::is_none) {
+        return Ok(values);
+    }
+    let others = others.join("&");
+    let rest = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{others}", uri.path()) };
+    let mut parts = std::mem::take(uri).into_parts();
+    // A part of what was an address is one.
+    parts.path_and_query = Some(PathAndQuery::try_from(rest).map_err(|error| Problem::bad_request(format!("the query string: {error}")))?);
+    *uri = Uri::from_parts(parts).map_err(|error| Problem::bad_request(format!("the address: {error}")))?;
+    Ok(values)
 }
 
 /// Refuses a `%` without two hexadecimal digits behind it, and bytes that are no UTF-8: decoders would each make something else of them.

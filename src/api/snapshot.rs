@@ -7,28 +7,24 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use engine::{Flush, Flushed, Point, SnapshotFacts, Verified};
+use engine::{Flush, Flushed, SnapshotFacts, Verified};
 use futures::{Stream, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use crate::error::{Kind, Problem};
-use crate::point::Rest;
-use crate::{Admitted, App, point, reply};
+use crate::{Admitted, App, reply};
 
 /// How much of the file is read at a time: all that one download holds besides its pin.
 const CHUNK: usize = 256 << 10;
 
 /// The newest version as a SQLite file, or a past state. Later commits do not disturb it.
-pub(crate) async fn download(State(app): State<App>, admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
-    let Rest { point, others } = point::of_query(uri.query().unwrap_or_default())?;
-    if let Some((name, _)) = others.first() {
+pub(crate) async fn download(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
+    if let Some((name, _)) = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).next() {
         return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `txid` and `at`")));
     }
-    let pin = match point {
-        Point::Newest => admitted.handle.database.pinned().await?,
-        point => app.host.past(&admitted.name, point).await.map_err(|error| Problem::from(&*error))?.memory.pin(),
-    };
+    let database = admitted.handle.database;
+    let pin = database.pinned().await?;
     let filename = format!("attachment; filename=\"{}.db\"", admitted.name.name());
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3")),
@@ -36,20 +32,20 @@ pub(crate) async fn download(State(app): State<App>, admitted: Admitted, uri: Ur
         (header::CONTENT_DISPOSITION, HeaderValue::from_str(&filename).expect("names of resources are plain ASCII")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, Body::from_stream(chunks(pin.image()))).into_response())
+    Ok((headers, Body::from_stream(chunks(pin.image(), database))).into_response())
 }
 
 /// The bytes of `reader`. Each chunk is read when the client is ready for it, in a task that ends with it: a slow client holds no
-/// thread, and one that went away leaves nothing behind.
-fn chunks(reader: Box<dyn Read + Send>) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold(reader, |mut reader| async move {
+/// thread, and one that went away leaves nothing behind. What belongs to them is kept until then.
+fn chunks(reader: Box<dyn Read + Send>, owner: impl Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold((reader, owner), |(mut reader, owner)| async move {
         let read = spawn_blocking(move || {
             let mut chunk = Vec::with_capacity(CHUNK);
             reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
             Ok::<_, io::Error>((Bytes::from(chunk), reader))
         });
         let (chunk, reader) = read.await.map_err(io::Error::other)??;
-        Ok((!chunk.is_empty()).then_some((chunk, reader)))
+        Ok((!chunk.is_empty()).then_some((chunk, (reader, owner))))
     })
     .into_stream()
 }
@@ -127,7 +123,7 @@ mod tests {
     use std::time::Duration;
 
     async fn collect(reader: impl Read + Send + 'static) -> Result<Vec<Bytes>, io::Error> {
-        chunks(Box::new(reader)).try_collect().await
+        chunks(Box::new(reader), ()).try_collect().await
     }
 
     #[tokio::test]

@@ -21,9 +21,7 @@ use engine::{Answered, Database, Once, Point, Stream, StreamLimits, Witness, spa
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Kind, Problem};
-use crate::observe::{DURABLE_TXID, number};
-use crate::point::Rest;
-use crate::{Admitted, App, Reading, body, point, reply};
+use crate::{Admitted, App, Reading, body, reply};
 use export::{Export, Part};
 use format::Format;
 pub(crate) use keys::Keys;
@@ -94,19 +92,21 @@ pub(crate) async fn run(State(app): State<App>, Reading(admitted): Reading, requ
     let (head, content) = request.into_parts();
     let (wanted, left) = Wanted::of(&head.headers, url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()))?;
     if let Some((name, _)) = left.first() {
-        return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are `shape`, `ints` and `values`")));
+        return Err(Problem::bad_request(format!(
+            "query parameter `{name}` is unknown; there are `txid`, `at`, `shape`, `ints` and `values`"
+        )));
     }
     let (asked, content) = statements(&head, content).await?;
-    let Admitted { name, handle, caller, .. } = admitted;
-    let database = handle.database;
+    let Admitted { name, handle, caller, point, .. } = admitted;
+    let (database, is_past) = (handle.database, point != Point::Newest);
     if wanted.format != Format::Json {
-        let begin = if caller.read_only || asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let begin = if caller.read_only || is_past || asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let (export, parts) = Export::of(asked, wanted.format, wanted.style, begin)?;
         let reply = parts.reply(wanted.format, send(database.stream(caller.read_only), export, &wanted)).await?;
         return Ok(wanted.told(reply));
     }
     let terms = &wanted.wishes.terms;
-    if let Some(key) = wanted.wishes.key.clone().filter(|_| !caller.read_only) {
+    if let Some(key) = wanted.wishes.key.clone().filter(|_| !caller.read_only && !is_past) {
         let _under_way = app.keys.enter(&name, &key)?;
         let digest = wanted.wishes.digest(head.uri.query(), head.headers.get(header::CONTENT_TYPE), &content);
         return run_once(&app, &database, asked, &wanted, key, digest).await;
@@ -158,10 +158,9 @@ pub(crate) async fn query(
     headers: HeaderMap,
     witness: Seen,
 ) -> Result<Response, Problem> {
-    let Rest { point, others } = point::of_query(uri.query().unwrap_or_default())?;
-    let (wanted, left) = Wanted::of(&headers, others)?;
+    let (wanted, left) = Wanted::of(&headers, url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()))?;
     let asked = request::from_parameters(left)?;
-    read(&app, admitted, asked, point, wanted, witness).await
+    read(&app, admitted, asked, wanted, witness).await
 }
 
 /// `QUERY`: the statements of the body, which may not write.
@@ -175,14 +174,13 @@ pub(crate) async fn other(State(app): State<App>, method: Method, request: Reque
 
 async fn query_by_body(State(app): State<App>, Reading(admitted): Reading, witness: Seen, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
-    let Rest { point, others } = point::of_query(head.uri.query().unwrap_or_default())?;
-    let (wanted, left) = Wanted::of(&head.headers, others)?;
+    let (wanted, left) = Wanted::of(&head.headers, url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()))?;
     if let Some((name, _)) = left.first() {
         let known = "`txid`, `at`, `shape`, `ints` and `values`";
         return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are {known}")));
     }
     let (asked, _) = statements(&head, content).await?;
-    read(&app, admitted, asked, point, wanted, witness).await
+    read(&app, admitted, asked, wanted, witness).await
 }
 
 /// The statements of a body, and the body.
@@ -199,35 +197,17 @@ async fn statements(head: &Parts, content: axum::body::Body) -> Result<(engine::
 /// Who sees of which state an answer tells.
 type Seen = axum::Extension<Arc<Witness>>;
 
-/// Reads the newest version, or a past state.
+/// Reads the newest version, or the past state that was asked for.
 async fn read(
     app: &App,
     admitted: Admitted,
     asked: engine::Request,
-    point: Point,
     wanted: Wanted,
     axum::Extension(witness): Seen,
 ) -> Result<Response, Problem> {
     let started = app.clock.now();
-    let Admitted { name, handle, .. } = admitted;
-    let database = handle.database;
+    let database = admitted.handle.database;
     let Wanted { format, style, wishes } = &wanted;
-    if point != Point::Newest {
-        let past = app.host.past(&name, point).await.map_err(|error| Problem::from(&*error))?;
-        let txid = past.txid;
-        let mut reply = if *format == Format::Json {
-            let response = past.memory.read(asked, &database.limits()).await.map_err(engine::Error::from)?;
-            let json = answer::json(&response, app.clock.now() - started, *style);
-            wanted.reply(response, json)
-        } else {
-            let (export, parts) = Export::of(asked, *format, *style, "BEGIN")?;
-            let limits = StreamLimits::of(database.limits());
-            let work = spawn_owned(async move { past.memory.stream(true).run(export, &limits, &|| Ok(())).await.finish().await });
-            parts.reply(*format, work).await?
-        };
-        reply.headers_mut().insert(DURABLE_TXID, number(txid));
-        return Ok(reply);
-    }
     if let Some(etag) = database.newest().map(|newest| etag(newest, *format)).filter(|etag| wishes.knows(etag)) {
         return Ok((StatusCode::NOT_MODIFIED, state_headers(&etag)).into_response());
     }

@@ -33,6 +33,7 @@ mod files;
 mod forwarding;
 mod hrana;
 mod kv;
+mod past;
 mod promises;
 mod slow_readers;
 mod spans;

@@ -274,6 +274,7 @@ fn new_host(arguments: &Arguments, hooks: HookSet) -> Arc<Host> {
     Host::new(HostOptions {
         parallel_restores: PARALLEL_RESTORES,
         verify_memory: arguments.shared.verify_memory(),
+        past_memory: arguments.shared.past_memory(),
         hooks: hooks.clone(),
         ..HostOptions::new("dev".to_owned(), Arc::new(stores.telling(hooks)), arguments.shared.pool(), arguments.spool.spool())
     })

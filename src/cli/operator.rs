@@ -202,6 +202,7 @@ fn new_host(arguments: &Arguments, policy: EndpointPolicy, pod: String, membersh
         parallel_restores: arguments.parallel_restores,
         release_wait: DRAIN + Duration::from_secs(arguments.shutdown_seconds),
         verify_memory: arguments.shared.verify_memory(),
+        past_memory: arguments.shared.past_memory(),
         hooks: hooks.clone(),
         memory: arguments.group.memory(),
         liveness: Some(Arc::clone(membership) as Arc<dyn Liveness>),

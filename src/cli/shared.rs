@@ -20,9 +20,14 @@ pub(super) struct Arguments {
     /// default 1Gi, or a quarter of what this process may take if that is less.
     #[arg(long, value_name = "BYTES", env = "BUCKETHEAD_VERIFY_MEMORY")]
     verify_memory: Option<ByteSize>,
+    /// Memory for past states that are being read, of all databases together. Each is restored once and kept for 5 minutes after its last use, as
+    /// long as there is room. By default 1Gi, or a quarter of what this process may take if that is less.
+    #[arg(long, value_name = "BYTES", env = "BUCKETHEAD_PAST_MEMORY")]
+    past_memory: Option<ByteSize>,
 }
 
-const USUAL_FOR_PROOFS: u64 = 1 << 30;
+/// For proofs, and for past states.
+const USUAL_MEMORY: u64 = 1 << 30;
 
 /// What the container may take, where the kernel says so.
 fn memory_limit() -> Option<u64> {
@@ -30,10 +35,17 @@ fn memory_limit() -> Option<u64> {
     files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
+fn usual_memory() -> u64 {
+    memory_limit().map_or(USUAL_MEMORY, |limit| (limit / 4).min(USUAL_MEMORY))
+}
+
 impl Arguments {
     pub(super) fn verify_memory(&self) -> u64 {
-        let usual = || memory_limit().map_or(USUAL_FOR_PROOFS, |limit| (limit / 4).min(USUAL_FOR_PROOFS));
-        self.verify_memory.as_ref().map_or_else(usual, ByteSize::as_bytes)
+        self.verify_memory.as_ref().map_or_else(usual_memory, ByteSize::as_bytes)
+    }
+
+    pub(super) fn past_memory(&self) -> u64 {
+        self.past_memory.as_ref().map_or_else(usual_memory, ByteSize::as_bytes)
     }
 
     pub(super) fn pool(&self) -> SqlPool {

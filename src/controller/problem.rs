@@ -145,6 +145,8 @@ impl Problem {
             | Error::OnlyShown { .. }
             | Error::TooManyRequests { .. }
             | Error::TooManyListeners { .. }
+            | Error::PastTooLarge { .. }
+            | Error::NoRoomForPast { .. }
             | Error::NotServed { .. }
             | Error::FileNotFound { .. }
             | Error::FileLost { .. }
@@ -278,6 +280,8 @@ fn retry(error: &Error) -> Retry {
         | Error::OnlyShown { .. }
         | Error::TooManyRequests { .. }
         | Error::TooManyListeners { .. }
+        | Error::PastTooLarge { .. }
+        | Error::NoRoomForPast { .. }
         | Error::Fenced { .. }
         | Error::BranchNotFound { .. }
         | Error::NoSuchState { .. }

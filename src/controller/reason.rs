@@ -213,6 +213,8 @@ impl From<&engine::Error> for Reason {
             | engine::Error::OnlyShown { .. }
             | engine::Error::TooManyRequests { .. }
             | engine::Error::TooManyListeners { .. }
+            | engine::Error::PastTooLarge { .. }
+            | engine::Error::NoRoomForPast { .. }
             | engine::Error::NotServed { .. }
             | engine::Error::FileNotFound { .. }
             | engine::Error::FileLost { .. }

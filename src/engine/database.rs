@@ -28,6 +28,7 @@ use crate::memory::{Commits, MemoryDatabase, Pin, Sees};
 use crate::names::{BranchName, DatabaseName};
 use crate::naming::StateId;
 use crate::opening::Opened;
+use crate::pasts::{Line, Room};
 use crate::shown;
 use crate::sql::{Holding, QueryLimits, Request, Response, SlowStatement, Spent, SqlError, SqlErrorKind};
 use crate::statement::{Answered, Once};
@@ -129,7 +130,8 @@ struct Inner {
     origin: Origin,
     ledger: Arc<Mutex<Ledger>>,
     durable: Arc<Durable>,
-    files: FileStore,
+    /// Those of the present where it is a past state.
+    files: Arc<FileStore>,
     commands: mpsc::Sender<Command>,
     limits: RwLock<QueryLimits>,
     /// Counts the requests under way, so that the final flush comes after the last of them.
@@ -137,7 +139,12 @@ struct Inner {
     closing: AtomicBool,
     /// Why nothing is served any more, for good.
     lost: OnceLock<Arc<Error>>,
-    usage: Mutex<Usage>,
+    /// That of the present where it is a past state.
+    usage: Arc<Mutex<Usage>>,
+    /// Of a past state.
+    _room: Option<Room>,
+    /// Held by whoever puts a past state together.
+    recalls: tokio::sync::Mutex<()>,
     checks: Checks,
     proofs: Mutex<Proofs>,
 }
@@ -184,30 +191,45 @@ impl Database {
         memory: MemoryDatabase,
         origin: Origin,
         (ledger, durable): (Arc<Mutex<Ledger>>, Arc<Durable>),
-        files: FileStore,
+        files: Arc<FileStore>,
         commands: mpsc::Sender<Command>,
         limits: Limits,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                name,
-                memory,
-                origin,
-                ledger,
-                durable,
-                files,
-                commands,
-                limits: RwLock::new(limits.query),
-                requests: TaskTracker::new(),
-                closing: AtomicBool::new(false),
-                lost: OnceLock::new(),
-                usage: Mutex::default(),
-                checks: Checks::default(),
-                proofs: Mutex::default(),
-            }),
-            witness: None,
-            confirms: false,
-        }
+        let inner = Inner {
+            name,
+            memory,
+            origin,
+            ledger,
+            durable,
+            files,
+            commands,
+            limits: RwLock::new(limits.query),
+            requests: TaskTracker::new(),
+            closing: AtomicBool::new(false),
+            lost: OnceLock::new(),
+            usage: Arc::default(),
+            _room: None,
+            recalls: tokio::sync::Mutex::default(),
+            checks: Checks::default(),
+            proofs: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner), witness: None, confirms: false }
+    }
+
+    /// A past state of this database, which takes this room.
+    pub(crate) fn past(
+        &self,
+        memory: MemoryDatabase,
+        origin: Origin,
+        ledger: (Arc<Mutex<Ledger>>, Arc<Durable>),
+        commands: mpsc::Sender<Command>,
+        room: Room,
+    ) -> Self {
+        let limits = Limits { max_size: memory.size(), query: self.limits() };
+        let files = Arc::clone(&self.inner.files);
+        let past = Self::new(self.inner.name.clone(), memory, origin, ledger, files, commands, limits);
+        let inner = Arc::into_inner(past.inner).map(|inner| Inner { usage: Arc::clone(&self.inner.usage), _room: Some(room), ..inner });
+        Self { inner: Arc::new(inner.expect("nobody has another")), witness: None, confirms: false }
     }
 
     /// The same database for one request, whose answers somebody watches.
@@ -251,7 +273,7 @@ impl Database {
 
     /// The same on terms.
     pub async fn run_on(&self, request: Request, terms: &Terms) -> Result<Response, Error> {
-        if request.looks_like_reads() {
+        if request.looks_like_reads() || self.is_only_shown() {
             match self.read_on(&request, terms).await {
                 // It writes after all. A read changes nothing, so it can simply be run again.
                 Err(Error::Sql(SqlError { kind: SqlErrorKind::Forbidden, .. })) => {}
@@ -601,6 +623,33 @@ impl Database {
             Ok(verified) => *proofs = Proofs { last: Some(verified.clone()), unfinished: None },
             Err(why) => proofs.unfinished = Some(why),
         }
+    }
+
+    /// The tenure that it has.
+    pub(crate) fn line(&self) -> Line {
+        let ledger = self.inner.ledger.lock();
+        Line { database: self.inner.name.clone(), branch: ledger.branch.clone(), epoch: ledger.epoch }
+    }
+
+    /// In bytes, as it is now.
+    pub(crate) fn size(&self) -> u64 {
+        self.inner.memory.size()
+    }
+
+    /// The turn of whoever puts a past state of it together.
+    pub(crate) async fn turn_to_recall(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.inner.recalls.lock().await
+    }
+
+    /// Whether both are the same.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether somebody else has it as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.inner) > 1
     }
 
     pub(crate) fn downgrade(&self) -> WeakDatabase {

@@ -130,6 +130,32 @@ pub enum Error {
         /// The most that there may be.
         most: usize,
     },
+    /// A past state takes more than all past states may together.
+    #[error(
+        "{database}: a past state takes {needed} bytes, and all that are read may take {limit} together (`--past-memory`); make a branch of it instead"
+    )]
+    PastTooLarge {
+        /// Which database.
+        database: DatabaseName,
+        /// What it takes, in bytes.
+        needed: u64,
+        /// What all may take.
+        limit: u64,
+    },
+    /// Other past states are being read, which take too much. Retry in a while.
+    #[error(
+        "{database}: a past state takes {needed} bytes, and beside those that are being read {free} of {limit} are free (`--past-memory`)"
+    )]
+    NoRoomForPast {
+        /// Which database.
+        database: DatabaseName,
+        /// What it takes, in bytes.
+        needed: u64,
+        /// What is free.
+        free: u64,
+        /// What all may take.
+        limit: u64,
+    },
     /// Another tenure took the branch over, or it was deleted. Nothing more is served or saved; what was not in the bucket is lost.
     #[error("{database}: our epoch {ours} over branch {branch} is fenced off by epoch {theirs}{}; {lost} commits were not in the bucket", match by { Some(by) => format!(" of {by}"), None => String::new() })]
     Fenced {
@@ -451,6 +477,8 @@ impl Error {
             Self::OnlyShown { .. } => "only-shown",
             Self::TooManyRequests { .. } => "too-many-requests",
             Self::TooManyListeners { .. } => "too-many-listeners",
+            Self::PastTooLarge { .. } => "past-too-large",
+            Self::NoRoomForPast { .. } => "no-room-for-past",
             Self::Fenced { .. } => "fenced",
             Self::HeldByOther { .. } => "held-by-other",
             Self::BranchNotFound { .. } => "branch-not-found",

@@ -2,11 +2,12 @@
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
 //! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
-//! database is suspended (`host/suspension.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), whether there is room for it (`host/room.rs`), nor gc of its files (`host/gc.rs`).
+//! database is suspended (`host/suspension.rs`), read as it was (`host/past.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), whether there is room for it (`host/room.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
 mod gc;
 mod handover;
+mod past;
 mod removal;
 mod room;
 mod shown;
@@ -44,6 +45,7 @@ use crate::liveness::Liveness;
 use crate::memory::{MemoryOptions, SqlPool};
 use crate::names::{BranchName, BucketName, DatabaseName};
 use crate::opening::{Opened, Opener};
+use crate::pasts::Pasts;
 use crate::probe::{self, Verdict};
 use crate::restores::Restores;
 use crate::seed;
@@ -70,6 +72,8 @@ pub struct HostOptions {
     pub release_wait: Duration,
     /// The most that a database may have, in bytes, to be proved restorable beside what is served.
     pub verify_memory: u64,
+    /// The most that past states may take together that are being read, in bytes.
+    pub past_memory: u64,
     /// Who is told of its uploads.
     pub hooks: HookSet,
     /// What all databases may take together, each counted with its largest size; without it nothing is counted.
@@ -90,6 +94,7 @@ impl HostOptions {
             pod,
             release_wait: Duration::ZERO,
             verify_memory: 1 << 30,
+            past_memory: 1 << 30,
             hooks: HookSet::default(),
             memory: None,
             liveness: None,
@@ -139,6 +144,7 @@ pub struct Host {
     probes: Mutex<Vec<Probed>>,
     /// Proofs at once, and where they compute: requests go first.
     proofs: Semaphore,
+    pasts: Arc<Pasts>,
     patient: Pace,
     turns: Arc<Turns>,
 }
@@ -224,6 +230,7 @@ impl Host {
             ousted: Mutex::default(),
             probes: Mutex::default(),
             proofs: Semaphore::new(1),
+            pasts: Pasts::new(options.past_memory, Arc::clone(&options.clock)),
             patient: patient(),
             turns: Arc::default(),
             options,
@@ -331,14 +338,15 @@ impl Host {
         }
     }
 
-    fn file_store(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> FileStore {
-        FileStore::new(
+    fn file_store(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Arc<FileStore> {
+        let files = FileStore::new(
             config.location.key.clone(),
             FileSettings::of(config, Arc::clone(bucket)),
             self.options.spool.clone(),
             Arc::clone(&self.put_ids),
             Arc::clone(&self.options.clock),
-        )
+        );
+        Arc::new(files)
     }
 
     /// As what this process would hold a branch for a resource.
@@ -643,6 +651,11 @@ impl Host {
     /// Names whose state is worth another look. A receiver that lags looks at all.
     pub fn changes(&self) -> broadcast::Receiver<DatabaseName> {
         self.changes.subscribe()
+    }
+
+    /// How many past states are kept to be read, and what all take that are read, in bytes.
+    pub fn pasts(&self) -> (usize, u64) {
+        self.pasts.usage()
     }
 
     /// Has whoever follows [`Self::changes`] look at a database.

@@ -34,6 +34,7 @@ mod opening;
 mod page_set;
 mod pages;
 mod past;
+mod pasts;
 mod probe;
 mod remains;
 mod restore;

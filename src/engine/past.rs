@@ -40,6 +40,28 @@ pub struct PastState {
     pub memory: MemoryDatabase,
 }
 
+impl PastState {
+    /// As it was recalled from a chain.
+    pub(crate) fn of(recalled: Recalled) -> Self {
+        let Recalled { memory, tip, .. } = recalled;
+        Self { txid: tip.txid.get(), time: wall(tip.time), memory }
+    }
+}
+
+/// A state that somebody asked for and that can be had, as far as anybody knows before it is put together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meant {
+    pub(crate) txid: Txid,
+    point: Asked,
+}
+
+/// How it was asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Txid { asked: u64, newest: u64 },
+    At(WallTime),
+}
+
 /// What a state is looked for with.
 #[derive(Clone)]
 pub(crate) struct Archive {
@@ -71,10 +93,7 @@ impl Archive {
     pub(crate) async fn state(&self, branch: &BranchName, point: Point) -> Result<PastState, Error> {
         let record = self.record(branch).await?;
         match record.as_ref().and_then(HeadRecord::chained_from) {
-            Some(begins) => {
-                let Recalled { memory, tip, .. } = self.recalled(branch, begins, point).await?;
-                Ok(PastState { txid: tip.txid.get(), time: wall(tip.time), memory })
-            }
+            Some(begins) => Ok(PastState::of(self.recalled(branch, begins, point).await?)),
             None => self.without_chain(branch, point).await,
         }
     }
@@ -92,34 +111,53 @@ impl Archive {
 
     /// A state of a branch whose chain begins here.
     pub(crate) async fn recalled(&self, branch: &BranchName, begins: Begins, point: Point) -> Result<Recalled, Error> {
+        match self.meant(branch, begins, point).await? {
+            Some(meant) => self.recall(branch, begins, meant).await,
+            None => Chain::of(&self.heads, branch).newest(begins.first, &self.options).await,
+        }
+    }
+
+    /// Which state a point means of a branch whose chain begins here. `None` is the newest, whichever that is.
+    pub(crate) async fn meant(&self, branch: &BranchName, begins: Begins, point: Point) -> Result<Option<Meant>, Error> {
         let (chain, Begins { first, horizon }) = (Chain::of(&self.heads, branch), begins);
-        let none_at =
-            |at: WallTime, detail: String| Error::NoStateAt { database: self.heads.database.clone(), branch: branch.clone(), at, detail };
-        let (txid, refused): (_, Box<dyn Fn(String) -> Error + Send + Sync>) = match point {
-            Point::Newest => return chain.newest(first, &self.options).await,
+        let meant = match point {
+            Point::Newest => return Ok(None),
             Point::Txid(asked) => {
                 let newest = chain.newest_number(first).await?;
-                let (database, branch) = (self.heads.database.clone(), branch.clone());
-                let refused =
-                    move |detail| Error::NoSuchState { database: database.clone(), branch: branch.clone(), asked, newest, detail };
+                let point = Asked::Txid { asked, newest };
                 match Txid::new(asked).filter(|txid| txid.get() <= newest) {
-                    Some(txid) => (txid, Box::new(refused)),
-                    None => return Err(refused(format!("the newest is {newest}"))),
+                    Some(txid) => Meant { txid, point },
+                    None => return Err(self.refused(branch, point, format!("the newest is {newest}"))),
                 }
             }
-            Point::At(at) if at > self.now => return Err(none_at(at, format!("it is in the future: now it is {}", self.now))),
+            Point::At(at) if at > self.now => {
+                return Err(self.refused(branch, Asked::At(at), format!("it is in the future: now it is {}", self.now)));
+            }
             Point::At(at) => match chain.newest_at(first, at).await? {
-                Some(txid) => (txid, Box::new(move |detail| none_at(at, detail))),
-                None => return Err(none_at(at, "it is before the first state that can be had".to_owned())),
+                Some(txid) => Meant { txid, point: Asked::At(at) },
+                None => return Err(self.refused(branch, Asked::At(at), "it is before the first state that can be had".to_owned())),
             },
         };
-        if txid < horizon {
+        if meant.txid < horizon {
             // There may be files of it, from before the branch was made or until they are deleted, but nobody keeps what belongs to it.
-            return Err(refused(format!("the first state that can be had is txid {}", horizon.get())));
+            return Err(self.refused(branch, meant.point, format!("the first state that can be had is txid {}", horizon.get())));
         }
-        match chain.past(first, chain::Target::Txid(txid), &self.options).await {
-            Err(Error::ChainBroken { detail, .. }) => Err(refused(detail)),
+        Ok(Some(meant))
+    }
+
+    /// Puts together what was meant.
+    pub(crate) async fn recall(&self, branch: &BranchName, begins: Begins, meant: Meant) -> Result<Recalled, Error> {
+        match Chain::of(&self.heads, branch).past(begins.first, chain::Target::Txid(meant.txid), &self.options).await {
+            Err(Error::ChainBroken { detail, .. }) => Err(self.refused(branch, meant.point, detail)),
             done => done,
+        }
+    }
+
+    fn refused(&self, branch: &BranchName, point: Asked, detail: String) -> Error {
+        let (database, branch) = (self.heads.database.clone(), branch.clone());
+        match point {
+            Asked::Txid { asked, newest } => Error::NoSuchState { database, branch, asked, newest, detail },
+            Asked::At(at) => Error::NoStateAt { database, branch, at, detail },
         }
     }
 

@@ -2,7 +2,7 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 68] = [
+const KINDS: [Kind; 69] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ReadOnlyToken,
@@ -71,6 +71,7 @@ const KINDS: [Kind; 68] = [
     Kind::StreamBusy,
     Kind::TooManyStreams,
     Kind::TooManyListeners,
+    Kind::TooManyPasts,
 ];
 
 fn sql(kind: SqlErrorKind, extended_code: i32) -> Problem {

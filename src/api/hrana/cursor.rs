@@ -38,8 +38,8 @@ async fn answer(State(app): State<App>, Reading(admitted): Reading, request: Htt
         Encoding::Json => parse(&content)?,
         Encoding::Protobuf => message::Cursor::decode(&content)?,
     };
-    let Admitted { name, handle, caller, .. } = &admitted;
-    let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller).await?;
+    let Admitted { name, handle, caller, point, .. } = &admitted;
+    let mut lease = app.streams.lease(baton.as_deref(), name, &handle.database, caller, *point).await?;
     lease.session().serves(&head);
     let limits = lease.session().stream.limits();
     let (sender, receiver) = mpsc::channel(WAITING);

@@ -30,12 +30,12 @@ async fn answer(State(app): State<App>, Reading(admitted): Reading, request: Htt
         Encoding::Json => parse(&content)?,
         Encoding::Protobuf => Pipeline::decode(&content)?,
     };
-    let Admitted { name, handle, caller, .. } = &admitted;
+    let Admitted { name, handle, caller, point, .. } = &admitted;
     let (baton, ends) = (baton.as_deref(), matches!(requests.last(), Some(Request::Close)));
     let mut open = if baton.is_none() && ends {
         app.streams.once(name, &handle.database, caller)?
     } else {
-        Held::Leased(app.streams.lease(baton, name, &handle.database, caller).await?)
+        Held::Leased(app.streams.lease(baton, name, &handle.database, caller, *point).await?)
     };
     check(&requests)?;
 

@@ -18,7 +18,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
-use engine::{Database, DatabaseName};
+use engine::{Database, DatabaseName, Point};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -34,7 +34,7 @@ use crate::access::Peer;
 use crate::error::Problem;
 use crate::promise::Promise;
 use crate::serve::Stopping;
-use crate::{App, access};
+use crate::{App, access, point};
 use message::{FromClient, Request};
 use tasks::{CursorJob, Job, Reply, Unread};
 
@@ -99,6 +99,7 @@ pub(crate) async fn upgrade(
     if promise.strong {
         return Err(Problem::bad_request("`consistency`: a socket has many requests; ask for it over HTTP, each time"));
     }
+    let point = point::take(&mut uri, &headers)?;
     let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST).protocols(Protocol::NAMES.map(|(name, _)| name));
     let chosen = upgrade.selected_protocol().and_then(|chosen| chosen.to_str().ok());
     let protocol = match Protocol::NAMES.iter().find(|(name, _)| Some(*name) == chosen) {
@@ -113,7 +114,7 @@ pub(crate) async fn upgrade(
     let (Extension(stopping), peer) = (stopping, peer.map(|Extension(peer)| peer));
     let response = upgrade.on_upgrade(move |socket| async move {
         let Some(_running) = stopping.enter() else { return };
-        serve(app, (name, peer, promise), protocol, socket, stopping).await;
+        serve(app, (name, peer, promise, point), protocol, socket, stopping).await;
     });
     Ok(response.into_response())
 }
@@ -152,7 +153,7 @@ impl From<Violation> for End {
 
 async fn serve(
     app: App,
-    (name, peer, promise): (DatabaseName, Option<Peer>, Promise),
+    (name, peer, promise, point): (DatabaseName, Option<Peer>, Promise, Point),
     protocol: Protocol,
     socket: WebSocket,
     stopping: Arc<Stopping>,
@@ -166,6 +167,7 @@ async fn serve(
         name,
         peer,
         promise,
+        point,
         protocol,
         replies,
         admitted: None,
@@ -258,6 +260,8 @@ struct Talk {
     name: DatabaseName,
     peer: Option<Peer>,
     promise: Promise,
+    /// Which state its streams read.
+    point: Point,
     protocol: Protocol,
     replies: mpsc::Sender<Message>,
     /// Who asks whom, since a `hello`.
@@ -332,7 +336,7 @@ impl Talk {
     async fn admit(&self, token: Option<&str>) -> Result<(Database, Caller), Problem> {
         let access = self.app.host.access(&self.name);
         let caller = access::caller(&self.app, &self.name, access.as_deref(), token, self.peer).await?;
-        let database = self.app.host.get(&self.name)?.database;
+        let database = self.app.host.past(&self.name, self.point).await.map_err(|error| Problem::from(&*error))?;
         Ok((if self.promise.durable { database.confirming() } else { database }, caller))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use engine::{Clock, Database, DatabaseName, Permission, Stream, Witness, spawn_owned};
+use engine::{Clock, Database, DatabaseName, Permission, Point, Stream, Witness, spawn_owned};
 use parking_lot::Mutex;
 use rand::RngCore as _;
 use tokio::sync::watch;
@@ -34,6 +34,8 @@ const MOST: usize = 1000;
 pub(super) struct Session {
     pub(super) stream: Stream,
     pub(super) stored: StoredSql,
+    /// Which state it reads.
+    point: Point,
 }
 
 impl Session {
@@ -84,7 +86,7 @@ pub(super) enum Held {
     /// The client may go on with it.
     Leased(Lease),
     /// It ends with the request.
-    Once { session: Session, _counted: Counted },
+    Once { session: Box<Session>, _counted: Counted },
 }
 
 impl Held {
@@ -122,9 +124,10 @@ impl Streams {
         name: &DatabaseName,
         database: &Database,
         caller: &Caller,
+        point: Point,
     ) -> Result<Lease, Problem> {
         match baton {
-            None => self.open(name, database, caller),
+            None => self.open(name, database, caller, point),
             Some(baton) => {
                 let place = self.signer.read(baton, name, &caller.identity).map_err(|refused| match refused {
                     Refused::OtherProcess => Problem::new(Kind::StreamLost, "the stream ended with the process that served it"),
@@ -132,7 +135,12 @@ impl Streams {
                         Problem::new(Kind::BadBaton, "the baton is not valid here: each is good for one request to one database")
                     }
                 })?;
-                self.resume(place).await
+                let mut lease = self.resume(place).await?;
+                // Whoever says nothing goes on as they began.
+                if point != Point::Newest && point != lease.session().point {
+                    return Err(Problem::bad_request("the stream of the baton reads another state; open another without a baton"));
+                }
+                Ok(lease)
             }
         }
     }
@@ -140,7 +148,9 @@ impl Streams {
     /// A stream for one request.
     pub(super) fn once(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Held, Problem> {
         let Opened { stream, counted } = self.open_outside(name, database, caller)?;
-        Ok(Held::Once { session: Session { stream, stored: StoredSql::default() }, _counted: counted })
+        // Nobody can come back to it.
+        let session = Session { stream, stored: StoredSql::default(), point: Point::Newest };
+        Ok(Held::Once { session: Box::new(session), _counted: counted })
     }
 
     /// A stream that whoever asked keeps.
@@ -150,7 +160,7 @@ impl Streams {
         Ok(Opened { stream, counted: Counted { table: Arc::clone(&self.table), database: name.clone() } })
     }
 
-    fn open(&self, name: &DatabaseName, database: &Database, caller: &Caller) -> Result<Lease, Problem> {
+    fn open(&self, name: &DatabaseName, database: &Database, caller: &Caller, point: Point) -> Result<Lease, Problem> {
         let mut table = self.table.lock();
         table.count(name)?;
         let next = Place { stream: table.next, turn: 1 };
@@ -158,7 +168,7 @@ impl Streams {
         let (busy, is_busy) = watch::channel(());
         table.slots.insert(next.stream, Slot { database: name.clone(), turn: next.turn, state: State::Busy(is_busy) });
         drop(table);
-        let session = Box::new(Session { stream: database.stream(caller.read_only), stored: StoredSql::default() });
+        let session = Box::new(Session { stream: database.stream(caller.read_only), stored: StoredSql::default(), point });
         Ok(self.leased(next, session, busy))
     }
 

@@ -314,16 +314,6 @@ impl Host {
         Ok(Source { branch: branch.clone(), txid, time, same_since: txid, pin: memory.pin(), checksum: None, base: None })
     }
 
-    /// A past state of the branch that a database serves, or would.
-    pub async fn past(&self, name: &DatabaseName, point: Point) -> Result<PastState, Arc<Error>> {
-        let config = self.config_of(name)?;
-        let opener = self.opener(&config).await?;
-        let branch = self.branch_of(name).ok_or_else(|| unknown(name))?;
-        // Each has a database in memory while it is read.
-        let _turn = self.restores.turn(config.limits.max_size).await;
-        Ok(opener.archive(&config).state(&branch, point).await?)
-    }
-
     /// Waits for whoever has gone on with another branch here, and has something left to do of this one.
     pub(super) async fn await_left(&self, config: &DatabaseConfig, branch: &BranchName) {
         let place = place_of(config, branch);

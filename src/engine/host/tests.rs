@@ -10,6 +10,7 @@ mod frozen;
 mod hooks;
 mod leaving;
 mod opening;
+mod past;
 mod pods;
 mod promotions;
 mod removal;

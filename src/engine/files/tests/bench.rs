@@ -393,7 +393,7 @@ impl Bench {
         // Nothing is flushed by itself: tests do that.
         let (commands, _) = mpsc::channel(1);
         let ledger = (Arc::new(Mutex::new(ledger)), Arc::new(Durable::at(memory.pin().commits())));
-        Database::new(DatabaseName::new("apps", at), memory, Origin::Empty, ledger, files.broken(broken), commands, limits)
+        Database::new(DatabaseName::new("apps", at), memory, Origin::Empty, ledger, Arc::new(files.broken(broken)), commands, limits)
     }
 
     /// The newest version becomes the snapshot.

@@ -115,7 +115,8 @@ async fn a_newest_delta_that_went_away_under_us_is_put_again_with_the_next_numbe
     bench.delete(&delta(4)).await;
     let proof = bench.proved(&database).await;
     assert_eq!((newest(proof.failure), proof.txid), (None, 5));
-    let state = bench.host.past(database.name(), Point::Newest).await.unwrap();
+    let config = bench.config("orders");
+    let state = bench.host.opener(&config).await.unwrap().archive(&config).state(&database.branch(), Point::Newest).await.unwrap();
     assert_eq!(state.txid, 5);
 }
 
@@ -232,7 +233,7 @@ async fn where_the_newest_state_cannot_be_proved_the_last_that_can_is_offered_an
         assert_eq!(count(&database).await, 3);
         assert!(matches!(database.facts().origin, Origin::Chain { .. }));
         let past = bench.host.past(database.name(), Point::Txid(2)).await.unwrap();
-        assert_eq!(past.txid, 2);
+        assert_eq!(past.facts().txid, 2);
         assert_eq!(newest(bench.proved(&database).await.failure), None);
         bench.close("orders").await.unwrap();
     }
