@@ -1,4 +1,4 @@
-//! What the typed views cost beside the statements that they run, and what branches and files do: `make bench AREA=views`.
+//! What the typed views cost beside the statements that they run, and what branches, files and those who listen do: `make bench AREA=views`.
 //!
 //! Each figure is the median of [`ROUNDS`] rounds, in which the view and its peer take turns, so that a busy machine hurts them alike.
 //! Each call asserts its result.
@@ -6,6 +6,7 @@
 
 mod branches;
 mod files;
+mod listening;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod hosted;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
@@ -36,6 +37,7 @@ fn main() {
         keys_and_values(&database, &mut report).await;
         documents(&database, &mut report).await;
         drop((database, hosted));
+        listening::beside_nobody(&mut report).await;
         branches::in_memory(&mut report).await;
         files::large_file(&mut report).await;
     });
