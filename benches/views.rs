@@ -6,9 +6,9 @@
 
 mod branches;
 mod files;
-mod listening;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod hosted;
+mod listening;
 #[allow(dead_code, reason = "all areas share it, and none needs all of it")]
 mod report;
 

@@ -100,9 +100,11 @@ pub(crate) async fn run(State(app): State<App>, Reading(admitted): Reading, requ
     let Admitted { name, handle, caller, point, .. } = admitted;
     let (database, is_past) = (handle.database, point != Point::Newest);
     if wanted.format != Format::Json {
-        let begin = if caller.read_only || is_past || asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        // Statements run twice for a table of Arrow's.
+        let only_reads = caller.read_only || wanted.format == Format::Arrow;
+        let begin = if only_reads || is_past || asked.looks_like_reads() { "BEGIN" } else { "BEGIN IMMEDIATE" };
         let (export, parts) = Export::of(asked, wanted.format, wanted.style, begin)?;
-        let reply = parts.reply(wanted.format, send(database.stream(caller.read_only), export, &wanted)).await?;
+        let reply = parts.reply(wanted.format, send(database.stream(only_reads), export, &wanted)).await?;
         return Ok(wanted.told(reply));
     }
     let terms = &wanted.wishes.terms;

@@ -4,6 +4,8 @@
 //! by the last line, or by a body that breaks off.
 //! Invariant: at most a few chunks wait for a client that reads slowly, whatever the size of the result.
 
+mod arrow;
+
 use std::io;
 
 use axum::body::Body;
@@ -16,10 +18,11 @@ use futures::stream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::format::Format;
+use super::format::{ARROW, Format};
 use super::style::{Style, columns};
 use crate::error::Problem;
 use crate::json::{base64, plain};
+use arrow::Table;
 
 /// How many bytes are sent at once; a single row may have more.
 const CHUNK: usize = 64 << 10;
@@ -39,6 +42,7 @@ pub(super) enum Part {
 pub(super) struct Parts(mpsc::Receiver<Part>);
 
 /// A statement, and where it stands in the request.
+#[derive(Clone)]
 struct Placed {
     statement: Statement,
     index: usize,
@@ -64,6 +68,7 @@ pub(super) struct Export {
     begin: Option<&'static str>,
     phase: Phase,
     columns: Vec<Column>,
+    table: Table,
     rows: u64,
     chunk: Vec<u8>,
     sent: bool,
@@ -91,10 +96,20 @@ impl Export {
             (2.., Format::Csv) => {
                 return Err(Problem::bad_request("text/csv holds the result of one statement; send one, or accept application/x-ndjson"));
             }
+            (2.., Format::Arrow) => {
+                return Err(Problem::bad_request(format!(
+                    "{ARROW} holds the result of one statement; send one, or accept application/x-ndjson"
+                )));
+            }
             _ => {}
         }
+        if format == Format::Arrow {
+            // Once to see the types, once to send the rows.
+            statements.extend_from_within(..);
+        }
         // One statement is all or nothing by itself.
-        let begin = (statements.len() > 1 && request.transaction == Transaction::Immediate).then_some(begin);
+        let is_together = request.transaction == Transaction::Immediate || format == Format::Arrow;
+        let begin = (statements.len() > 1 && is_together).then_some(begin);
         let phase = if begin.is_some() { Phase::Begin } else { Phase::Statements };
         let (parts, received) = mpsc::channel(WAITING);
         let export = Self {
@@ -105,6 +120,7 @@ impl Export {
             begin,
             phase,
             columns: Vec::new(),
+            table: Table::default(),
             rows: 0,
             chunk: Vec::with_capacity(CHUNK),
             sent: false,
@@ -131,7 +147,7 @@ impl Export {
         let problem = Problem::from(engine::Error::from(error.at(index, offset)));
         match (self.sent, self.format) {
             (false, _) => self.failure = Some(Part::Failed(problem)),
-            (true, Format::Csv) => self.failure = Some(Part::Broken),
+            (true, Format::Csv | Format::Arrow) => self.failure = Some(Part::Broken),
             (true, Format::Json | Format::Ndjson) => {
                 self.chunk.extend_from_slice(b"{\"error\":");
                 problem.write(&mut self.chunk);
@@ -180,6 +196,9 @@ impl Rows for Export {
         if self.phase != Phase::Statements {
             return Ok(());
         }
+        if self.format == Format::Arrow {
+            return self.table.begin(names);
+        }
         self.columns = names;
         self.rows = 0;
         match self.format {
@@ -197,6 +216,7 @@ impl Rows for Export {
                 }
                 self.chunk.extend_from_slice(b"\r\n");
             }
+            Format::Arrow => {}
         }
         Ok(())
     }
@@ -216,6 +236,7 @@ impl Rows for Export {
                 self.csv_field(row.value(at)?);
                 Ok(())
             }),
+            Format::Arrow => self.table.row(row).and_then(|is_full| if is_full { self.table.batch(&mut self.chunk) } else { Ok(()) }),
         };
         if let Err(error) = written {
             self.chunk.truncate(begin);
@@ -271,6 +292,12 @@ impl Script for Export {
     fn ended(&mut self, outcome: Result<Effects, SqlError>) {
         match (self.phase, outcome) {
             (Phase::Begin, Ok(_)) => self.phase = Phase::Statements,
+            (Phase::Statements, Ok(_)) if self.format == Format::Arrow => {
+                if let Err(error) = self.table.end(&mut self.chunk) {
+                    self.fail(error);
+                    self.phase = Phase::Rollback;
+                }
+            }
             (Phase::Statements, Ok(effects)) if self.format != Format::Csv => {
                 self.chunk.extend_from_slice(b"{\"end\":{\"row_count\":");
                 plain(&mut self.chunk, &self.rows);
@@ -317,6 +344,7 @@ impl Parts {
         let content_type = match format {
             Format::Json | Format::Ndjson => "application/x-ndjson",
             Format::Csv => "text/csv; charset=utf-8; header=present",
+            Format::Arrow => ARROW,
         };
         let headers =
             [(header::CONTENT_TYPE, HeaderValue::from_static(content_type)), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];

@@ -12,13 +12,18 @@ pub(super) enum Format {
     Ndjson,
     /// A table, sent as it is read.
     Csv,
+    /// The same with types, for programs.
+    Arrow,
 }
 
-const OFFERED: [(&str, Format); 4] = [
+pub(super) const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+const OFFERED: [(&str, Format); 5] = [
     ("application/json", Format::Json),
     ("application/x-ndjson", Format::Ndjson),
     ("application/jsonl", Format::Ndjson),
     ("text/csv", Format::Csv),
+    (ARROW, Format::Arrow),
 ];
 
 impl Format {
@@ -45,8 +50,8 @@ impl Format {
             }
         }
         best.map(|(_, format)| format).ok_or_else(|| {
-            let detail =
-                "results are offered as application/json, application/x-ndjson and text/csv; accept one of them, or send no Accept";
+            let detail = "results are offered as application/json, application/x-ndjson, text/csv and application/vnd.apache.arrow.stream; \
+                          accept one of them, or send no Accept";
             Problem::new(Kind::NotAcceptable, detail)
         })
     }
@@ -104,6 +109,7 @@ mod tests {
         assert_eq!(accepting(&["application/x-ndjson"]), Some(Format::Ndjson));
         assert_eq!(accepting(&["application/jsonl"]), Some(Format::Ndjson));
         assert_eq!(accepting(&["*/*, application/json;q=0"]), Some(Format::Ndjson));
+        assert_eq!(accepting(&["application/vnd.apache.arrow.stream"]), Some(Format::Arrow));
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(super) fn etag(state: StateId, format: Format) -> String {
         Format::Json => state.to_string(),
         Format::Ndjson => format!("{state}-ndjson"),
         Format::Csv => format!("{state}-csv"),
+        Format::Arrow => format!("{state}-arrow"),
     }
 }
 

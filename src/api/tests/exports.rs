@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod arrow;
+
 const NDJSON: [(&str, &str); 1] = [("accept", "application/x-ndjson")];
 const CSV: [(&str, &str); 1] = [("accept", "text/csv")];
 
