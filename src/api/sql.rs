@@ -44,10 +44,10 @@ struct Wanted {
 
 impl Wanted {
     /// Takes what is about results out of the query string, and leaves the rest.
-    fn of<'a>(headers: &HeaderMap, parameters: impl IntoIterator<Item = Parameter<'a>>) -> Result<(Self, Vec<Parameter<'a>>), Problem> {
+    fn of<'a>(headers: &HeaderMap, uri: &'a Uri) -> Result<(Self, Vec<Parameter<'a>>), Problem> {
         let mut style = Style::default();
         let mut left = Vec::new();
-        for (name, value) in parameters {
+        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if !style.take(&name, &value)? {
                 left.push((name, value));
             }
@@ -65,6 +65,18 @@ impl Wanted {
             }
         }
         Ok((Self { format, style, wishes }, left))
+    }
+
+    /// The same where the query string is about nothing else.
+    fn alone(headers: &HeaderMap, uri: &Uri) -> Result<Self, Problem> {
+        let (wanted, left) = Self::of(headers, uri)?;
+        match left.first() {
+            None => Ok(wanted),
+            Some((name, _)) => {
+                let known = "`txid`, `at`, `shape`, `ints` and `values`";
+                Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are {known}")))
+            }
+        }
     }
 
     fn limits(&self, limits: StreamLimits) -> StreamLimits {
@@ -90,12 +102,7 @@ impl Wanted {
 /// Runs the statements of the body. Those of whoever may only read run as reads do.
 pub(crate) async fn run(State(app): State<App>, Reading(admitted): Reading, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
-    let (wanted, left) = Wanted::of(&head.headers, url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()))?;
-    if let Some((name, _)) = left.first() {
-        return Err(Problem::bad_request(format!(
-            "query parameter `{name}` is unknown; there are `txid`, `at`, `shape`, `ints` and `values`"
-        )));
-    }
+    let wanted = Wanted::alone(&head.headers, &head.uri)?;
     let (asked, content) = statements(&head, content).await?;
     let Admitted { name, handle, caller, point, .. } = admitted;
     let (database, is_past) = (handle.database, point != Point::Newest);
@@ -160,7 +167,7 @@ pub(crate) async fn query(
     headers: HeaderMap,
     witness: Seen,
 ) -> Result<Response, Problem> {
-    let (wanted, left) = Wanted::of(&headers, url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()))?;
+    let (wanted, left) = Wanted::of(&headers, &uri)?;
     let asked = request::from_parameters(left)?;
     read(&app, admitted, asked, wanted, witness).await
 }
@@ -176,11 +183,7 @@ pub(crate) async fn other(State(app): State<App>, method: Method, request: Reque
 
 async fn query_by_body(State(app): State<App>, Reading(admitted): Reading, witness: Seen, request: Request) -> Result<Response, Problem> {
     let (head, content) = request.into_parts();
-    let (wanted, left) = Wanted::of(&head.headers, url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()))?;
-    if let Some((name, _)) = left.first() {
-        let known = "`txid`, `at`, `shape`, `ints` and `values`";
-        return Err(Problem::bad_request(format!("query parameter `{name}` is unknown; there are {known}")));
-    }
+    let wanted = Wanted::alone(&head.headers, &head.uri)?;
     let (asked, _) = statements(&head, content).await?;
     read(&app, admitted, asked, wanted, witness).await
 }
