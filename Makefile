@@ -5,10 +5,11 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 CRD := crds/buckethead.dev_bucketdatabases.yaml
+OPENAPI := docs/openapi.json
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep e2e bench fmt crd rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
-  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-chart lint-shell lint-links lint-unsafe
+.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
+  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +28,7 @@ e2e: ## the image, the charts and the operator as a Pod, in a cluster that start
 deep: ## sanitizers, Miri, chosen schedules and fuzzers on the engine, a thousand kills, and histories of clients; more than an hour, not in CI (PART=kills KILLS=200)
 	@testbench/deep.sh $(or $(PART),all)
 
-lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-chart ## all checks that run no test
+lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-chart ## all checks that run no test
 
 lint-fmt:
 	@cargo fmt --all --check
@@ -50,6 +51,10 @@ lint-deny:
 
 lint-crd:
 	@cargo run --quiet --locked -- crd | diff -u $(CRD) - || { echo '$(CRD) is stale: run `make crd`' >&2; exit 1; }
+
+lint-openapi:
+	@cargo run --quiet --locked -- openapi | diff -u $(OPENAPI) - || { echo '$(OPENAPI) is stale: run `make openapi`' >&2; exit 1; }
+	@$$(testbench/tools.sh openapi)/validate $(OPENAPI)
 
 lint-chart:
 	@testbench/chart.sh check
@@ -78,6 +83,10 @@ crd: ## write crds/ anew from the code, and the copies of the charts
 	@cargo run --quiet --locked -- crd >$(CRD).new
 	@mv $(CRD).new $(CRD)
 	@for chart in charts/*/; do cp $(CRD) $${chart}files/; done
+
+openapi: ## write docs/openapi.json anew from the code
+	@cargo run --quiet --locked -- openapi >$(OPENAPI).new
+	@mv $(OPENAPI).new $(OPENAPI)
 
 rights: ## write the rules of the chart's roles anew from the code
 	@for part in namespaces cluster own; do \

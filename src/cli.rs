@@ -19,6 +19,7 @@ mod kv;
 mod logs;
 mod measure;
 mod observed;
+mod openapi;
 mod operator;
 mod parts;
 mod profile;
@@ -92,6 +93,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
+    /// Prints the OpenAPI document of the HTTP API.
+    Openapi,
     /// Prints the rights that the operator needs, as rules of roles.
     Rbac(rbac::Arguments),
 }
@@ -117,6 +120,7 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Crd => crd::run(),
+        Command::Openapi => openapi::run(),
         Command::Rbac(arguments) => rbac::run(&arguments),
         Command::Dev(arguments) => on_runtime(dev::run(*arguments)),
         Command::Operator(arguments) => on_runtime(operator::run(*arguments)),

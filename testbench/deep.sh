@@ -16,9 +16,10 @@
 #                                 moments of ${HISTORY_SEED:-1}: whether it has an order; and whether broken promises are noticed
 #   testbench/deep.sh flips       each object of a database harmed in each way, ${FLIPS:-50} times at other places
 #   testbench/deep.sh seed        the Python package beside ours, ${SEED_RUNS:-100} times at the moments of ${SEED_MOMENTS:-1}
+#   testbench/deep.sh schemathesis  requests made up from the OpenAPI document, for ${SCHEMATHESIS_SECONDS:-300} seconds, by ${SCHEMATHESIS_SEED:-1}
 #   testbench/deep.sh             each of them
 #
-# All but the last five build from fuzz/, a workspace of its own that takes the engine's files without what speaks to
+# All but the last six build from fuzz/, a workspace of its own that takes the engine's files without what speaks to
 # buckets, into target/deep/. What a fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
 # The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
 set -euo pipefail
@@ -59,6 +60,14 @@ do_seed() {
   cd "$root"
   BUCKETHEAD_SEED_RUNS=${SEED_RUNS:-100} BUCKETHEAD_SEED_MOMENTS=${SEED_MOMENTS:-1} \
     env -u RUSTUP_TOOLCHAIN cargo test --locked --package buckethead --test it -- --nocapture interop::the_seed_at_moments_of_chance
+}
+
+do_schemathesis() {
+  cd "$root"
+  local program
+  program=$(env -u RUSTUP_TOOLCHAIN cargo build --locked --message-format json-render-diagnostics |
+    sed -n 's/.*"executable":"\([^"]*\/buckethead\)".*/\1/p')
+  testbench/schemathesis.sh "$program" "$target/schemathesis"
 }
 
 do_miri() {
@@ -215,7 +224,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills | history | flips | seed) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills history flips seed; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills | history | flips | seed | schemathesis) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills history flips seed schemathesis; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$root/testbench/deep.sh" >&2 && exit 2 ;;
 esac

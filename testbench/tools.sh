@@ -10,14 +10,16 @@
 #   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
+#   testbench/tools.sh openapi  validate, which checks a document by the rules of OpenAPI
+#   testbench/tools.sh schemathesis  schemathesis
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, seed, litestream, clients
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, openapi, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
-# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but seed and clients) names their folder.
+# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but seed, clients, openapi and schemathesis) names their folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -129,6 +131,25 @@ build_shell() {
   rm -r "$1/wheel"
 }
 
+build_openapi() {
+  pip_install "$1/site" --only-binary :all: --requirement openapi/requirements.txt
+  python_program "$1/validate" 'from openapi_spec_validator.__main__ import main'
+  "$1/validate" --version
+}
+
+build_schemathesis() {
+  pip_install "$1/site" --only-binary :all: --requirement schemathesis/requirements.txt
+  python_program "$1/schemathesis" 'from schemathesis.cli import schemathesis as main'
+  "$1/schemathesis" --version
+}
+
+# The program $1, whose `main` is had by the import $2 from the folder `site` beside it.
+python_program() {
+  # shellcheck disable=SC2016 # The wrapper expands them.
+  printf '#!/bin/sh\nPYTHONPATH=$(dirname "$0")/site exec "%s" -c "%s; main()" "$@"\n' "$(python3 -c 'import sys; print(sys.executable)')" "$2" >"$1"
+  chmod +x "$1"
+}
+
 build_seed() {
   cd seed
   pip_install "$1/site" --ignore-requires-python --require-hashes --requirement package.txt
@@ -169,6 +190,8 @@ pins() {
     clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
     # Some wheels are compiled for one version of Python.
+    openapi | schemathesis) declare -f python_program && cat "$here/tools/$1/requirements.txt" && python3 --version ;;
+    # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
   esac
 }
@@ -178,7 +201,7 @@ provide() {
   local part=$1 folder
   if [[ $part == k8s ]]; then need_openssl; fi
   if [[ $part == k8s && -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "$KUBEBUILDER_ASSETS" && return; fi
-  if [[ $part != seed && $part != clients && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
+  if [[ $part != @(seed|clients|openapi|schemathesis) && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
 
   folder=$cache/$part-$(pins "$part" | sha256sum | cut -c1-16)
   if [[ ! -d $folder ]]; then
@@ -204,7 +227,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | node | coredns | crane | kind | deny | shell | seed | litestream | clients) provide "$1" ;;
-  all) for part in k8s minio helm deny shell seed litestream clients; do provide "$part"; done ;;
+  k8s | minio | helm | node | coredns | crane | kind | deny | shell | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm deny shell openapi seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

@@ -1,69 +1,96 @@
 //! The branches of a database: listed, made, deleted, overwritten, switched to.
 
+mod operations;
+
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use engine::{BranchFacts, BranchName, DatabaseName, OverwriteRequest, Overwritten, WallTime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::access::Known;
 use crate::error::{Kind, Problem};
 use crate::{Admitted, App, body, point, reply};
+pub(crate) use operations::operations;
 
 /// What `POST branches` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewBranch {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,63}$")]
     name: String,
     /// The branch that is served, unless another is named.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,63}$")]
     from: Option<String>,
+    /// An earlier state of it to begin with. Not with `at`.
+    #[schema(minimum = 1)]
     txid: Option<u64>,
+    /// Its newest state at an earlier moment. Not with `txid`.
+    #[schema(format = DateTime)]
     at: Option<String>,
 }
 
 /// What `POST branches/{name}/overwrite` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewContent {
+    /// The branch whose content is wanted.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,63}$")]
     from: String,
+    /// An earlier state of it.
     txid: Option<u64>,
+    /// Only while the branch has the content of this state.
     expected_txid: Option<u64>,
+    /// What it is remembered by, so that it is done once.
+    #[schema(pattern = "^[!-~]{1,63}$")]
     id: Option<String>,
+    /// The name of a branch that keeps what the branch held.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,63}$")]
     keep_previous_as: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BranchList)]
 struct List<'a> {
     current: &'a str,
     branches: Vec<Branch<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Branch<'a> {
     name: &'a str,
     txid: u64,
     size: u64,
     etag: &'a str,
+    #[schema(required, format = DateTime)]
     last_modified: Option<String>,
+    #[schema(required)]
     parent: Option<Parent<'a>>,
     /// `namespace/name` of the resource that has it.
+    #[schema(required)]
     holder: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ParentBranch)]
 struct Parent<'a> {
     branch: &'a str,
     txid: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OverwrittenBranch)]
 struct Overwrote<'a> {
     /// The state that it made.
     txid: u64,
+    #[schema(format = DateTime)]
     time: String,
     /// Of the snapshot that it made; not known of one that was done before.
+    #[schema(required)]
     size: Option<u64>,
+    #[schema(required)]
     etag: Option<&'a str>,
     /// The txid of the content before.
     replaced: u64,
@@ -71,7 +98,8 @@ struct Overwrote<'a> {
     done_before: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CurrentBranch)]
 struct Current<'a> {
     current: &'a str,
 }

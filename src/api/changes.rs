@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Extension;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use engine::{ChangeKind, Listener, News, Point, Position, RowChange, StateId};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::Admitted;
-use crate::error::Problem;
+use crate::error::{Kind, Problem};
 use crate::here::Unawaited;
+use crate::openapi::{Family, Operation, Schema, Tag, text};
 use crate::promise::Promise;
 use crate::query;
 use crate::serve::Stopping;
@@ -66,6 +69,22 @@ pub(crate) async fn listen(
     let mut response = (headers, Body::from_stream(pieces)).into_response();
     response.extensions_mut().insert(Unawaited);
     Ok(until_stop(response, stopping.map(|Extension(stopping)| stopping)))
+}
+
+/// What the document tells of it.
+pub(crate) fn operations() -> Family {
+    let position = || json!({"type": "string", "pattern": r"^[0-9a-f]{16}\.[0-9]+$"});
+    let listen = Operation::of_database(Tag::Changes, "get", "/changes", "listenToChanges", "Tells which rows each commit touches, as server-sent events.")
+        .more("It goes on until either side ends it. A `change` has a `Commit` for its data, `begin` and `reset` an empty object; at `reset` read anew.")
+        .refuses_durability()
+        .only_now()
+        .query("table", json!({"type": "array", "items": {"type": "string"}}), "Only changes of these tables, and of the schema.")
+        .query("after", position(), "Where to go on: the `id` of an event.")
+        .header("Last-Event-ID", position(), "The same, as browsers send it; it goes before `after`.")
+        .gives_as(StatusCode::OK, EVENTS, text(), "Events, each with an `id`.")
+        .telling(["Cache-Control"])
+        .fails(&[Kind::TooManyListeners]);
+    Family::of_types(vec![listen], [Schema::of::<Commit<'static>>()])
 }
 
 /// The reply, which ends in order when we stop if it is one that has no end of its own.
@@ -161,27 +180,47 @@ impl Events {
     }
 }
 
-#[derive(Serialize)]
+/// The data of a `change`: one commit.
+#[derive(Serialize, ToSchema)]
 struct Commit<'a> {
+    /// What `X-Txid` of a reply calls the state that it made.
+    #[schema(required)]
     state: Option<String>,
     changes: Vec<Change<'a>>,
 }
 
-#[derive(Serialize)]
+/// What a commit touched: a hint, without values.
+#[derive(Serialize, ToSchema)]
 struct Change<'a> {
+    /// None where the schema changed.
+    #[schema(required)]
     table: Option<&'a str>,
-    kind: &'static str,
+    kind: Word,
+    /// None where there is none, or many were touched.
+    #[schema(required)]
     rowid: Option<i64>,
+}
+
+/// What was done.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ChangeKind)]
+enum Word {
+    Insert,
+    Update,
+    Delete,
+    Many,
+    Schema,
 }
 
 impl<'a> Change<'a> {
     fn of(RowChange { table, kind, rowid }: &'a RowChange) -> Self {
         let kind = match kind {
-            ChangeKind::Insert => "insert",
-            ChangeKind::Update => "update",
-            ChangeKind::Delete => "delete",
-            ChangeKind::Many => "many",
-            ChangeKind::Schema => "schema",
+            ChangeKind::Insert => Word::Insert,
+            ChangeKind::Update => Word::Update,
+            ChangeKind::Delete => Word::Delete,
+            ChangeKind::Many => Word::Many,
+            ChangeKind::Schema => Word::Schema,
         };
         Self { table: table.as_deref(), kind, rowid: *rowid }
     }

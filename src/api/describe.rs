@@ -1,13 +1,15 @@
 //! What is here, for people who look around with curl or a browser.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use engine::{DatabaseName, Facts, State as DatabaseState, WallTime};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::error::Problem;
+use crate::error::{Kind, Problem};
 use crate::guard::Opinion;
+use crate::openapi::{Family, Operation, Schema, Tag, text};
 use crate::{Admitted, App, address, guard, reply};
 
 /// `GET version`: which program answers, in words. It is told to everybody, and of databases that do not exist as well: clients ask without a token.
@@ -15,32 +17,50 @@ pub(crate) async fn version() -> &'static str {
     concat!("buckethead ", env!("CARGO_PKG_VERSION"), "\n")
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Index {
     name: &'static str,
     version: &'static str,
     links: IndexLinks,
     /// Those that the caller may ask; absent in a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     databases: Option<Vec<Listed>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct IndexLinks {
+    openapi: &'static str,
+    reference: &'static str,
     live: &'static str,
     ready: &'static str,
     metrics: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedDatabase)]
 struct Listed {
     namespace: String,
     name: String,
-    state: &'static str,
+    state: Word,
     links: DatabaseLinks,
 }
 
-#[derive(Serialize)]
+/// How far a database is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = DatabaseState)]
+enum Word {
+    Absent,
+    Opening,
+    Open,
+    Failed,
+    Closing,
+    Suspended,
+}
+
+/// Paths of its routes.
+#[derive(Serialize, ToSchema)]
 struct DatabaseLinks {
     database: String,
     sql: String,
@@ -53,14 +73,19 @@ struct DatabaseLinks {
     flush: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DatabaseDescription)]
 struct Description {
     namespace: String,
     name: String,
     branch: String,
     size: u64,
+    /// The number of the newest state that is in the bucket.
     txid: u64,
+    /// Every commit before this moment is in the bucket.
+    #[schema(required, format = DateTime)]
     durable_time: Option<String>,
+    /// There are later commits.
     pending: bool,
     links: DatabaseLinks,
 }
@@ -78,7 +103,7 @@ pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) 
     Ok(reply::document(&Index {
         name: "buckethead",
         version: env!("CARGO_PKG_VERSION"),
-        links: IndexLinks { live: "/livez", ready: "/readyz", metrics: "/metrics" },
+        links: IndexLinks { openapi: "/openapi.json", reference: "/reference", live: "/livez", ready: "/readyz", metrics: "/metrics" },
         databases,
     }))
 }
@@ -87,6 +112,33 @@ pub(crate) async fn index(State(app): State<App>, headers: HeaderMap, uri: Uri) 
 pub(crate) async fn database(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
     reply::no_query(uri.query())?;
     Ok(reply::document(&describe(&admitted.name, &admitted.base(), &admitted.handle.database.facts())))
+}
+
+/// What the document tells of them. The version is told without a token.
+pub(crate) fn operations() -> Family {
+    let index = Operation::of_server(
+        Tag::Server,
+        "get",
+        "/",
+        "describeServer",
+        "Tells which version runs, and where to look; in `dev` also its databases.",
+    )
+    .gives(StatusCode::OK, Schema::of::<Index>(), "The version, links, and in `dev` the databases that the caller may ask.")
+    .fails(&[Kind::BadRequest]);
+    let database = Operation::of_database(
+        Tag::Database,
+        "get",
+        "/",
+        "describeDatabase",
+        "Tells the size of a database, what of it is in the bucket, and its routes.",
+    )
+    .more("With `Upgrade: websocket` it becomes a socket that speaks Hrana, also without the slash at the end.")
+    .gives(StatusCode::OK, Schema::of::<Description>(), "What the database is.")
+    .gives_nothing(StatusCode::SWITCHING_PROTOCOLS, "A socket of libSQL's clients.")
+    .telling(["Upgrade"]);
+    let version = Operation::of_any(Tag::Hrana, "get", "/version", "showVersion", "Tells which program answers, to clients of sqld.")
+        .gives_as(StatusCode::OK, "text/plain", text(), "Its name and version, in a line.");
+    Family::of(vec![index, database, version])
 }
 
 fn listed(name: &DatabaseName, state: &DatabaseState) -> Listed {
@@ -106,14 +158,14 @@ fn describe(name: &DatabaseName, base: &str, facts: &Facts) -> Description {
     }
 }
 
-fn word(state: &DatabaseState) -> &'static str {
+fn word(state: &DatabaseState) -> Word {
     match state {
-        DatabaseState::Absent => "absent",
-        DatabaseState::Opening => "opening",
-        DatabaseState::Open(_) => "open",
-        DatabaseState::Failed { .. } => "failed",
-        DatabaseState::Closing => "closing",
-        DatabaseState::Suspended { .. } => "suspended",
+        DatabaseState::Absent => Word::Absent,
+        DatabaseState::Opening => Word::Opening,
+        DatabaseState::Open(_) => Word::Open,
+        DatabaseState::Failed { .. } => Word::Failed,
+        DatabaseState::Closing => Word::Closing,
+        DatabaseState::Suspended { .. } => Word::Suspended,
     }
 }
 

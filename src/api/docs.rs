@@ -1,5 +1,6 @@
 //! `docs` lists collections, `docs/{collection}` takes and lists documents, and what is below asks for them.
 
+mod operations;
 mod request;
 
 use axum::extract::{FromRequestParts, Path, Request};
@@ -9,10 +10,12 @@ use axum::response::{IntoResponse, Response};
 use engine::docs::{Cursor, IndexPath, Name};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::{Kind, Problem};
 use crate::query::{Query, whole};
 use crate::{Admitted, App, Reading, body, reply};
+pub(crate) use operations::operations;
 use request::Inserted;
 
 /// The collection that the path names.
@@ -58,43 +61,50 @@ fn wrong(error: impl std::fmt::Display) -> Problem {
     Problem::bad_request(format!("the path: {error}"))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = CollectionList)]
+struct Collections<'a> {
+    collections: Vec<Collection<'a>>,
+    truncated: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Collection<'a> {
+    name: &'a str,
+    documents: u64,
+}
+
 /// Which collections there are.
 pub(crate) async fn collections(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Collections<'a> {
-        collections: Vec<Collection<'a>>,
-        truncated: bool,
-    }
-    #[derive(Serialize)]
-    struct Collection<'a> {
-        name: &'a str,
-        documents: u64,
-    }
     reply::no_query(uri.query())?;
     let found = admitted.handle.database.docs().collections().await?;
     let collections = found.collections.iter().map(|(name, documents)| Collection { name, documents: *documents }).collect();
     Ok(reply::document(&Collections { collections, truncated: found.truncated }))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = InsertedDocument)]
+struct InsertedOne<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = InsertedDocuments)]
+struct InsertedSeveral<'a> {
+    ids: Vec<&'a str>,
+}
+
 /// Puts one document or several into a collection.
 pub(crate) async fn insert(admitted: Admitted, CollectionInPath(name): CollectionInPath, request: Request) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct One<'a> {
-        id: &'a str,
-    }
-    #[derive(Serialize)]
-    struct Several<'a> {
-        ids: Vec<&'a str>,
-    }
     let collection = admitted.handle.database.docs().collection(name);
     let reply = match request::insert(&text(request).await?)? {
         Inserted::One(id, document) => {
             collection.insert(vec![(id.clone(), document)]).await?;
-            reply::document(&One { id: id.as_str() })
+            reply::document(&InsertedOne { id: id.as_str() })
         }
         Inserted::Several(documents) => {
             let ids = collection.insert(documents).await?;
-            reply::document(&Several { ids: ids.iter().map(Name::as_str).collect() })
+            reply::document(&InsertedSeveral { ids: ids.iter().map(Name::as_str).collect() })
         }
     };
     Ok((StatusCode::CREATED, reply).into_response())
@@ -110,12 +120,14 @@ pub(crate) async fn list(admitted: Admitted, CollectionInPath(name): CollectionI
     Ok(documents(&page.documents, "next", &next))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletedDocuments)]
+struct Cleared {
+    deleted: u64,
+}
+
 /// Deletes all documents of a collection.
 pub(crate) async fn clear(admitted: Admitted, CollectionInPath(name): CollectionInPath, uri: Uri) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Cleared {
-        deleted: u64,
-    }
     reply::no_query(uri.query())?;
     Ok(reply::document(&Cleared { deleted: admitted.handle.database.docs().collection(name).clear().await? }))
 }
@@ -131,38 +143,45 @@ pub(crate) async fn find(
     Ok(documents(&found.documents, "truncated", &found.truncated.into()))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = DocumentCount)]
+struct Counted {
+    count: u64,
+}
+
 /// How many documents a filter means.
 pub(crate) async fn count(
     Reading(admitted): Reading,
     CollectionInPath(name): CollectionInPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Count {
-        count: u64,
-    }
     let filter = request::count(&text(request).await?)?;
-    Ok(reply::document(&Count { count: admitted.handle.database.docs().collection(name).count(filter).await? }))
+    Ok(reply::document(&Counted { count: admitted.handle.database.docs().collection(name).count(filter).await? }))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = IndexList)]
+struct Indexes {
+    indexes: Vec<String>,
 }
 
 /// The paths that have an index.
 pub(crate) async fn indexes(admitted: Admitted, _: CollectionInPath, uri: Uri) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Indexes {
-        indexes: Vec<String>,
-    }
     reply::no_query(uri.query())?;
     let indexes = admitted.handle.database.docs().indexes().await?;
     Ok(reply::document(&Indexes { indexes: indexes.iter().map(path).collect() }))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = IndexMade)]
+struct Created {
+    path: String,
+    /// It was not there before.
+    created: bool,
+}
+
 /// Makes an index on a path.
 pub(crate) async fn create_index(admitted: Admitted, _: CollectionInPath, request: Request) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Created {
-        path: String,
-        created: bool,
-    }
     let index = request::index(&text(request).await?)?;
     let created = admitted.handle.database.docs().create_index(index.clone()).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };

@@ -7,11 +7,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{Error, NotServed, SpoolError, SqlError, SqlErrorKind, bucket};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::codes;
 
 /// Where the kinds of problems are described; the kind's word follows.
-const TYPES: &str = "https://buckethead.dev/problems/";
+pub(crate) const TYPES: &str = "https://buckethead.dev/problems/";
 
 /// What a client may tell apart. Its word in `type` is part of the API and stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -176,7 +177,7 @@ impl Kind {
     }
 
     /// After how many seconds a client may ask again; none where time alone heals nothing.
-    fn retry_after(self) -> Option<&'static str> {
+    pub(crate) fn retry_after(self) -> Option<&'static str> {
         match self {
             Self::SqlBusy
             | Self::NoHost
@@ -269,27 +270,44 @@ impl Problem {
     }
 }
 
-/// The members of the document, in the order in which they are written.
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457), with its members in the order in which they are written.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
+    /// What is wrong: the last part is a word that stays.
     #[serde(rename = "type")]
     kind: String,
+    /// The same for people.
     title: &'a str,
+    /// The status of the reply.
     status: u16,
+    /// What is wrong here.
     detail: &'a str,
+    /// SQLite's name of the primary result code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     code: Option<&'a str>,
+    /// SQLite's name of the extended result code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     extended_code: Option<&'a str>,
+    /// SQLite's extended result code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     extended_errno: Option<i32>,
+    /// Which of the statements failed, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     statement_index: Option<usize>,
+    /// The byte in the text of that statement, where SQLite knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     offset: Option<usize>,
+    /// The same request may succeed later.
     retryable: bool,
-    /// Not where the reply's head has told it.
+    /// What the header `X-Request-Id` names; absent in the last line of a reply that failed late.
     #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(required = false)]
     request_id: &'a str,
 }
 
@@ -425,4 +443,4 @@ fn bucket_kind(error: &bucket::Error) -> Kind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,7 @@
 //! Owns: what a file looks like over HTTP. Does not own: where contents lie (`engine`), nor how headers are read (`request`, `range`).
 
 mod disposition;
+mod operations;
 mod range;
 mod request;
 
@@ -16,9 +17,11 @@ use engine::bucket::SharedAs;
 use engine::{FileKey, FileRecord};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::{Kind, Problem};
 use crate::{Admitted, App, body, reply};
+pub(crate) use operations::operations;
 use range::Asked;
 
 /// What the names of headers with a client's own metadata begin with.
@@ -96,10 +99,12 @@ const LONGEST_SHARE: u64 = 7 * 24 * 3600;
 const USUAL_SHARE: u64 = 3600;
 
 /// What `POST files/{bh_key}/share` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ShareRequest {
+    /// How long the URL is good.
     #[serde(default = "usual_share")]
+    #[schema(minimum = 1, maximum = 604_800, default = 3600)]
     expires_seconds: u64,
 }
 
@@ -107,9 +112,11 @@ fn usual_share() -> u64 {
     USUAL_SHARE
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SharedFile)]
 struct ShareReply<'a> {
     url: &'a str,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
@@ -171,19 +178,26 @@ impl FilePath {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FileList)]
 struct ListReply<'a> {
     files: Vec<FileReply<'a>>,
     /// The cursor of the next page, if there may be one.
+    #[schema(required)]
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = File)]
 struct FileReply<'a> {
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     bh_key: String,
     size: u64,
+    #[schema(required)]
     mime: Option<&'a str>,
+    #[schema(required)]
     filename: Option<&'a str>,
+    /// In Unix seconds.
     created_at: f64,
     metadata: &'a std::collections::BTreeMap<String, String>,
 }

@@ -7,6 +7,7 @@ mod baton;
 mod cursor;
 mod encode;
 mod message;
+mod operations;
 mod pipeline;
 mod program;
 mod results;
@@ -24,6 +25,7 @@ use message::Failure;
 
 pub(crate) use cursor::{cursor, cursor_in_protobuf};
 pub(crate) use encode::value;
+pub(crate) use operations::operations;
 pub(crate) use pipeline::{pipeline, pipeline_in_protobuf};
 pub(crate) use socket::{is_upgrade, upgrade};
 pub(crate) use stateless::{batch, execute};
@@ -49,15 +51,19 @@ pub(crate) fn failed(problem: &Problem) -> Response {
     response
 }
 
+/// What fails a request as a whole.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = HranaRefused)]
+pub(crate) struct Refused<'a> {
+    #[serde(flatten)]
+    failure: &'a Failure,
+    /// The message again.
+    error: &'a str,
+}
+
 fn refused(status: StatusCode, failure: &Failure) -> Response {
-    #[derive(serde::Serialize)]
-    struct Body<'a> {
-        #[serde(flatten)]
-        failure: &'a Failure,
-        error: &'a str,
-    }
     let mut body = Vec::new();
-    json::plain(&mut body, &Body { failure, error: &failure.message });
+    json::plain(&mut body, &Refused { failure, error: &failure.message });
     let mut response = (status, body).into_response();
     // Without a charset: clients compare the whole value.
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -66,5 +72,10 @@ fn refused(status: StatusCode, failure: &Failure) -> Response {
 
 /// A problem as an error within a stream.
 fn told(problem: &Problem) -> Failure {
-    Failure::new(problem.kind.row().1.replace('-', "_").to_ascii_uppercase(), problem.detail.clone())
+    Failure::new(code(problem.kind.row().1), problem.detail.clone())
+}
+
+/// The word of a problem, as codes are spelled here.
+pub(crate) fn code(word: &str) -> String {
+    word.replace('-', "_").to_ascii_uppercase()
 }

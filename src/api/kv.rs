@@ -2,6 +2,7 @@
 
 mod batch;
 mod condition;
+mod operations;
 
 use axum::extract::{FromRequestParts, Path, Request};
 use axum::http::request::Parts;
@@ -10,10 +11,12 @@ use axum::response::{IntoResponse, Response};
 use engine::WallTime;
 use engine::kv::{Changed, Condition, Entry, Key, ValueDigest};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::{Kind, Problem};
 use crate::query::{Query, whole};
 use crate::{Admitted, App, body, reply};
+pub(crate) use operations::operations;
 
 /// The key that the rest of the path spells.
 pub(crate) struct KeyInPath(Key);
@@ -78,18 +81,23 @@ pub(crate) async fn no_key(_admitted: Admitted) -> Problem {
     Problem::bad_request("the path: a key has at least one character; without one, ask `kv` for the list of keys")
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyCount)]
+struct Count {
+    count: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyList)]
+struct Listed<'a> {
+    keys: &'a [String],
+    /// To be given as `after`; null at the end.
+    #[schema(required)]
+    next: Option<&'a String>,
+}
+
 /// The keys with a prefix, or with `count` how many there are.
 pub(crate) async fn list(admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Count {
-        count: u64,
-    }
-    #[derive(Serialize)]
-    struct Listed<'a> {
-        keys: &'a [String],
-        /// To be given as `after`; null at the end.
-        next: Option<&'a String>,
-    }
     let query = Query::parse(uri.query(), &["prefix", "after", "limit", "count"])?;
     let (database, prefix) = (&admitted.handle.database, query.get("prefix").unwrap_or_default());
     match query.get("count") {
@@ -105,18 +113,21 @@ pub(crate) async fn list(admitted: Admitted, uri: Uri) -> Result<Response, Probl
     }
 }
 
+/// How many keys a batch changed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyBatchDone)]
+struct Batched {
+    set: u64,
+    deleted: u64,
+}
+
 /// Several changes, all or none.
 pub(crate) async fn batch(admitted: Admitted, request: Request) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Done {
-        set: u64,
-        deleted: u64,
-    }
     let (head, content) = request.into_parts();
     reply::no_query(head.uri.query())?;
     let changes = batch::parse(&body::read_json(&head.headers, content).await?)?;
     let done = admitted.handle.database.kv().batch(changes).await?;
-    Ok(reply::document(&Done { set: done.set, deleted: done.deleted }))
+    Ok(reply::document(&Batched { set: done.set, deleted: done.deleted }))
 }
 
 fn show(entry: Entry, digest: ValueDigest) -> Response {

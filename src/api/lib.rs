@@ -21,6 +21,7 @@ mod json;
 mod kv;
 mod metrics;
 mod observe;
+mod openapi;
 mod peers;
 mod point;
 mod promise;
@@ -63,6 +64,7 @@ use observe::Observed;
 pub use error::bad_request;
 pub use guard::Guard;
 pub use metrics::Work;
+pub use openapi::openapi;
 pub use peers::{Answers, Member, Origin, Peers, Stay, Unserved};
 pub use serve::{Serves, serve};
 pub use spans::Spans;
@@ -201,6 +203,8 @@ pub fn api(config: Config) -> Api {
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
+        .route("/openapi.json", get(openapi::document))
+        .route("/reference", get(openapi::reference))
         .route("/{namespace}/{name}", get(base_without_slash).post(sql::run_for_sqld))
         .route("/{namespace}/{name}/", get(base).post(sql::run_for_sqld))
         .route("/{namespace}/{name}/version", get(describe::version))

@@ -25,9 +25,10 @@ pub(crate) use routes::Routes;
 pub use work::Work;
 
 use crate::access::Peer;
-use crate::error::Problem;
+use crate::error::{Kind, Problem};
 use crate::hrana::Streams;
-use crate::{App, Shared, access, guard, reply};
+use crate::openapi::{Family, Operation, Tag};
+use crate::{App, Shared, access, guard, openapi, reply};
 
 /// In seconds: from a point read to the statement timeout.
 const LATENCIES: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -63,6 +64,15 @@ pub(crate) async fn show(State(app): State<App>, peer: Option<Extension<Peer>>, 
     let out = text(&app);
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, content_type)], out).into_response())
+}
+
+/// What the document tells of it.
+pub(crate) fn operations() -> Family {
+    let show = Operation::of_server(Tag::Server, "get", "/metrics", "showMetrics", "Shows what is counted, as OpenMetrics.")
+        .more("Where `dev` has a token, it is needed here.")
+        .gives_as(StatusCode::OK, "application/openmetrics-text", openapi::text(), "All figures.")
+        .fails(&[Kind::BadRequest, Kind::Unauthorized, Kind::TooManyFailures]);
+    Family::of(vec![show])
 }
 
 /// All of it.

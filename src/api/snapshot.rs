@@ -4,15 +4,17 @@ use std::io::{self, Read};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use engine::{Flush, Flushed, SnapshotFacts, Verified};
 use futures::{Stream, TryStreamExt as _, stream};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
+use utoipa::ToSchema;
 
 use crate::error::{Kind, Problem};
+use crate::openapi::{Family, Operation, Schema, Tag, bytes};
 use crate::{Admitted, App, reply};
 
 /// How much of the file is read at a time: all that one download holds besides its pin.
@@ -57,37 +59,65 @@ pub(crate) async fn flush(admitted: Admitted, uri: Uri) -> Result<Response, Prob
     Ok(reply::document(&FlushReply::of(&flushed)))
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = Proof)]
+struct Proved {
+    #[schema(format = DateTime)]
+    time: String,
+    /// Of the newest state at that time.
+    txid: u64,
+    /// The number of a past state that was restored as well.
+    #[schema(required)]
+    past: Option<u64>,
+    took_ms: u128,
+    /// Why it cannot be restored; null if it can.
+    #[schema(required)]
+    failure: Option<String>,
+}
+
 /// Restores what is in the bucket beside what is served, and tells whether that was it.
 pub(crate) async fn verify(State(app): State<App>, admitted: Admitted, uri: Uri) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Reply {
-        time: String,
-        /// Of the newest state at that time.
-        txid: u64,
-        /// The number of a past state that was restored as well.
-        past: Option<u64>,
-        took_ms: u128,
-        /// Why it cannot be restored; null if it can.
-        failure: Option<String>,
-    }
     reply::no_query(uri.query())?;
     let proved = app.host.verify(&admitted.name).await.map_err(|why| Problem::new(Kind::NotVerified, why))?;
     let Verified { time, txid, past, took, failure } = proved;
-    Ok(reply::document(&Reply { time: time.to_string(), txid, past, took_ms: took.as_millis(), failure }))
+    Ok(reply::document(&Proved { time: time.to_string(), txid, past, took_ms: took.as_millis(), failure }))
 }
 
-#[derive(Serialize)]
+/// What the document tells of them.
+pub(crate) fn operations() -> Family {
+    let at = |method, path, id, summary| Operation::of_database(Tag::Database, method, path, id, summary).fails(&[Kind::SqlTimeout]);
+    let download = at("get", "/snapshot", "downloadSnapshot", "Hands the database out as a SQLite file, as it is or as it was.")
+        .more("Commits during the download neither wait for it nor show in it.")
+        .gives_as(StatusCode::OK, "application/vnd.sqlite3", bytes(), "The file.")
+        .telling(["Content-Disposition", "Content-Length", "Cache-Control"]);
+    let flush = at("post", "/flush", "flush", "Brings everything that is committed into the bucket.")
+        .gives(StatusCode::OK, Schema::of::<FlushReply<'static>>(), "Everything that was committed before is in that snapshot.")
+        .fails(&[Kind::WritesRefused]);
+    let verify = at("post", "/verify", "verify", "Proves that what is in the bucket can be restored.")
+        .gives(StatusCode::OK, Schema::of::<Proved>(), "What was restored, and whether that went well.")
+        .fails(&[Kind::NotVerified]);
+    Family::of(vec![download, flush, verify])
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Flushed)]
 struct FlushReply<'a> {
+    /// None if there is none yet.
+    #[schema(required)]
     snapshot: Option<SnapshotReply<'a>>,
+    /// It was not there already.
     uploaded: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Snapshot)]
 struct SnapshotReply<'a> {
+    #[schema(format = DateTime)]
     time: String,
     txid: u64,
     size: u64,
     /// Unknown for a snapshot that an earlier process made.
+    #[schema(required)]
     duration_ms: Option<u128>,
     etag: &'a str,
 }

@@ -1,5 +1,6 @@
 //! The routes as a client sees them: the service over a real host, with databases in an embedded store.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +34,7 @@ mod files;
 mod forwarding;
 mod hrana;
 mod kv;
+mod openapi;
 mod past;
 mod promises;
 mod slow_readers;
@@ -239,6 +241,20 @@ fn dev(token: Option<&str>) -> Guard {
         origins: vec!["http://localhost:5173".to_owned()],
         token: token.map(TokenDigest::of),
     }
+}
+
+/// Method and template of each route, as the router's source declares it.
+fn routes() -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for line in include_str!("lib.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
+        let (template, handlers) = line.split_once("\", ").unwrap();
+        for method in ["get", "head", "put", "post", "patch", "delete"] {
+            if handlers.contains(&format!("{method}(")) || handlers.starts_with("any(") && method != "head" {
+                found.insert((method.to_ascii_uppercase(), template.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 /// Of every database.

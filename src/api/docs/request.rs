@@ -5,6 +5,9 @@ use std::fmt::Display;
 use engine::docs::{Filter, Find, IndexPath, Name, NewDocument, Path, Projection, Sort};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, Object, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
 
 use crate::error::Problem;
 
@@ -36,16 +39,22 @@ pub(super) fn document(body: &str) -> Result<NewDocument, Problem> {
     NewDocument::parse(body).map_err(|error| refuse("the body", &error))
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct FindBody<'a> {
+#[schema(as = DocumentSearch)]
+pub(super) struct FindBody<'a> {
     #[serde(borrow)]
+    #[schema(schema_with = filter_schema)]
     filter: Option<&'a RawValue>,
     #[serde(borrow)]
+    #[schema(schema_with = sort_schema)]
     sort: Option<&'a RawValue>,
     #[serde(borrow)]
+    #[schema(schema_with = projection_schema)]
     projection: Option<&'a RawValue>,
+    #[schema(format = "uint64")]
     skip: Option<u64>,
+    #[schema(format = "uint64")]
     limit: Option<u64>,
 }
 
@@ -66,10 +75,12 @@ pub(super) fn find(body: &str) -> Result<Find, Problem> {
     })
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CountBody<'a> {
+#[schema(as = DocumentFilter)]
+pub(super) struct CountBody<'a> {
     #[serde(borrow)]
+    #[schema(schema_with = filter_schema)]
     filter: Option<&'a RawValue>,
 }
 
@@ -78,9 +89,28 @@ pub(super) fn count(body: &str) -> Result<Filter, Problem> {
     filter(members::<CountBody<'_>>(body)?.filter)
 }
 
-#[derive(Deserialize)]
+fn filter_schema() -> RefOr<Schema> {
+    or_null("Filter")
+}
+
+fn sort_schema() -> RefOr<Schema> {
+    or_null("Sort")
+}
+
+fn projection_schema() -> RefOr<Schema> {
+    or_null("Projection")
+}
+
+/// What has this name in the document, or nothing.
+fn or_null(name: &str) -> RefOr<Schema> {
+    let null = Object::with_type(Type::Null);
+    Schema::AnyOf(AnyOfBuilder::new().item(Ref::from_schema_name(name)).item(null).build()).into()
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct IndexBody {
+#[schema(as = NewIndex)]
+pub(super) struct IndexBody {
     path: String,
 }
 

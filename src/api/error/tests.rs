@@ -2,7 +2,7 @@ use super::*;
 use engine::{BranchName, DatabaseName, Epoch, Etag, ObjectKey, Previous};
 use std::collections::HashSet;
 
-const KINDS: [Kind; 69] = [
+pub(crate) const KINDS: [Kind; 69] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::ReadOnlyToken,

@@ -14,8 +14,8 @@ const LONGEST_TYPE: usize = 255;
 const MOST_METADATA: usize = 8 << 10;
 
 /// The files of a page that asks for no number, and the most that it may ask for.
-const PAGE: u32 = 100;
-const LARGEST_PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 100;
+pub(super) const LARGEST_PAGE: u32 = 1000;
 
 /// From the headers of `POST files`.
 pub(super) fn description(headers: &HeaderMap) -> Result<Description, Problem> {

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use engine::{Params, Value};
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::body::BASE64;
 
@@ -268,11 +269,15 @@ impl StoredSql {
 }
 
 /// What went wrong within a stream, as clients read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HranaFailure)]
 pub(super) struct Failure {
     pub(super) message: String,
+    /// SQLite's name of the primary result code, or a word of ours.
     pub(super) code: Cow<'static, str>,
+    /// SQLite's name of the extended result code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) extended_code: Option<&'static str>,
 }
 

@@ -3,33 +3,39 @@
 use base64::Engine as _;
 use engine::kv::{Key, KvChange};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::body::BASE64;
 use crate::error::Problem;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Batch {
+#[schema(as = KeyBatch)]
+pub(super) struct Batch {
     operations: Vec<Operation>,
 }
 
-#[derive(Deserialize)]
+/// `set` with `value`, or `delete`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = KeyChange)]
 struct Operation {
     set: Option<String>,
     value: Option<Value>,
     delete: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = KeyValue)]
 #[serde(untagged, expecting = "a value is a string or {\"base64\": …}")]
 enum Value {
     Text(String),
     Bytes(Base64),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = KeyBytes)]
 struct Base64 {
     base64: String,
 }

@@ -1,6 +1,5 @@
 //! Who may do what, over every route of a database.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use engine::{Authority, AuthorityError, Clock, WallTime};
@@ -9,13 +8,13 @@ use tokio::time::Instant;
 
 use super::*;
 
-const HOST: (&str, &str) = ("host", "localhost:8080");
-const READS: (&str, &str) = ("authorization", "Bearer reads");
-const WRITES: (&str, &str) = ("authorization", "Bearer writes");
+pub(super) const HOST: (&str, &str) = ("host", "localhost:8080");
+pub(super) const READS: (&str, &str) = ("authorization", "Bearer reads");
+pub(super) const WRITES: (&str, &str) = ("authorization", "Bearer writes");
 
 /// What a route is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
+pub(super) enum For {
     Looking,
     Changing,
 }
@@ -24,7 +23,7 @@ use For::{Changing, Looking};
 
 /// Every method of every route below a database: the template, an address of it, a body, and what it is for. Whoever may write is answered
 /// with success in this order.
-const ALL: [(&str, &str, &str, &str, For); 49] = [
+pub(super) const ALL: [(&str, &str, &str, &str, For); 49] = [
     ("GET", "/", "", "", Looking),
     ("GET", "/sql", "sql?q=select+1", "", Looking),
     ("POST", "/sql", "sql", "select 1", Looking),
@@ -87,7 +86,7 @@ fn grants() -> Access {
 
 impl Server {
     /// As `dev` serves it, where branches are changed and switched over HTTP as well, with something of everything.
-    async fn with_readers() -> Self {
+    pub(super) async fn with_readers() -> Self {
         let server = Self::with_database(dev(None), grants()).await;
         for (method, path, body) in [
             ("POST", "sql", "create table t(a)"),
@@ -103,7 +102,7 @@ impl Server {
         server
     }
 
-    async fn ask_as(&self, token: (&str, &str), method: &str, path: &str, body: &str) -> Reply {
+    pub(super) async fn ask_as(&self, token: (&str, &str), method: &str, path: &str, body: &str) -> Reply {
         let json = body.starts_with('{').then_some(("content-type", "application/json"));
         let headers: Vec<_> = [HOST, token].into_iter().chain(json).collect();
         self.ask(method, &format!("/apps/orders/{path}"), &headers, body.to_owned()).await
@@ -116,18 +115,10 @@ impl Server {
     }
 }
 
-/// Of each route below a database, as the router's source declares it.
+/// Of each route below a database.
 fn declared() -> BTreeSet<(String, String)> {
-    let mut found = BTreeSet::new();
-    let lines = include_str!("../lib.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\"/{namespace}/{name}"));
-    for line in lines {
-        let (template, handlers) = line.split_once("\", ").unwrap();
-        for method in ["get", "head", "put", "post", "patch", "delete"] {
-            if handlers.contains(&format!("{method}(")) || handlers.starts_with("any(") && method != "head" {
-                found.insert((method.to_ascii_uppercase(), template.to_owned()));
-            }
-        }
-    }
+    let below = |(method, template): (String, String)| Some((method, template.strip_prefix("/{namespace}/{name}")?.to_owned()));
+    let mut found: BTreeSet<_> = routes().into_iter().filter_map(below).collect();
     // They are those of the base with a slash.
     assert!(["GET", "POST"].iter().all(|method| found.remove(&((*method).to_owned(), String::new()))));
     // They tell of the program, not of a database.
