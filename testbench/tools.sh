@@ -4,6 +4,8 @@
 #   testbench/tools.sh k8s      etcd, kube-apiserver, kubectl
 #   testbench/tools.sh minio    minio
 #   testbench/tools.sh helm     helm
+#   testbench/tools.sh prom     promtool, prometheus
+#   testbench/tools.sh definitions  CustomResourceDefinitions of others that the chart has objects of: those of prometheus-operator and cert-manager
 #   testbench/tools.sh node     kube-controller-manager, kube-scheduler, kubelet, kube-proxy
 #   testbench/tools.sh coredns  coredns
 #   testbench/tools.sh crane    crane
@@ -15,11 +17,11 @@
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, deny, shell, openapi, seed, litestream, clients
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, definitions, deny, shell, openapi, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
-# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but seed, clients, openapi and schemathesis) names their folder.
+# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but definitions, openapi, schemathesis, seed and clients) names their folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -61,6 +63,26 @@ build_helm() {
   cd helm
   go build -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$(go list -m -f '{{.Version}}' helm.sh/helm/v4)" \
     -o "$1/helm" helm.sh/helm/v4/cmd/helm
+}
+
+build_prom() {
+  export CGO_ENABLED=0
+  cd prom
+  # Targets come from files here. What finds them elsewhere, with the clients of a dozen clouds, is most of the program.
+  go build -trimpath -ldflags "-s -w -X github.com/prometheus/common/version.Version=$(go list -m -f '{{.Version}}' github.com/prometheus/prometheus)" \
+    -tags remove_all_sd -o "$1/" github.com/prometheus/prometheus/cmd/{promtool,prometheus}
+}
+
+build_definitions() {
+  cd definitions
+  copied() { # module file…
+    # Compared with go.sum. Nothing is compiled.
+    go mod download "$1"
+    (cd "$(go list -m -f '{{.Dir}}' "$1")" && cp "${@:2}" "$folder/")
+  }
+  local folder=$1
+  copied github.com/prometheus-operator/prometheus-operator example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,podmonitors,prometheusrules}.yaml
+  copied github.com/cert-manager/cert-manager deploy/crds/cert-manager.io_certificates.yaml
 }
 
 build_coredns() {
@@ -185,7 +207,7 @@ pins() {
   case $1 in
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
-    minio | helm | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
+    minio | helm | prom | definitions | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
     # Some wheels are compiled for one version of Python.
     clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
     deny | shell) cat "$here/tools/$1/requirements.txt" ;;
@@ -201,7 +223,7 @@ provide() {
   local part=$1 folder
   if [[ $part == k8s ]]; then need_openssl; fi
   if [[ $part == k8s && -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "$KUBEBUILDER_ASSETS" && return; fi
-  if [[ $part != @(seed|clients|openapi|schemathesis) && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
+  if [[ $part != @(definitions|openapi|schemathesis|seed|clients) && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
 
   folder=$cache/$part-$(pins "$part" | sha256sum | cut -c1-16)
   if [[ ! -d $folder ]]; then
@@ -227,7 +249,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | node | coredns | crane | kind | deny | shell | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
-  all) for part in k8s minio helm deny shell openapi seed litestream clients; do provide "$part"; done ;;
+  k8s | minio | helm | prom | definitions | node | coredns | crane | kind | deny | shell | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm prom definitions deny shell openapi seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
