@@ -92,7 +92,7 @@ rights: ## write the rules of the chart's roles anew from the code
 	@for part in namespaces cluster own; do \
 	  cargo run --quiet --locked -- rbac --part $$part >charts/buckethead/files/rights/$$part.yaml; done
 
-install-yaml: ## write deploy/install.yaml and the charts' examples anew, after a change of a chart or the CRD
+install-yaml: ## write deploy/ and the charts' examples anew, after a change of a chart or the CRD
 	@testbench/chart.sh render
 
 testbench: ## a real API server and MinIO to play with, until Ctrl-C; prints where they are

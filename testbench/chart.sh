@@ -2,12 +2,13 @@
 # Checks the Helm charts, and renders what is kept of them.
 #
 #   testbench/chart.sh check     lints, and compares what they render with what is kept; needs no cluster
-#   testbench/chart.sh render    writes deploy/install.yaml, and beside each charts/buckethead/ci/*-values.yaml what it renders to
+#   testbench/chart.sh render    writes deploy/install.yaml, deploy/kustomize/base/, and beside each charts/buckethead/ci/*-values.yaml what it renders to
 #   testbench/chart.sh server    shows every rendered object to a real API server (strict, dry run, under restricted PodSecurity)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 chart=charts/buckethead
+base=deploy/kustomize/base
 crd=crds/buckethead.dev_bucketdatabases.yaml
 tools=$(testbench/tools.sh helm)
 dir=$(mktemp -d "${TMPDIR:-/tmp}/buckethead-chart.XXXXXX")
@@ -24,10 +25,13 @@ rendered() { # arguments of `helm template`…
   "$tools/helm" template buckethead "$chart" --namespace buckethead "$@"
 }
 
-install_yaml() {
+# For those who do without Helm: the labels are not its own.
+without_helm() { # arguments of `helm template`…
+  rendered "$@" | sed -E '/^ +(helm\.sh\/chart|app\.kubernetes\.io\/managed-by): /d; /^# Source: /d'
+}
+
+namespace_yaml() {
   cat <<'YAML'
-# The operator with the default values of charts/buckethead, for those who do without Helm. Written by `make install-yaml`; do not edit.
-# Set the image, which is named twice because gc runs it as well, to where your nodes find it, then: kubectl apply --server-side -f install.yaml
 ---
 apiVersion: v1
 kind: Namespace
@@ -36,14 +40,39 @@ metadata:
   labels:
     pod-security.kubernetes.io/enforce: restricted
 YAML
-  # It is not Helm's.
-  rendered | sed -E '/^ +(helm\.sh\/chart|app\.kubernetes\.io\/managed-by): /d; /^# Source: /d'
+}
+
+install_yaml() {
+  cat <<'YAML'
+# The operator with the default values of charts/buckethead, for those who do without Helm. Written by `make install-yaml`; do not edit.
+# Set the image, which is named twice because gc runs it as well, to where your nodes find it, then: kubectl apply --server-side -f install.yaml
+YAML
+  namespace_yaml
+  without_helm
+}
+
+# The same as install.yaml, in files that an overlay can tell apart. A base may not name files outside its folder.
+kustomize_base() { # folder
+  mkdir -p "$1"
+  cat >"$1/kustomization.yaml" <<'YAML'
+# The operator with the default values of charts/buckethead, to be the base of an overlay such as ../example. Written by `make install-yaml`; do not edit.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - namespace.yaml
+  - definition.yaml
+  - operator.yaml
+YAML
+  namespace_yaml >"$1/namespace.yaml"
+  without_helm --show-only templates/crds.yaml >"$1/definition.yaml"
+  without_helm --set crds.enabled=false >"$1/operator.yaml"
 }
 
 # Writes into the folder $1 all that is kept, under the names that it has in the repository.
 render() {
   mkdir -p "$1/deploy" "$1/$chart/ci"
   install_yaml >"$1/deploy/install.yaml"
+  kustomize_base "$1/$base"
   local values
   for values in "$chart"/ci/*-values.yaml; do
     rendered --values "$values" >"$1/${values%-values.yaml}-rendered.yaml"
@@ -95,6 +124,7 @@ check() {
     diff -u "$each" "$dir/$each" || fail "$each is stale: run \`make install-yaml\`"
     check_rules "$dir/$each"
   done
+  diff -ur "$base" "$dir/$base" || fail "$base is stale: run \`make install-yaml\`"
   ! grep -n 'kind: ClusterRole' "$chart/ci/namespaced-rendered.yaml" || fail 'the namespaced form asks for rights on the cluster'
 
   rendered --set tls.secretName=own | grep -q -- '--public-url=https://buckethead\.buckethead\.svc$' || fail 'the URL is not that of TLS'
@@ -126,20 +156,26 @@ check() {
 }
 
 server() {
-  local line kubeconfig kubectl file namespace said
+  local line kubectl file namespace said
   # It ends with this program, because its standard input does.
   coproc BENCH { exec testbench/serve.sh k8s; }
   read -r line <&"${BENCH[0]}" || fail 'the API server did not start'
-  kubeconfig=$(grep -oP '"kubeconfig": "\K[^"]*' <<<"$line")
+  KUBECONFIG=$(grep -oP '"kubeconfig": "\K[^"]*' <<<"$line")
   kubectl=$(grep -oP '"kubectl": "\K[^"]*' <<<"$line")
   for namespace in buckethead apps staging; do
-    "$kubectl" --kubeconfig "$kubeconfig" create namespace "$namespace"
-    "$kubectl" --kubeconfig "$kubeconfig" label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted
+    "$kubectl" create namespace "$namespace"
+    "$kubectl" label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted
   done >/dev/null
   render "$dir"
   "$tools/helm" template buckethead-crds "$chart-crds" >"$dir/crds.yaml"
+  "$kubectl" kustomize "$base" >"$dir/kustomize.yaml"
+  "$kubectl" kustomize "$(dirname "$base")/example" >"$dir/kustomize-example.yaml"
+  # The operator's Pod has an image, and the Job of gc has it, too.
+  for line in ' image: registry.example/buckethead:1.2.3' ' --gc-job={.*"image":"registry.example/buckethead:1.2.3"'; do
+    grep -q -- "$line" "$dir/kustomize-example.yaml" || fail "${base%/*}/example leaves an image as it is: it lacks $line"
+  done
   for file in "$dir"/deploy/*.yaml "$dir/$chart"/ci/*.yaml "$dir"/*.yaml; do
-    said=$("$kubectl" --kubeconfig "$kubeconfig" apply --server-side --dry-run=server --validate=strict --filename "$file" 2>&1) || fail "$said"
+    said=$("$kubectl" apply --server-side --dry-run=server --validate=strict --filename "$file" 2>&1) || fail "$said"
     # A Deployment that breaks a rule of PodSecurity is only warned of; its Pods would be refused.
     ! grep '^Warning' <<<"$said" || fail "the API server warns about ${file#"$dir/"}"
     echo "chart: the API server accepts ${file#"$dir/"}, objects: $(wc -l <<<"$said")"
