@@ -131,11 +131,16 @@ check() {
   [[ $(rendered --set tls.secretName=own | grep -c '^ *scheme: HTTPS$') == 2 ]] || fail 'not both probes speak TLS'
   rendered --set service.port=8080 | grep -q -- '--public-url=http://buckethead\.buckethead\.svc:8080$' || fail 'the URL lacks the port'
 
+  # Jobs of gc have the image, too.
+  [[ $(rendered --set global.imageRegistry=mirror.example | grep -c 'mirror\.example/buckethead:') == 2 ]] || fail 'the registry is not that of both images'
+
   refuses "'/replicas': minimum" --set replicas=-1
   refuses "'/leaseSeconds': minimum" --set leaseSeconds=1
   refuses "'/replicas': got string, want integer" --set-string replicas=1
   refuses "'replicaCount' not allowed" --set replicaCount=1
-  refuses "at '/image': additional properties 'registry' not allowed" --set image.registry=example.com
+  refuses "'/image/registry'" --set image.registry=https://example.com
+  refuses "'/global/imageRegistry'" --set global.imageRegistry=example.com/
+  refuses "invalid propertyName 'app.kubernetes.io/name'" --set 'commonLabels.app\.kubernetes\.io/name=other'
   refuses "'/image/digest'" --set image.digest=sha256:abc
   refuses "'/watchNamespaces'" --set watchNamespaces=apps
   refuses "'/watchNamespaces/0'" --set 'watchNamespaces={Apps}'
@@ -147,6 +152,7 @@ check() {
   refuses "'/logFormat'" --set logFormat=xml
   refuses "'/terminationGracePeriodSeconds'" --set terminationGracePeriodSeconds=5
   refuses "'/tls/secretName'" --set tls.secretName=Own
+  refuses "'/extraObjects/0'" --set 'extraObjects[0].kind=ConfigMap'
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
   refuses "'/gcJob/backoffLimit'" --set gcJob.backoffLimit=often
