@@ -86,7 +86,7 @@ check_rules() { # file
     'readOnlyRootFilesystem: true' 'drop: [ALL]' 'path: /livez' 'path: /readyz'; do
     grep -qE "^ +${line//[\[]/\\[}$" "$1" || fail "$1 lacks: $line"
   done
-  ! grep -nE "verbs: .*\*|- ['\"]?\*" "$1" || fail "$1: a role with a wildcard"
+  ! grep -nE "verbs: .*\*|- ['\"]?\*['\"]?$" "$1" || fail "$1: a role with a wildcard"
   # Each list of Secrets would hold the keys of every tenant.
   ! grep -A1 'resources: .*secrets' "$1" | grep 'verbs:' | grep -v ' \[get, create, patch\]$' || fail "$1: other verbs on Secrets than get, create, patch"
 }
@@ -152,6 +152,9 @@ check() {
   refuses "'/logFormat'" --set logFormat=xml
   refuses "'/terminationGracePeriodSeconds'" --set terminationGracePeriodSeconds=5
   refuses "'/tls/secretName'" --set tls.secretName=Own
+  refuses "'/tls/certManager/issuerRef/name'" --set tls.certManager.enabled=true
+  refuses "'/tls/certManager/dnsNames/0'" --set 'tls.certManager.dnsNames={https://databases.example}'
+  refuses "'/tls/certManager/duration'" --set tls.certManager.duration=90d
   refuses "'/extraObjects/0'" --set 'extraObjects[0].kind=ConfigMap'
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
@@ -162,7 +165,7 @@ check() {
 }
 
 server() {
-  local line kubectl file namespace said
+  local line kubectl file namespace definitions said
   # It ends with this program, because its standard input does.
   coproc BENCH { exec testbench/serve.sh k8s; }
   read -r line <&"${BENCH[0]}" || fail 'the API server did not start'
@@ -172,6 +175,10 @@ server() {
     "$kubectl" create namespace "$namespace"
     "$kubectl" label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted
   done >/dev/null
+  # The kinds of others that the chart has objects of.
+  definitions=$(testbench/tools.sh definitions)
+  "$kubectl" apply --server-side --filename "$definitions" >/dev/null
+  "$kubectl" wait --for=condition=Established --timeout=60s --filename "$definitions" >/dev/null
   render "$dir"
   "$tools/helm" template buckethead-crds "$chart-crds" >"$dir/crds.yaml"
   "$kubectl" kustomize "$base" >"$dir/kustomize.yaml"

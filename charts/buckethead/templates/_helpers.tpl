@@ -35,14 +35,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ with $registry }}{{ . }}/{{ end }}{{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end -}}
 
+{{- /* The Secret of the certificate; empty without TLS. */ -}}
+{{- define "buckethead.tlsSecret" -}}
+{{- $made := printf "%s-tls" (include "buckethead.fullname" . | trunc 59 | trimSuffix "-") -}}
+{{- default (ternary $made "" .Values.tls.certManager.enabled) .Values.tls.secretName -}}
+{{- end -}}
+
 {{- /* What the port speaks. */ -}}
 {{- define "buckethead.scheme" -}}
-{{- ternary "https" "http" (ne .Values.tls.secretName "") -}}
+{{- ternary "http" "https" (empty (include "buckethead.tlsSecret" .)) -}}
+{{- end -}}
+
+{{- /* The name that a certificate has in any case. */ -}}
+{{- define "buckethead.host" -}}
+{{ include "buckethead.fullname" . }}.{{ .Release.Namespace }}.svc
 {{- end -}}
 
 {{- /* The port that a URL need not name. */ -}}
 {{- define "buckethead.schemePort" -}}
-{{- ternary 443 80 (ne .Values.tls.secretName "") -}}
+{{- ternary 443 80 (eq (include "buckethead.scheme" .) "https") -}}
 {{- end -}}
 
 {{- define "buckethead.servicePort" -}}
@@ -52,7 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "buckethead.publicUrl" -}}
 {{- $port := include "buckethead.servicePort" . -}}
 {{- $rest := ternary "" (printf ":%s" $port) (eq $port (include "buckethead.schemePort" .)) -}}
-{{- default (printf "%s://%s.%s.svc%s" (include "buckethead.scheme" .) (include "buckethead.fullname" .) .Release.Namespace $rest) .Values.publicUrl -}}
+{{- default (printf "%s://%s%s" (include "buckethead.scheme" .) (include "buckethead.host" .) $rest) .Values.publicUrl -}}
 {{- end -}}
 
 {{- /* What a run of gc is made of: our own image, and what gcJob says. */ -}}
