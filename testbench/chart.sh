@@ -155,6 +155,9 @@ check() {
   refuses "'/tls/certManager/issuerRef/name'" --set tls.certManager.enabled=true
   refuses "'/tls/certManager/dnsNames/0'" --set 'tls.certManager.dnsNames={https://databases.example}'
   refuses "'/tls/certManager/duration'" --set tls.certManager.duration=90d
+  refuses "at '/networkPolicy': additional properties 'ingress' not allowed" --set networkPolicy.ingress=x
+  refuses "'/networkPolicy/from/0'" --set 'networkPolicy.from[0].cidr=10.0.0.0/8'
+  refuses "'/networkPolicy/ports/0'" --set 'networkPolicy.ports={https}'
   refuses "'/extraObjects/0'" --set 'extraObjects[0].kind=ConfigMap'
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
