@@ -4,6 +4,8 @@
 #   testbench/chart.sh check     lints, and compares what they render with what is kept; needs no cluster
 #   testbench/chart.sh render    writes deploy/install.yaml, deploy/kustomize/base/, and beside each charts/buckethead/ci/*-values.yaml what it renders to
 #   testbench/chart.sh server    shows every rendered object to a real API server (strict, dry run, under restricted PodSecurity)
+#
+# The rules of Prometheus are checked by promtool, with the tests of charts/buckethead/ci/rules/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -101,6 +103,32 @@ check_crd() { # chart
     fail "$1 renders another CustomResourceDefinition"
 }
 
+# Each alert fires in one test and stays silent in another, has a runbook, and asks for what the program counts.
+check_alerts() {
+  local promtool alert told alerts tests=("$chart"/ci/rules/*.test.yaml)
+  promtool=$(testbench/tools.sh prom)/promtool
+  "$promtool" check rules --lint=all --lint-fatal "$chart"/files/rules/*.yaml >"$dir/said" 2>&1 || fail "$(grep -vE '^ *(SUCCESS.*)?$' "$dir/said")"
+  "$promtool" test rules "${tests[@]}" >"$dir/said" 2>&1 || fail "$(grep -vE '^ *(SUCCESS.*)?$' "$dir/said")"
+  alerts=$(sed -n 's/^      - alert: //p' "$chart"/files/rules/*.yaml | sort)
+  for alert in $alerts; do
+    for told in 'exp_alerts: \[\]' 'exp_alerts:'; do
+      grep -qzP "alertname: $alert\n +$told\n" "${tests[@]}" || fail "$chart/ci/rules has no ${told//\\/} of $alert"
+    done
+    grep -q "^ *runbook_url: docs/runbooks/$alert\.md$" "$chart"/files/rules/*.yaml || fail "$alert does not name its runbook"
+  done
+  diff <(echo "$alerts") <(basename --multiple --suffix .md docs/runbooks/*.md | sort) || fail 'an alert without a runbook (<), or a runbook without an alert (>)'
+}
+
+# What rules ask for stands in the tables of docs/.
+check_metrics() {
+  local metric known
+  # `…_failed_total` there is any name that ends so.
+  known=$(grep -ohE '(buckethead|…)_[a-z_]+' docs/api.md docs/measuring.md | sed 's/…/.*/')
+  while read -r metric; do
+    grep -qxf <(echo "$known") <<<"$metric" || fail "$chart/files asks for $metric, which docs/api.md and docs/measuring.md do not name"
+  done < <(grep -ohE '\bbuckethead_[a-z_]+' "$chart"/files/rules/*.yaml | sed -E 's/_(bucket|sum|count)$//' | sort -u)
+}
+
 # The message must name the field, so that whoever reads it knows what to correct.
 refuses() { # what the message says, arguments of `helm template`…
   local message
@@ -134,6 +162,9 @@ check() {
   # Jobs of gc have the image, too.
   [[ $(rendered --set global.imageRegistry=mirror.example | grep -c 'mirror\.example/buckethead:') == 2 ]] || fail 'the registry is not that of both images'
 
+  check_alerts
+  check_metrics
+
   refuses "'/replicas': minimum" --set replicas=-1
   refuses "'/leaseSeconds': minimum" --set leaseSeconds=1
   refuses "'/replicas': got string, want integer" --set-string replicas=1
@@ -158,6 +189,11 @@ check() {
   refuses "at '/networkPolicy': additional properties 'ingress' not allowed" --set networkPolicy.ingress=x
   refuses "'/networkPolicy/from/0'" --set 'networkPolicy.from[0].cidr=10.0.0.0/8'
   refuses "'/networkPolicy/ports/0'" --set 'networkPolicy.ports={https}'
+  refuses "'/metrics/serviceMonitor/interval'" --set metrics.serviceMonitor.interval=often
+  refuses "at '/metrics/podMonitor': additional properties 'path' not allowed" --set metrics.podMonitor.path=/metrics
+  refuses 'scraped twice' --set metrics.serviceMonitor.enabled=true --set metrics.podMonitor.enabled=true
+  refuses 'there is no alert BucketheadUp,' --set metrics.prometheusRule.enabled=true --set 'metrics.prometheusRule.excludeRules={BucketheadUp}'
+  refuses "'/metrics/prometheusRule/runbookUrl'" --set metrics.prometheusRule.runbookUrl=docs/runbooks
   refuses "'/extraObjects/0'" --set 'extraObjects[0].kind=ConfigMap'
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
@@ -174,7 +210,7 @@ server() {
   read -r line <&"${BENCH[0]}" || fail 'the API server did not start'
   KUBECONFIG=$(grep -oP '"kubeconfig": "\K[^"]*' <<<"$line")
   kubectl=$(grep -oP '"kubectl": "\K[^"]*' <<<"$line")
-  for namespace in buckethead apps staging; do
+  for namespace in buckethead apps staging monitoring; do
     "$kubectl" create namespace "$namespace"
     "$kubectl" label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted
   done >/dev/null

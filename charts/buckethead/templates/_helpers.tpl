@@ -25,6 +25,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
+{{- /* The metadata of what others look for by labels of their choice, in a namespace of theirs. Takes a list: the root, its
+name after that of the release, what values say of it. */ -}}
+{{- define "buckethead.foundMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 2 -}}
+name: {{ include "buckethead.fullname" $root }}{{ index . 1 }}
+namespace: {{ default $root.Release.Namespace $values.namespace }}
+labels:
+  {{- mergeOverwrite (include "buckethead.labels" $root | fromYaml) $values.labels | toYaml | nindent 2 }}
+{{- with $values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "buckethead.serviceAccount" -}}
 {{- default (ternary (include "buckethead.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end -}}
@@ -70,6 +85,41 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "buckethead.gcJob" -}}
 {{- $image := dict "image" (include "buckethead.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets -}}
 {{- mergeOverwrite (deepCopy .Values.gcJob) $image | toJson -}}
+{{- end -}}
+
+{{- /* How Prometheus asks for what is counted, at the named port. Takes a list: the root, the port's name, what values say of the monitor. */ -}}
+{{- define "buckethead.scrape" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 2 -}}
+- port: {{ index . 1 }}
+  path: /metrics
+  # The labels `namespace` and `name` are those of databases.
+  honorLabels: true
+  scheme: {{ include "buckethead.scheme" $root }}
+  {{- with $values.interval }}
+  interval: {{ . }}
+  {{- end }}
+  {{- with $values.scrapeTimeout }}
+  scrapeTimeout: {{ . }}
+  {{- end }}
+  {{- with include "buckethead.tlsSecret" $root }}
+  {{- $tls := dict "serverName" (include "buckethead.host" $root) }}
+  {{- $key := $root.Values.tls.authorityKey }}
+  {{- /* A monitor can name Secrets of its own namespace alone. */}}
+  {{- if and $key (eq $root.Release.Namespace (default $root.Release.Namespace $values.namespace)) }}
+  {{- $_ := set $tls "ca" (dict "secret" (dict "name" . "key" $key)) }}
+  {{- end }}
+  tlsConfig:
+    {{- mergeOverwrite $tls $values.tlsConfig | toYaml | nindent 4 }}
+  {{- end }}
+  {{- with $values.relabelings }}
+  relabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.metricRelabelings }}
+  metricRelabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}
 
 {{- /* What the operator asks of the API server, and no more; written by `make rights`. What concerns no namespace needs the whole cluster. */ -}}
