@@ -119,14 +119,14 @@ check_alerts() {
   diff <(echo "$alerts") <(basename --multiple --suffix .md docs/runbooks/*.md | sort) || fail 'an alert without a runbook (<), or a runbook without an alert (>)'
 }
 
-# What rules ask for stands in the tables of docs/.
+# What rules and the dashboard ask for stands in the tables of docs/.
 check_metrics() {
   local metric known
   # `…_failed_total` there is any name that ends so.
   known=$(grep -ohE '(buckethead|…)_[a-z_]+' docs/api.md docs/measuring.md | sed 's/…/.*/')
   while read -r metric; do
     grep -qxf <(echo "$known") <<<"$metric" || fail "$chart/files asks for $metric, which docs/api.md and docs/measuring.md do not name"
-  done < <(grep -ohE '\bbuckethead_[a-z_]+' "$chart"/files/rules/*.yaml | sed -E 's/_(bucket|sum|count)$//' | sort -u)
+  done < <(grep -ohE '\bbuckethead_[a-z_]+' "$chart"/files/rules/*.yaml "$chart/files/dashboard.json" | sed -E 's/_(bucket|sum|count)$//' | sort -u)
 }
 
 # The message must name the field, so that whoever reads it knows what to correct.
@@ -194,6 +194,7 @@ check() {
   refuses 'scraped twice' --set metrics.serviceMonitor.enabled=true --set metrics.podMonitor.enabled=true
   refuses 'there is no alert BucketheadUp,' --set metrics.prometheusRule.enabled=true --set 'metrics.prometheusRule.excludeRules={BucketheadUp}'
   refuses "'/metrics/prometheusRule/runbookUrl'" --set metrics.prometheusRule.runbookUrl=docs/runbooks
+  refuses "'/metrics/dashboard/labels/grafana_dashboard'" --set metrics.dashboard.labels.grafana_dashboard=true
   refuses "'/extraObjects/0'" --set 'extraObjects[0].kind=ConfigMap'
   refuses "'/service/port'" --set service.port=http
   refuses "'/resources/limits/memory'" --set resources.limits.memory=true
