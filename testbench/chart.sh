@@ -144,6 +144,7 @@ check() {
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
     grep -qx "appVersion: $version" "$each/Chart.yaml" || fail "$each: appVersion is not that of Cargo.toml, $version"
   done
+  grep -qx "      image: buckethead:$version" "$chart/Chart.yaml" || fail "$chart: the image in artifacthub.io/images is not that of Cargo.toml, $version"
   for each in "$chart"/ci/*-values.yaml; do "$tools/helm" lint --strict --quiet "$chart" --values "$each"; done
 
   render "$dir"
