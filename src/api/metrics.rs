@@ -115,11 +115,21 @@ impl Collector for Databases {
             family.encode_family(&labels)?.encode_gauge(&real(streams.open_of(database) as u64))?;
         }
         let (pasts, bytes) = host.pasts();
+        let room = host.memory_room();
         for (name, help, value) in [
-            ("buckethead_past_states", "Past states that are kept for whoever reads them.", pasts as u64),
-            ("buckethead_past_bytes", "What past states take that are kept or read.", bytes),
+            ("buckethead_past_states", "Past states that are kept for whoever reads them.", Some(pasts as u64)),
+            ("buckethead_past_bytes", "What past states take that are kept or read.", Some(bytes)),
+            (
+                "buckethead_memory_taken_bytes",
+                "What the databases that are in memory, or come into it, may grow to together.",
+                Some(room.taken),
+            ),
+            ("buckethead_memory_budget_bytes", "What they may take together; absent if that has no bound.", room.budget),
         ] {
-            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&real(value))?;
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            if let Some(value) = value {
+                family.encode_gauge(&real(value))?;
+            }
         }
         let names: Vec<_> = seen.iter().map(|(name, _)| name).collect();
         self.asked.encode(&names, &mut encoder)?;
@@ -180,6 +190,11 @@ const GAUGES: &[Gauge] = &[
         name: "durable_timestamp_seconds",
         help: "Every commit before this moment is in the bucket.",
         value: |state| of_open(state, |facts| facts.durable_time.map(|time| time.as_duration().as_secs_f64())),
+    },
+    Gauge {
+        name: "snapshot_timestamp_seconds",
+        help: "When the newest snapshot was complete in the bucket.",
+        value: |state| of_open(state, |facts| facts.last_snapshot.as_ref().map(|snapshot| snapshot.time.as_duration().as_secs_f64())),
     },
     Gauge {
         name: "lag_seconds",

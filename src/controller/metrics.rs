@@ -1,7 +1,10 @@
-//! What the controller counts.
+//! What the controller counts, and what conditions say.
+
+mod conditions;
 
 use std::time::Duration;
 
+use kube::runtime::reflector::Store;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::Error;
 use crate::gc::{Ended, News};
+use crate::guarded::Guarded;
+use conditions::Conditions;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
@@ -41,6 +46,7 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     steps: Family<StepLabels, Counter>,
     gc_runs: Family<GcLabels, Counter>,
+    conditions: Conditions,
 }
 
 impl Metrics {
@@ -53,6 +59,7 @@ impl Metrics {
             requests: Family::default(),
             steps: Family::default(),
             gc_runs: Family::default(),
+            conditions: Conditions::default(),
         };
         registry.register("buckethead_reconciles", "Reconciliations of BucketDatabases", metrics.reconciles.clone());
         registry.register("buckethead_reconcile_failures", "Reconciliations that failed, by kind", metrics.failures.clone());
@@ -60,7 +67,13 @@ impl Metrics {
         registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included", metrics.requests.clone());
         registry.register("buckethead_controller_steps", "Steps that were carried out, by name", metrics.steps.clone());
         registry.register("buckethead_gc_runs", "Runs of gc that ended, by outcome", metrics.gc_runs.clone());
+        registry.register_collector(Box::new(metrics.conditions.clone()));
         metrics
+    }
+
+    /// Shows what the conditions of these say, as the watches see them.
+    pub(crate) fn attend(&self, stores: Vec<Store<Guarded>>) {
+        self.conditions.attend(stores);
     }
 
     pub(crate) fn count_request(&self, method: &str, resource: String) {

@@ -34,6 +34,7 @@ pub async fn run(client: Client, host: Arc<Host>, options: OperatorOptions, shut
     if let Some(group) = &group {
         group.attend(stores.clone(), owned.clone());
     }
+    options.metrics.attend(stores.clone());
     let freed = broadcast::Sender::new(FREED_KEPT);
     let ctx = Arc::new(Context { host, cluster: Cluster::new(client, options), freed, stores, jobs, owned });
     let stop = shutdown.child_token();

@@ -792,6 +792,7 @@ fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) 
 }
 
 pub use branches::{NewBranch, OverwriteRequest};
+pub use room::MemoryRoom;
 
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ pub use flusher::Overwritten;
 pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
 pub use head::{Epoch, Fate, Holder, OnLeave};
 pub use hooks::{FlushEnd, FlushKind, FlushOf, HookSet, Hooks, RequestClass, StoreRequest};
-pub use host::{Handle, Host, HostOptions, NewBranch, OverwriteRequest, Remembered};
+pub use host::{Handle, Host, HostOptions, MemoryRoom, NewBranch, OverwriteRequest, Remembered};
 pub use liveness::{Life, Liveness};
 pub use memory::{
     ChangeKind, Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize,

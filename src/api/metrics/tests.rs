@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use engine::{FlushEnd, FlushKind, FlushOf, Hooks as _, MemoryUse, Origin, StoreRequest, WallTime};
+use engine::{FlushEnd, FlushKind, FlushOf, Hooks as _, MemoryUse, Origin, SnapshotFacts, StoreRequest, WallTime};
 
 use super::*;
 
@@ -36,7 +36,13 @@ fn facts() -> Facts {
         lag: None,
         refuses_writes: false,
         pending: true,
-        last_snapshot: None,
+        last_snapshot: Some(SnapshotFacts {
+            time: "2026-11-23T07:59:59.5Z".parse().unwrap(),
+            txid: 3,
+            size: 12_288,
+            duration: None,
+            etag: engine::Etag::new("e"),
+        }),
         uploads: Uploads::Fine,
         outside: None,
         damaged: None,
@@ -65,6 +71,7 @@ fn an_open_database_shows_all_its_figures() {
         ("slow_readers", "2.0"),
         ("txid", "4.0"),
         ("durable_timestamp_seconds", "1795420800.5"),
+        ("snapshot_timestamp_seconds", "1795420799.5"),
         ("pending", "1.0"),
         ("failed_uploads", "3.0"),
         ("epoch", "2.0"),
