@@ -8,8 +8,8 @@ CRD := crds/buckethead.dev_bucketdatabases.yaml
 OPENAPI := docs/openapi.json
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint \
-  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-chart lint-shell lint-links lint-unsafe
+.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint resource-docs cli-docs \
+  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-pages lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ e2e: ## the image, the charts and the operator as a Pod, in a cluster that start
 deep: ## sanitizers, Miri, chosen schedules and fuzzers on the engine, a thousand kills, and histories of clients; more than an hour, not in CI (PART=kills KILLS=200)
 	@testbench/deep.sh $(or $(PART),all)
 
-lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-chart ## all checks that run no test
+lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-pages lint-chart ## all checks that run no test
 
 lint-fmt:
 	@cargo fmt --all --check
@@ -55,6 +55,13 @@ lint-crd:
 lint-openapi:
 	@cargo run --quiet --locked -- openapi | diff -u $(OPENAPI) - || { echo '$(OPENAPI) is stale: run `make openapi`' >&2; exit 1; }
 	@$$(testbench/tools.sh openapi)/validate $(OPENAPI)
+
+# Pages that are made of what the code prints.
+lint-pages: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethead
+lint-pages:
+	@testbench/book.sh resource | diff -u docs/resource.md - || { echo 'docs/resource.md is stale: run `make resource-docs`' >&2; exit 1; }
+	@cargo build --quiet --locked --bin buckethead
+	@testbench/book.sh cli $(PROGRAM) | diff -u docs/cli.md - || { echo 'docs/cli.md is stale: run `make cli-docs`' >&2; exit 1; }
 
 lint-chart:
 	@testbench/chart.sh check
@@ -87,6 +94,16 @@ crd: ## write crds/ anew from the code, and the copies of the charts
 openapi: ## write docs/openapi.json anew from the code
 	@cargo run --quiet --locked -- openapi >$(OPENAPI).new
 	@mv $(OPENAPI).new $(OPENAPI)
+
+resource-docs: ## write docs/resource.md anew from crds/
+	@testbench/book.sh resource >docs/resource.md.new
+	@mv docs/resource.md.new docs/resource.md
+
+cli-docs: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethead
+cli-docs: ## write docs/cli.md anew from what the commands say of themselves
+	@cargo build --quiet --locked --bin buckethead
+	@testbench/book.sh cli $(PROGRAM) >docs/cli.md.new
+	@mv docs/cli.md.new docs/cli.md
 
 rights: ## write the rules of the chart's roles anew from the code
 	@for part in namespaces cluster own; do \
