@@ -1,4 +1,4 @@
-//! What `docs/migration.md` and `docs/python.md` tell a reader to type, typed.
+//! What the README and `docs/start.md`, `backup.md`, `sizing.md`, `migration.md` and `python.md` tell a reader to type, typed.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{Dev, Place, Program, ServedBy, Signal, blocks, document, program};
+use crate::support::{Dev, Folders, Namespace, Operator, Place, Program, Resource, ServedBy, Signal, blocks, document, program};
 
 /// Where the pages say that a server is.
 const SHOWN: &str = "http://127.0.0.1:8080";
@@ -16,6 +16,8 @@ const KEY: &str = "shared/app.db";
 
 /// What a block prints is told from what the next one does.
 const BETWEEN: &str = "print('---')\n";
+/// The same in a shell.
+const BETWEEN_COMMANDS: &str = "printf '\n---\n'\n";
 
 async fn script(name: &str) -> String {
     let home = env!("CARGO_MANIFEST_DIR");
@@ -27,6 +29,106 @@ async fn script(name: &str) -> String {
 fn said(output: &Output) -> String {
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A `PATH` on which `buckethead` is the one under test, and which has these folders besides.
+fn path(home: &Path, more: &[&str]) -> String {
+    let bin = home.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_buckethead"), bin.join("buckethead")).unwrap();
+    let inherited = std::env::var("PATH").unwrap();
+    let mut folders = vec![bin.to_str().unwrap()];
+    folders.extend(more);
+    folders.push(&inherited);
+    folders.join(":")
+}
+
+/// The commands of a page, but for those that a comment marks: for a cluster, or begun by the test itself.
+fn commands(page: &str) -> String {
+    let typed = blocks(page).into_iter().filter(|block| block.language == "sh" && block.mark.is_none());
+    typed.fold("set -euo pipefail\n".to_owned(), |commands, block| commands + &block.text)
+}
+
+#[tokio::test]
+async fn whoever_follows_the_readme_has_rows_keys_and_documents_in_one_database() {
+    let home = TempDir::new().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let dev = Dev::start(&examples, &home.path().join("data"), "standard").await;
+    let commands = commands(&document("README.md")).replace(SHOWN, &dev.api);
+    let bash = Command::new("bash").args(["-c", &commands]).current_dir(home.path()).env("no_proxy", "*").output();
+    let printed = said(&bash.await.unwrap());
+    for found in [r#""rows":[[1,"hello"]]"#, "Ada", r#""age":36"#] {
+        assert!(printed.contains(found), "{printed}");
+    }
+    dev.program.end(Signal::Int).await;
+}
+
+#[tokio::test]
+async fn whoever_follows_the_ten_minutes_branches_promotes_goes_back_and_leaves() {
+    // As the page calls them.
+    let (namespace, place) = (Namespace::create("apps").await, Place::create(ServedBy::Minio, "orders-data").await);
+    let operator = Operator::start(&namespace).await;
+    let home = TempDir::new().unwrap();
+    let account = &place.account;
+    let mut page = document("docs/start.md");
+    for (shown, here) in [
+        ("kubectl create namespace apps\n", String::new()),
+        ("namespace/apps created\n", String::new()),
+        ("https://minio.storage:9000", format!("{}\n  region: {}", account.endpoint, account.region)),
+        ("AWS_ACCESS_KEY_ID=change-me", format!("AWS_ACCESS_KEY_ID={}", account.access_key_id)),
+        ("AWS_SECRET_ACCESS_KEY=change-me", format!("AWS_SECRET_ACCESS_KEY={}", account.secret_access_key)),
+        (SHOWN, operator.api.clone()),
+    ] {
+        assert!(page.contains(shown), "the page has {shown}");
+        page = page.replace(shown, &here);
+    }
+    let (script, shown) = program(&page, "sh", BETWEEN_COMMANDS);
+    let mut bash = namespace.shell(&format!("set -euo pipefail\n{script}"));
+    bash.current_dir(home.path()).env("HOME", home.path()).env("no_proxy", "*");
+    let printed = said(&bash.output().await.unwrap());
+    let printed: Vec<_> = printed.split("\n---\n").skip(1).map(str::trim_end).collect();
+    let shown: Vec<_> = shown.iter().map(|text| text.trim_end()).collect();
+    assert_eq!(printed, shown);
+    operator.end().await;
+    let kept = place.find("apps/orders.db.branch.with-the-mistake").await;
+    assert!(kept.is_some(), "what is deleted leaves the cluster, and not the bucket");
+}
+
+#[tokio::test]
+async fn whoever_follows_the_page_on_backup_has_the_rows_by_us_and_by_litestream() {
+    let place = Place::create(ServedBy::Minio, "backup").await;
+    let folders = Folders::with(&Resource::credentials(&place.account));
+    folders.declare("orders.yaml", &Resource::streaming("orders", &place, "apps/orders.db", "100ms"));
+    let dev = folders.start("standard").await;
+    dev.database("orders").sql("create table items (name)").await;
+    dev.database("orders").sql("insert into items values ('cup')").await;
+    dev.program.end(Signal::Int).await;
+
+    let home = TempDir::new().unwrap();
+    let path = path(home.path(), &[&script("litestream").await]);
+    let commands = commands(&document("docs/backup.md")).replace("orders-data", &place.bucket);
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &commands]).current_dir(home.path()).envs(place.settings());
+    bash.env("PATH", &path).env("no_proxy", "*").env_remove("BUCKETHEAD_URL").env_remove("AWS_CA_BUNDLE");
+    let printed = said(&bash.output().await.unwrap());
+    assert_eq!(printed.lines().filter(|line| *line == "ok").count(), 2, "{printed}");
+    for file in ["orders.db", "by-litestream.db"] {
+        let connection = rusqlite::Connection::open(home.path().join(file)).unwrap();
+        assert_eq!(connection.query_row("select name from items", [], |row| row.get::<_, String>(0)).unwrap(), "cup", "{file}");
+    }
+    assert!(home.path().join("earlier.db").exists());
+}
+
+#[tokio::test]
+async fn whoever_follows_the_page_on_sizing_is_told_a_bill() {
+    let home = TempDir::new().unwrap();
+    let path = path(home.path(), &[]);
+    let commands = commands(&document("docs/sizing.md"));
+    let bash = Command::new("bash").args(["-c", &commands]).current_dir(home.path()).env("PATH", &path).output();
+    let printed = said(&bash.await.unwrap());
+    assert!(printed.contains("AWS S3 Standard, us-east-1"), "{printed}");
+    let told: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert!(told["month"]["class_a"].as_f64().unwrap() > 0.0, "{told}");
 }
 
 #[tokio::test]
@@ -65,10 +167,7 @@ async fn whoever_follows_the_page_on_migration_finds_their_data_and_goes_back_wi
     said(&of_package("write.py").output().await.unwrap());
 
     let home = TempDir::new().unwrap();
-    let bin = home.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_buckethead"), bin.join("buckethead")).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let path = path(home.path(), &[]);
     let (mut serving, mut api) = (None, String::new());
     // Each block goes on in the shell of those before it; of that the variables are left.
     let mut settings = String::new();

@@ -32,11 +32,14 @@ pub(crate) fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
+/// The mark of what needs more than the test bench has: a scheduler, nodes, Helm.
+const IN_A_CLUSTER: &str = "in a cluster";
+
 /// All code of a document in one language as one program, which runs `between` before each block; and what the document says that each of
-/// them prints.
+/// them prints. What is marked as for a cluster is left out.
 pub(crate) fn program(document: &str, language: &str, between: &str) -> (String, Vec<String>) {
     let (mut program, mut shown) = (String::new(), Vec::new());
-    for block in blocks(document) {
+    for block in blocks(document).into_iter().filter(|block| block.mark.as_deref() != Some(IN_A_CLUSTER)) {
         match block.language.as_str() {
             found if found == language => {
                 program += between;
