@@ -8,8 +8,8 @@ CRD := crds/buckethead.dev_bucketdatabases.yaml
 OPENAPI := docs/openapi.json
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint resource-docs cli-docs \
-  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-pages lint-chart lint-shell lint-links lint-unsafe
+.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint book diagrams resource-docs cli-docs \
+  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ e2e: ## the image, the charts and the operator as a Pod, in a cluster that start
 deep: ## sanitizers, Miri, chosen schedules and fuzzers on the engine, a thousand kills, and histories of clients; more than an hour, not in CI (PART=kills KILLS=200)
 	@testbench/deep.sh $(or $(PART),all)
 
-lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-pages lint-chart ## all checks that run no test
+lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart ## all checks that run no test
 
 lint-fmt:
 	@cargo fmt --all --check
@@ -55,6 +55,9 @@ lint-crd:
 lint-openapi:
 	@cargo run --quiet --locked -- openapi | diff -u $(OPENAPI) - || { echo '$(OPENAPI) is stale: run `make openapi`' >&2; exit 1; }
 	@$$(testbench/tools.sh openapi)/validate $(OPENAPI)
+
+lint-book:
+	@testbench/book.sh check
 
 # Pages that are made of what the code prints.
 lint-pages: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethead
@@ -94,6 +97,12 @@ crd: ## write crds/ anew from the code, and the copies of the charts
 openapi: ## write docs/openapi.json anew from the code
 	@cargo run --quiet --locked -- openapi >$(OPENAPI).new
 	@mv $(OPENAPI).new $(OPENAPI)
+
+book: ## build the guides in docs/ as a book, in target/book
+	@testbench/book.sh build
+
+diagrams: ## write docs/diagrams/*.svg anew from the graphs beside them
+	@testbench/book.sh diagrams
 
 resource-docs: ## write docs/resource.md anew from crds/
 	@testbench/book.sh resource >docs/resource.md.new
