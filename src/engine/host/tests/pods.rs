@@ -136,7 +136,7 @@ async fn what_does_not_fit_the_budget_is_refused_and_opens_once_there_is_room() 
     let State::Failed { error, .. } = bench.settle(config("large", 50)).await else { panic!("it must not open") };
     let Error::MemoryBudget { needed, free, budget, .. } = &*error else { panic!("{error}") };
     assert_eq!((*needed, *free, *budget), (50 << 20, 40 << 20, 100 << 20), "{error}");
-    assert_eq!(bench.host.memory_room(), crate::MemoryRoom { taken: 60 << 20, budget: Some(100 << 20) });
+    assert_eq!(bench.host.memory_room(), MemoryRoom { taken: 60 << 20, budget: Some(100 << 20) });
     bench.open(config("small", 40)).await;
     assert_eq!(bench.host.memory_room().taken, 100 << 20);
     write(&first, "create table t(x)").await;
