@@ -8,7 +8,7 @@ CRD := crds/buckethead.dev_bucketdatabases.yaml
 OPENAPI := docs/openapi.json
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
-.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint book diagrams resource-docs cli-docs \
+.PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint book diagrams resource-docs cli-docs metrics-docs \
   lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart lint-shell lint-links lint-unsafe
 
 help: ## list these targets
@@ -64,6 +64,7 @@ lint-pages: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethea
 lint-pages:
 	@testbench/book.sh resource | diff -u docs/resource.md - || { echo 'docs/resource.md is stale: run `make resource-docs`' >&2; exit 1; }
 	@cargo build --quiet --locked --bin buckethead
+	@$(PROGRAM) metrics | diff -u docs/metrics.md - || { echo 'docs/metrics.md is stale: run `make metrics-docs`' >&2; exit 1; }
 	@testbench/book.sh cli $(PROGRAM) | diff -u docs/cli.md - || { echo 'docs/cli.md is stale: run `make cli-docs`' >&2; exit 1; }
 
 lint-chart:
@@ -113,6 +114,10 @@ cli-docs: ## write docs/cli.md anew from what the commands say of themselves
 	@cargo build --quiet --locked --bin buckethead
 	@testbench/book.sh cli $(PROGRAM) >docs/cli.md.new
 	@mv docs/cli.md.new docs/cli.md
+
+metrics-docs: ## write docs/metrics.md anew from what the code counts
+	@cargo run --quiet --locked -- metrics >docs/metrics.md.new
+	@mv docs/metrics.md.new docs/metrics.md
 
 rights: ## write the rules of the chart's roles anew from the code
 	@for part in namespaces cluster own; do \

@@ -18,6 +18,7 @@ mod inspect;
 mod kv;
 mod logs;
 mod measure;
+mod metrics;
 mod observed;
 mod openapi;
 mod operator;
@@ -93,6 +94,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Prints the `CustomResourceDefinition`.
     Crd,
+    /// Prints what each metric tells.
+    Metrics,
     /// Prints the OpenAPI document of the HTTP API.
     Openapi,
     /// Prints the rights that the operator needs, as rules of roles.
@@ -120,6 +123,7 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Command::Crd => crd::run(),
+        Command::Metrics => metrics::run(),
         Command::Openapi => openapi::run(),
         Command::Rbac(arguments) => rbac::run(&arguments),
         Command::Dev(arguments) => on_runtime(dev::run(*arguments)),

@@ -22,10 +22,10 @@ use crate::hrana::Caller;
 use crate::observe::AdmittedTo;
 use crate::promise::Promise;
 use crate::{App, Shared, address, guard, point};
-use failures::{Address, Reason};
+use failures::Address;
 use reviews::Answer;
 
-pub(crate) use failures::{Failures, Peer};
+pub(crate) use failures::{Failures, Peer, Reason};
 pub(crate) use reviews::Reviews;
 
 /// A database that the path names and the caller may ask: to write, unless the request's method is GET or HEAD. Whoever only reads may ask for a

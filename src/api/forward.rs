@@ -7,7 +7,7 @@
 
 mod connect;
 mod heads;
-mod outcomes;
+pub(crate) mod outcomes;
 mod socket;
 
 use std::net::{IpAddr, SocketAddr};

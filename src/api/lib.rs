@@ -63,7 +63,7 @@ use observe::Observed;
 
 pub use error::bad_request;
 pub use guard::Guard;
-pub use metrics::Work;
+pub use metrics::{Work, register_examples};
 pub use openapi::openapi;
 pub use peers::{Answers, Member, Origin, Peers, Stay, Unserved};
 pub use serve::{Serves, serve};

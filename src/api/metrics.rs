@@ -4,6 +4,7 @@
 //! classes, and databases are as many as are declared.
 
 mod asked;
+mod examples;
 mod routes;
 mod work;
 
@@ -13,7 +14,7 @@ use std::sync::{Arc, Weak};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use engine::{DatabaseName, Facts, Host, State as DatabaseState, Uploads, Usage};
+use engine::{DatabaseName, Facts, Host, MemoryRoom, State as DatabaseState, Uploads, Usage};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use asked::{Asked, OfDatabase};
+pub use examples::register_examples;
 pub(crate) use routes::Routes;
 pub use work::Work;
 
@@ -42,7 +44,7 @@ pub(crate) struct Requests {
 
 /// Adds everything of the API to `registry`.
 pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<Streams>, work: Arc<Work>) -> Requests {
-    registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    register_build(registry);
     let requests = Requests { routes: Routes::default(), asked: Arc::default() };
     registry.register_collector(Box::new(requests.routes.clone()));
     registry.register_collector(Box::new(Databases {
@@ -52,6 +54,10 @@ pub(crate) fn register(registry: &mut Registry, host: &Arc<Host>, streams: &Arc<
         work,
     }));
     requests
+}
+
+fn register_build(registry: &mut Registry) {
+    registry.register("buckethead_build", "The program that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
 }
 
 /// `GET /metrics`.
@@ -97,44 +103,59 @@ impl fmt::Debug for Databases {
 }
 
 impl Collector for Databases {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let (Some(host), Some(streams)) = (self.host.upgrade(), self.streams.upgrade()) else { return Ok(()) };
         let mut names = host.names();
         names.sort();
-        let seen: Vec<_> = names
+        let states = names
             .into_iter()
             .map(|name| {
                 let state = host.state(&name);
                 (name, state)
             })
             .collect();
+        let streams = |database: &DatabaseName| streams.open_of(database) as u64;
+        let seen = Seen { states, streams: &streams, pasts: host.pasts(), room: host.memory_room() };
+        seen.encode(&self.asked, &self.work, encoder)
+    }
+}
+
+/// What a scrape sees.
+struct Seen<'a> {
+    states: Vec<(DatabaseName, DatabaseState)>,
+    streams: &'a dyn Fn(&DatabaseName) -> u64,
+    pasts: (usize, u64),
+    room: MemoryRoom,
+}
+
+impl Seen<'_> {
+    fn encode(&self, asked: &Asked, work: &Work, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let help = "Open streams of libSQL's clients.";
         let mut family = encoder.encode_descriptor("buckethead_database_streams", help, None, MetricType::Gauge)?;
-        for (database, _) in seen.iter().filter(|(_, state)| matches!(state, DatabaseState::Open(_))) {
+        for (database, _) in self.states.iter().filter(|(_, state)| matches!(state, DatabaseState::Open(_))) {
             let labels = [("namespace", database.namespace()), ("name", database.name())];
-            family.encode_family(&labels)?.encode_gauge(&real(streams.open_of(database) as u64))?;
+            family.encode_family(&labels)?.encode_gauge(&real((self.streams)(database)))?;
         }
-        let (pasts, bytes) = host.pasts();
-        let room = host.memory_room();
+        let (pasts, bytes) = self.pasts;
         for (name, help, value) in [
             ("buckethead_past_states", "Past states that are kept for whoever reads them.", Some(pasts as u64)),
             ("buckethead_past_bytes", "What past states take that are kept or read.", Some(bytes)),
             (
                 "buckethead_memory_taken_bytes",
                 "What the databases that are in memory, or come into it, may grow to together.",
-                Some(room.taken),
+                Some(self.room.taken),
             ),
-            ("buckethead_memory_budget_bytes", "What they may take together; absent if that has no bound.", room.budget),
+            ("buckethead_memory_budget_bytes", "What they may take together; absent if that has no bound.", self.room.budget),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             if let Some(value) = value {
                 family.encode_gauge(&real(value))?;
             }
         }
-        let names: Vec<_> = seen.iter().map(|(name, _)| name).collect();
-        self.asked.encode(&names, &mut encoder)?;
-        self.work.encode(&names, &mut encoder)?;
-        encode_databases(&seen, encoder)
+        let names: Vec<_> = self.states.iter().map(|(name, _)| name).collect();
+        asked.encode(&names, &mut encoder)?;
+        work.encode(&names, &mut encoder)?;
+        encode_databases(&self.states, encoder)
     }
 }
 
@@ -148,7 +169,7 @@ struct Gauge {
 const GAUGES: &[Gauge] = &[
     Gauge {
         name: "up",
-        help: "Whether the database answers requests.",
+        help: "1 while the database answers requests; its other figures exist only then.",
         value: |state| Some(flag(matches!(state, DatabaseState::Open(_)))),
     },
     Gauge {
@@ -203,12 +224,12 @@ const GAUGES: &[Gauge] = &[
     },
     Gauge {
         name: "refuses_writes",
-        help: "Whether writes are refused because the bucket is too far behind.",
+        help: "1 while writes are refused because the bucket is too far behind.",
         value: |state| of_open(state, |facts| Some(flag(facts.refuses_writes))),
     },
     Gauge {
         name: "pending",
-        help: "Whether there are commits that are not in the bucket.",
+        help: "1 while there are commits that are not in the bucket.",
         value: |state| of_open(state, |facts| Some(flag(facts.pending))),
     },
     Gauge {
@@ -223,7 +244,7 @@ const GAUGES: &[Gauge] = &[
     },
     Gauge {
         name: "restorable",
-        help: "Whether what was in the bucket could be restored then.",
+        help: "1 if it could be then.",
         value: |state| of_open(state, |facts| facts.verified.as_ref().map(|verified| flag(verified.failure.is_none()))),
     },
     Gauge {

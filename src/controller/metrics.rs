@@ -61,14 +61,25 @@ impl Metrics {
             gc_runs: Family::default(),
             conditions: Conditions::default(),
         };
-        registry.register("buckethead_reconciles", "Reconciliations of BucketDatabases", metrics.reconciles.clone());
-        registry.register("buckethead_reconcile_failures", "Reconciliations that failed, by kind", metrics.failures.clone());
-        registry.register_with_unit("buckethead_reconcile_duration", "How long they took", Unit::Seconds, metrics.duration.clone());
-        registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included", metrics.requests.clone());
-        registry.register("buckethead_controller_steps", "Steps that were carried out, by name", metrics.steps.clone());
-        registry.register("buckethead_gc_runs", "Runs of gc that ended, by outcome", metrics.gc_runs.clone());
+        registry.register("buckethead_reconciles", "Looks at BucketDatabases", metrics.reconciles.clone());
+        registry.register("buckethead_reconcile_failures", "Looks that failed, by the kind of the error", metrics.failures.clone());
+        registry.register_with_unit("buckethead_reconcile_duration", "How long looks took", Unit::Seconds, metrics.duration.clone());
+        registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included; `resource` is a kind with its subresource", metrics.requests.clone());
+        registry.register("buckethead_controller_steps", "Steps that looks carried out, such as `Open`, `Promote` or `EnsureConnectionSecret`", metrics.steps.clone());
+        registry.register("buckethead_gc_runs", "Runs of gc that ended: how far they came (`clean`, `marked`, `waiting`, `busy`, `deleted`), or `failed`", metrics.gc_runs.clone());
         registry.register_collector(Box::new(metrics.conditions.clone()));
         metrics
+    }
+
+    /// As if everything had been done once, and some condition were not as it should be.
+    pub fn fill(&self) {
+        self.reconciles.inc();
+        self.duration.observe(0.0);
+        self.failures.get_or_create(&FailureLabels { kind: "" }).inc();
+        self.count_request("", String::new());
+        self.count_step("");
+        self.gc_runs.get_or_create(&GcLabels { outcome: "" }).inc();
+        self.conditions.show_example();
     }
 
     /// Shows what the conditions of these say, as the watches see them.

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 /// What became of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The host answered.
     Forwarded,
     /// There was no connection to the host.
@@ -35,20 +35,20 @@ struct Labels {
 }
 
 /// Of all.
-pub(super) struct Outcomes(Family<Labels, Counter>);
+pub(crate) struct Outcomes(Family<Labels, Counter>);
 
 impl Outcomes {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let total = Family::default();
         registry.register(
             "buckethead_forwarded_requests",
-            "Requests for databases of other processes, by what became of them",
+            "Requests for databases of other processes: they were `forwarded` and answered; the host was `unreachable`; the connection was `broken` before the answer; they had been passed on too often (`looped`)",
             total.clone(),
         );
         Self(total)
     }
 
-    pub(super) fn count(&self, outcome: Outcome) {
+    pub(crate) fn count(&self, outcome: Outcome) {
         self.0.get_or_create(&Labels { outcome: outcome.word() }).inc();
     }
 }

@@ -71,7 +71,7 @@ impl Asked {
         self.0.write().retain(|name, _| known.contains(name));
         let mut all: Vec<_> = self.0.read().iter().map(|(name, of)| (name.clone(), Arc::clone(of))).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let help = "Requests answered.";
+        let help = "Requests of callers that were admitted to the database.";
         let mut family = encoder.encode_descriptor("buckethead_database_requests", help, None, MetricType::Counter)?;
         for (name, of) in &all {
             for (class, requests) in (1..).zip(&of.requests) {
@@ -88,7 +88,7 @@ impl Asked {
         }
         let histograms: [(&str, &str, Which); 2] = [
             ("buckethead_database_request_duration", "From a request's head to its answer's head.", |of| &of.duration),
-            ("buckethead_database_queue_duration", "Time of it that was spent waiting: for the turn to write, for a thread.", |of| {
+            ("buckethead_database_queue_duration", "How much of that they waited: for their turn to write, for a place among the readers, for a thread.", |of| {
                 &of.queued
             }),
         ];

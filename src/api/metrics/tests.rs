@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use engine::{FlushEnd, FlushKind, FlushOf, Hooks as _, MemoryUse, Origin, SnapshotFacts, StoreRequest, WallTime};
+use engine::{FlushEnd, FlushKind, FlushOf, Hooks as _, StoreRequest};
 
+use super::examples::facts;
 use super::*;
 
 #[derive(Debug)]
@@ -22,37 +23,6 @@ fn shown(databases: Vec<(DatabaseName, DatabaseState)>) -> String {
     out
 }
 
-fn facts() -> Facts {
-    Facts {
-        size: 12_288,
-        memory: MemoryUse { live: 13_056, pinned: 4352, staged: 0, oldest_pin: Some(Duration::from_millis(2500)) },
-        txid: 4,
-        branch: engine::BranchName::main(),
-        by_hand: false,
-        unconditional: None,
-        epoch: engine::Epoch(2),
-        origin: Origin::Empty,
-        durable_time: Some("2026-11-23T08:00:00.5Z".parse::<WallTime>().unwrap()),
-        lag: None,
-        refuses_writes: false,
-        pending: true,
-        last_snapshot: Some(SnapshotFacts {
-            time: "2026-11-23T07:59:59.5Z".parse().unwrap(),
-            txid: 3,
-            size: 12_288,
-            duration: None,
-            etag: engine::Etag::new("e"),
-        }),
-        uploads: Uploads::Fine,
-        outside: None,
-        damaged: None,
-        verified: None,
-        unverified: None,
-        slow_readers: 2,
-        usage: Usage { rows: 7, changed: 3, queued: Duration::from_millis(250), ran: Duration::from_millis(1500), slow: 1 },
-    }
-}
-
 #[test]
 fn an_open_database_shows_all_its_figures() {
     let failing = Uploads::Failing {
@@ -70,8 +40,10 @@ fn an_open_database_shows_all_its_figures() {
         ("oldest_pin_seconds", "2.5"),
         ("slow_readers", "2.0"),
         ("txid", "4.0"),
-        ("durable_timestamp_seconds", "1795420800.5"),
-        ("snapshot_timestamp_seconds", "1795420799.5"),
+        ("durable_timestamp_seconds", "1795420800.0"),
+        ("snapshot_timestamp_seconds", "1795420799.0"),
+        ("verified_timestamp_seconds", "1795420700.0"),
+        ("restorable", "1.0"),
         ("pending", "1.0"),
         ("failed_uploads", "3.0"),
         ("epoch", "2.0"),

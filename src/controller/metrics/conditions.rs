@@ -18,7 +18,12 @@ use crate::status::condition::{DURABLE, READY, RECONCILING, STALLED};
 
 /// Asks the watches at each scrape.
 #[derive(Clone, Default)]
-pub(super) struct Conditions(Arc<OnceLock<Vec<Store<Guarded>>>>);
+pub(super) struct Conditions(Arc<OnceLock<Source>>);
+
+enum Source {
+    Watches(Vec<Store<Guarded>>),
+    Example,
+}
 
 impl fmt::Debug for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,15 +34,27 @@ impl fmt::Debug for Conditions {
 impl Conditions {
     pub(super) fn attend(&self, stores: Vec<Store<Guarded>>) {
         // Only the operator does, once.
-        let _ = self.0.set(stores);
+        let _ = self.0.set(Source::Watches(stores));
+    }
+
+    pub(super) fn show_example(&self) {
+        let _ = self.0.set(Source::Example);
     }
 }
 
 impl Collector for Conditions {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "What the conditions of resources say: 1 for Ready, and for what is not as it should be.";
+        let help = "1 for the condition `Ready` of each resource, and for each other one that is not as it should be. Every Pod tells of all resources.";
         let mut family = encoder.encode_descriptor("buckethead_database_condition", help, None, MetricType::Gauge)?;
-        let mut seen: Vec<_> = self.0.get().into_iter().flatten().flat_map(Store::state).collect();
+        let stores = match self.0.get() {
+            None => &[][..],
+            Some(Source::Watches(stores)) => stores,
+            Some(Source::Example) => {
+                let labels = ["namespace", "name", "type", "status", "reason"].map(|name| (name, ""));
+                return family.encode_family(&labels)?.encode_gauge(&1_i64);
+            }
+        };
+        let mut seen: Vec<_> = stores.iter().flat_map(Store::state).collect();
         seen.sort_by_cached_key(|seen| (seen.namespace(), seen.name_any()));
         for resource in seen.iter().filter_map(|seen| seen.0.as_ref().ok()) {
             let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
