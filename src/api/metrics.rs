@@ -145,7 +145,7 @@ impl Seen<'_> {
                 "What the databases that are in memory, or come into it, may grow to together.",
                 Some(self.room.taken),
             ),
-            ("buckethead_memory_budget_bytes", "What they may take together; absent if that has no bound.", self.room.budget),
+            ("buckethead_memory_budget_bytes", "What all databases of this process may take together; absent if that has no bound.", self.room.budget),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             if let Some(value) = value {
@@ -244,7 +244,7 @@ const GAUGES: &[Gauge] = &[
     },
     Gauge {
         name: "restorable",
-        help: "1 if it could be then.",
+        help: "1 if what was in the bucket could be restored then.",
         value: |state| of_open(state, |facts| facts.verified.as_ref().map(|verified| flag(verified.failure.is_none()))),
     },
     Gauge {
