@@ -145,7 +145,11 @@ impl Seen<'_> {
                 "What the databases that are in memory, or come into it, may grow to together.",
                 Some(self.room.taken),
             ),
-            ("buckethead_memory_budget_bytes", "What all databases of this process may take together; absent if that has no bound.", self.room.budget),
+            (
+                "buckethead_memory_budget_bytes",
+                "What all databases of this process may take together; absent if that has no bound.",
+                self.room.budget,
+            ),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             if let Some(value) = value {

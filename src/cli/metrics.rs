@@ -9,7 +9,17 @@ use prometheus_client::registry::Registry;
 
 /// What metrics are about, by the beginnings of their names.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Requests, and this process", &["buckethead_build", "buckethead_http_", "buckethead_forwarded_", "buckethead_authentication_", "buckethead_memory_", "buckethead_past_"]),
+    (
+        "Requests, and this process",
+        &[
+            "buckethead_build",
+            "buckethead_http_",
+            "buckethead_forwarded_",
+            "buckethead_authentication_",
+            "buckethead_memory_",
+            "buckethead_past_",
+        ],
+    ),
     ("Databases", &["buckethead_database_"]),
     ("Stores", &["buckethead_store_"]),
     ("In a cluster", &["buckethead_"]),

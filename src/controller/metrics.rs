@@ -64,9 +64,21 @@ impl Metrics {
         registry.register("buckethead_reconciles", "Looks at BucketDatabases", metrics.reconciles.clone());
         registry.register("buckethead_reconcile_failures", "Looks that failed, by the kind of the error", metrics.failures.clone());
         registry.register_with_unit("buckethead_reconcile_duration", "How long looks took", Unit::Seconds, metrics.duration.clone());
-        registry.register("buckethead_kubernetes_requests", "Requests to the API server, watches included; `resource` is a kind with its subresource", metrics.requests.clone());
-        registry.register("buckethead_controller_steps", "Steps that looks carried out, such as `Open`, `Promote` or `EnsureConnectionSecret`", metrics.steps.clone());
-        registry.register("buckethead_gc_runs", "Runs of gc that ended: how far they came (`clean`, `marked`, `waiting`, `busy`, `deleted`), or `failed`", metrics.gc_runs.clone());
+        registry.register(
+            "buckethead_kubernetes_requests",
+            "Requests to the API server, watches included; `resource` is a kind with its subresource",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "buckethead_controller_steps",
+            "Steps that looks carried out, such as `Open`, `Promote` or `EnsureConnectionSecret`",
+            metrics.steps.clone(),
+        );
+        registry.register(
+            "buckethead_gc_runs",
+            "Runs of gc that ended: how far they came (`clean`, `marked`, `waiting`, `busy`, `deleted`), or `failed`",
+            metrics.gc_runs.clone(),
+        );
         registry.register_collector(Box::new(metrics.conditions.clone()));
         metrics
     }

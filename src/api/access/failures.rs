@@ -86,7 +86,11 @@ impl Failures {
     /// Adds their metric to `registry`.
     pub(crate) fn register(registry: &mut Registry, clock: Arc<dyn Clock>) -> Self {
         let total = Family::default();
-        registry.register("buckethead_authentication_failures", "Requests that were not admitted: `missing` token, `refused` token, `read_only` token for a change, `unavailable` Kubernetes", total.clone());
+        registry.register(
+            "buckethead_authentication_failures",
+            "Requests that were not admitted: `missing` token, `refused` token, `read_only` token for a change, `unavailable` Kubernetes",
+            total.clone(),
+        );
         Self { clock, total, addresses: Mutex::new(Recent::new(ADDRESSES)) }
     }
 

@@ -88,9 +88,11 @@ impl Asked {
         }
         let histograms: [(&str, &str, Which); 2] = [
             ("buckethead_database_request_duration", "From a request's head to its answer's head.", |of| &of.duration),
-            ("buckethead_database_queue_duration", "How long they waited of that: for their turn to write, for a place among the readers, for a thread.", |of| {
-                &of.queued
-            }),
+            (
+                "buckethead_database_queue_duration",
+                "How long they waited of that: for their turn to write, for a place among the readers, for a thread.",
+                |of| &of.queued,
+            ),
         ];
         for (name, help, histogram) in histograms {
             let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;

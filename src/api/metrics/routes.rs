@@ -68,7 +68,12 @@ impl Collector for Routes {
                 })
             })
         };
-        let mut family = encoder.encode_descriptor("buckethead_http_requests", "Requests answered; `route` is a template, `status` a class such as `2xx`.", None, MetricType::Counter)?;
+        let mut family = encoder.encode_descriptor(
+            "buckethead_http_requests",
+            "Requests answered; `route` is a template, `status` a class such as `2xx`.",
+            None,
+            MetricType::Counter,
+        )?;
         for (labels, answered) in all() {
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&answered.requests.get(), None)?;
         }
