@@ -60,7 +60,7 @@ lint-book:
 	@testbench/book.sh check
 
 # Pages that are made of what the code prints.
-lint-pages: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethead
+lint-pages cli-docs: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethead
 lint-pages:
 	@testbench/book.sh resource | diff -u docs/resource.md - || { echo 'docs/resource.md is stale: run `make resource-docs`' >&2; exit 1; }
 	@cargo build --quiet --locked --bin buckethead
@@ -109,7 +109,6 @@ resource-docs: ## write docs/resource.md anew from crds/
 	@testbench/book.sh resource >docs/resource.md.new
 	@mv docs/resource.md.new docs/resource.md
 
-cli-docs: PROGRAM = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/buckethead
 cli-docs: ## write docs/cli.md anew from what the commands say of themselves
 	@cargo build --quiet --locked --bin buckethead
 	@testbench/book.sh cli $(PROGRAM) >docs/cli.md.new

@@ -9,6 +9,7 @@ mod crd;
 mod dev;
 mod dev_token;
 mod docs;
+mod exposition;
 mod files;
 mod gc;
 mod given;

@@ -114,7 +114,6 @@ impl Collector for Databases {
                 (name, state)
             })
             .collect();
-        let streams = |database: &DatabaseName| streams.open_of(database) as u64;
         let seen = Seen { states, streams: &streams, pasts: host.pasts(), room: host.memory_room() };
         seen.encode(&self.asked, &self.work, encoder)
     }
@@ -123,7 +122,7 @@ impl Collector for Databases {
 /// What a scrape sees.
 struct Seen<'a> {
     states: Vec<(DatabaseName, DatabaseState)>,
-    streams: &'a dyn Fn(&DatabaseName) -> u64,
+    streams: &'a Streams,
     pasts: (usize, u64),
     room: MemoryRoom,
 }
@@ -134,7 +133,7 @@ impl Seen<'_> {
         let mut family = encoder.encode_descriptor("buckethead_database_streams", help, None, MetricType::Gauge)?;
         for (database, _) in self.states.iter().filter(|(_, state)| matches!(state, DatabaseState::Open(_))) {
             let labels = [("namespace", database.namespace()), ("name", database.name())];
-            family.encode_family(&labels)?.encode_gauge(&real((self.streams)(database)))?;
+            family.encode_family(&labels)?.encode_gauge(&real(self.streams.open_of(database) as u64))?;
         }
         let (pasts, bytes) = self.pasts;
         for (name, help, value) in [

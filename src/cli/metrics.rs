@@ -7,6 +7,8 @@ use controller::Metrics;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+use super::exposition::{Family, families};
+
 /// What metrics are about, by the beginnings of their names.
 const GROUPS: [(&str, &[&str]); 4] = [
     (
@@ -52,59 +54,34 @@ fn shown() -> Result<String, std::fmt::Error> {
 }
 
 fn page(shown: &str) -> String {
-    let rows = rows(shown);
-    let group = |row: &Row| GROUPS.iter().position(|(_, beginnings)| beginnings.iter().any(|beginning| row.name.starts_with(beginning)));
+    let families: Vec<_> = families(shown).into_iter().filter(|family| !family.samples.is_empty()).collect();
+    let group = |name: &str| GROUPS.iter().position(|(_, beginnings)| beginnings.iter().any(|beginning| name.starts_with(beginning)));
     let mut page = BEGIN.to_owned();
     for (at, (title, _)) in GROUPS.iter().enumerate() {
         let _ = write!(page, "\n## {title}\n\n| Metric | Type | Labels | Tells |\n| --- | --- | --- | --- |\n");
-        for row in rows.iter().filter(|row| group(row) == Some(at)) {
-            let Row { name, kind, labels, help } = row;
-            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
-            let _ = writeln!(page, "| `{name}` | {kind} | {} | {} |", labels.join(", "), help.trim_end_matches('.'));
+        for family in families.iter().filter(|family| group(family.name) == Some(at)) {
+            let labels: Vec<_> = labels(family).into_iter().map(|label| format!("`{label}`")).collect();
+            let (name, kind, help) = (name(family), family.kind, family.help.trim_end_matches('.'));
+            let _ = writeln!(page, "| `{name}` | {kind} | {} | {help} |", labels.join(", "));
         }
     }
     page
 }
 
-/// One metric.
-#[derive(Debug, PartialEq, Eq)]
-struct Row<'a> {
-    name: String,
-    kind: &'a str,
-    labels: Vec<&'a str>,
-    help: &'a str,
+/// What its samples are called: without what tells the parts of a histogram apart.
+fn name(family: &Family<'_>) -> String {
+    let ending = match family.kind {
+        "counter" => "_total",
+        "info" => "_info",
+        _ => "",
+    };
+    format!("{}{ending}", family.name)
 }
 
-/// The descriptions in a text, each with the labels of its first series.
-fn rows(shown: &str) -> Vec<Row<'_>> {
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    let mut is_first = false;
-    for line in shown.lines() {
-        if let Some(described) = line.strip_prefix("# HELP ") {
-            let (name, help) = described.split_once(' ').unwrap_or((described, ""));
-            rows.push(Row { name: name.to_owned(), kind: "", labels: Vec::new(), help });
-            is_first = true;
-        } else if let (Some(typed), Some(row)) = (line.strip_prefix("# TYPE "), rows.last_mut()) {
-            row.kind = typed.rsplit(' ').next().unwrap_or_default();
-            // Samples are called so.
-            match row.kind {
-                "counter" => row.name.push_str("_total"),
-                "info" => row.name.push_str("_info"),
-                _ => {}
-            }
-        } else if let (false, true, Some(row)) = (line.starts_with('#'), is_first, rows.last_mut()) {
-            row.labels = labels(line);
-            is_first = false;
-        }
-    }
-    rows
-}
-
-/// Of a series, without what tells the buckets of a histogram apart. Values of examples have no quotes.
-fn labels(series: &str) -> Vec<&str> {
-    let within = series.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(within, _)| within);
-    let names = within.split("\",").filter_map(|pair| pair.split_once('=')).map(|(name, _)| name);
-    names.filter(|name| *name != "le").collect()
+/// Those of its first series, without what tells the buckets of a histogram apart.
+fn labels<'a>(family: &Family<'a>) -> Vec<&'a str> {
+    let first = family.samples.first().map_or(&[][..], |sample| &sample.labels);
+    first.iter().map(|(name, _)| *name).filter(|name| *name != "le").collect()
 }
 
 #[cfg(test)]
@@ -115,18 +92,17 @@ mod tests {
     fn each_metric_has_a_series_by_which_its_labels_are_known() {
         let shown = shown().unwrap();
         let described = shown.lines().filter(|line| line.starts_with("# HELP ")).count();
-        let rows = rows(&shown);
-        assert!(described > 50 && rows.len() == described, "{described}");
-        for row in &rows {
-            let name = row.name.trim_end_matches("_total");
-            assert!(shown.lines().any(|line| !line.starts_with('#') && line.starts_with(name)), "{name} has no series");
-            assert!(!row.help.is_empty() && row.name.starts_with("buckethead_"), "{row:?}");
+        let all: Vec<_> = families(&shown).into_iter().filter(|family| !family.name.is_empty()).collect();
+        assert!(described > 50 && all.len() == described, "{described}");
+        for family in &all {
+            assert!(!family.samples.is_empty(), "{} has no series", family.name);
+            assert!(!family.help.is_empty() && family.name.starts_with("buckethead_"), "{family:?}");
         }
-        let of = |name: &str| rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("{name}"));
-        assert_eq!(of("buckethead_build_info").labels, ["version"]);
-        assert_eq!(of("buckethead_http_request_duration_seconds").labels, ["route", "method", "status"]);
-        assert_eq!(of("buckethead_database_condition").labels, ["namespace", "name", "type", "status", "reason"]);
-        assert_eq!((of("buckethead_past_bytes").kind, of("buckethead_past_bytes").labels.len()), ("gauge", 0));
+        let of = |wanted: &str| all.iter().find(|family| name(family) == wanted).unwrap_or_else(|| panic!("{wanted}"));
+        assert_eq!(labels(of("buckethead_build_info")), ["version"]);
+        assert_eq!(labels(of("buckethead_http_request_duration_seconds")), ["route", "method", "status"]);
+        assert_eq!(labels(of("buckethead_database_condition")), ["namespace", "name", "type", "status", "reason"]);
+        assert_eq!((of("buckethead_past_bytes").kind, labels(of("buckethead_past_bytes")).len()), ("gauge", 0));
         assert_eq!(page(&shown).matches("\n| `buckethead_").count(), described, "each is in one group");
     }
 }

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use super::{Asked, Routes, Seen, Work, register_build};
 use crate::access::{Failures, Reason};
 use crate::forward::outcomes::{Outcome, Outcomes};
+use crate::hrana::Streams;
 
 /// Adds each metric of the API to `registry`, as if one database had been asked once.
 pub fn register_examples(registry: &mut Registry) {
@@ -32,13 +33,15 @@ pub fn register_examples(registry: &mut Registry) {
     work.flush_started(&flush);
     work.flush_ended(&flush, &FlushEnd::Completed { txid: 4, bytes: 4096, took: Duration::ZERO });
     work.store_request(&StoreRequest { operation: "PutObject".into(), status: Some(200), sent: 4096, received: 0, took: Duration::ZERO });
-    registry.register_collector(Box::new(Example { database, asked, work }));
+    let streams = Streams::new(Arc::new(SystemClock));
+    registry.register_collector(Box::new(Example { database, asked, work, streams }));
 }
 
 struct Example {
     database: DatabaseName,
     asked: Asked,
     work: Work,
+    streams: Streams,
 }
 
 impl fmt::Debug for Example {
@@ -51,7 +54,7 @@ impl Collector for Example {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let seen = Seen {
             states: vec![(self.database.clone(), DatabaseState::Open(facts()))],
-            streams: &|_| 0,
+            streams: &self.streams,
             pasts: (0, 0),
             room: MemoryRoom { taken: 0, budget: Some(0) },
         };

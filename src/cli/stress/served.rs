@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::load::Asked;
-use crate::cli::session::{Session, whole};
+use crate::cli::exposition::{Sample, families, whole};
+use crate::cli::session::{self, Session};
 
 /// What there is of an operation with a status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,27 +22,22 @@ impl Told {
     /// `None` where the server does not tell.
     pub(super) async fn by(session: &Session) -> anyhow::Result<Option<Self>> {
         let Ok(answer) = session.get("/metrics").await else { return Ok(None) };
-        let text = whole(answer).await?;
+        let text = session::whole(answer).await?;
         Ok(Some(Self::parse(&String::from_utf8_lossy(&text))))
     }
 
     fn parse(text: &str) -> Self {
         let mut told = Self::default();
-        for line in text.lines() {
-            let Some((name, (labels, count))) = line.split_once('{').and_then(|(name, rest)| Some((name, rest.split_once("} ")?))) else {
-                continue;
-            };
-            let label = |name: &str| Some(labels.split_once(&format!("{name}=\""))?.1.split('"').next()?.to_owned());
-            let (Some(operation), Some(status), Ok(count)) = (label("operation"), label("status"), count.trim().parse()) else { continue };
-            let of = |counts: &mut BTreeMap<_, Counts>| *counts.entry((operation.clone(), status.clone())).or_default();
-            let known = of(&mut told.0);
-            let known = match name {
-                "buckethead_store_requests_total" => Counts { requests: count, ..known },
-                "buckethead_store_sent_bytes_total" => Counts { sent: count, ..known },
-                "buckethead_store_received_bytes_total" => Counts { received: count, ..known },
-                _ => known,
-            };
-            told.0.insert((operation, status), known);
+        for Sample { name, labels, value } in families(text).into_iter().flat_map(|family| family.samples) {
+            let label = |name: &str| labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.clone());
+            let (Some(operation), Some(status)) = (label("operation"), label("status")) else { continue };
+            let known = told.0.entry((operation, status)).or_default();
+            match name {
+                "buckethead_store_requests_total" => known.requests = whole(value),
+                "buckethead_store_sent_bytes_total" => known.sent = whole(value),
+                "buckethead_store_received_bytes_total" => known.received = whole(value),
+                _ => {}
+            }
         }
         told
     }

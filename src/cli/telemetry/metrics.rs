@@ -8,6 +8,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, metric, number_data_point,
 };
 
+use crate::cli::exposition::{Family, Sample, families, whole};
+
 /// From when to when something was counted, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -15,87 +17,46 @@ pub(super) struct Span {
     pub(super) to: u64,
 }
 
-/// Reads the text that `GET /metrics` shows, as our own registries write it. A line that is none is left out.
+/// Reads the text that `GET /metrics` shows.
 pub(super) fn metrics(text: &str, span: Span) -> Vec<Metric> {
-    let mut metrics = Vec::new();
-    let mut family = Family::default();
-    for line in text.lines() {
-        let Some(comment) = line.strip_prefix("# ") else {
-            if let Some(sample) = Sample::parse(line) {
-                family.samples.push(sample);
-            }
-            continue;
-        };
-        let mut words = comment.splitn(3, ' ');
-        let (Some(word), Some(name)) = (words.next(), words.next()) else { continue };
-        if name != family.name {
-            metrics.extend(std::mem::replace(&mut family, Family { name, ..Family::default() }).metric(span));
+    families(text).into_iter().filter_map(|family| metric(family, span)).collect()
+}
+
+/// Nothing if there is no value of it.
+fn metric(family: Family<'_>, span: Span) -> Option<Metric> {
+    let Family { name, help, kind, unit, samples } = family;
+    let temporality = AggregationTemporality::Cumulative.into();
+    let (name, data) = match kind {
+        "counter" => {
+            let data_points = points(&samples, &format!("{name}_total"), span);
+            (name.to_owned(), metric::Data::Sum(Sum { data_points, aggregation_temporality: temporality, is_monotonic: true }))
         }
-        let rest = words.next().unwrap_or_default();
-        match word {
-            "HELP" => family.help = rest,
-            "TYPE" => family.kind = rest,
-            "UNIT" => family.unit = rest,
-            _ => {}
+        "histogram" => {
+            let data_points = histograms(name, samples, span);
+            (name.to_owned(), metric::Data::Histogram(Histogram { data_points, aggregation_temporality: temporality }))
         }
-    }
-    metrics.extend(family.metric(span));
-    metrics
-}
-
-#[derive(Debug, Default)]
-struct Family<'a> {
-    name: &'a str,
-    help: &'a str,
-    kind: &'a str,
-    unit: &'a str,
-    samples: Vec<Sample<'a>>,
-}
-
-#[derive(Debug)]
-struct Sample<'a> {
-    name: &'a str,
-    labels: Vec<(&'a str, String)>,
-    value: f64,
-}
-
-impl Family<'_> {
-    /// Nothing if there is no value of it.
-    fn metric(self, span: Span) -> Option<Metric> {
-        let Self { name, help, kind, unit, samples } = self;
-        let temporality = AggregationTemporality::Cumulative.into();
-        let (name, data) = match kind {
-            "counter" => {
-                let data_points = points(&samples, &format!("{name}_total"), span);
-                (name.to_owned(), metric::Data::Sum(Sum { data_points, aggregation_temporality: temporality, is_monotonic: true }))
-            }
-            "histogram" => {
-                let data_points = histograms(name, samples, span);
-                (name.to_owned(), metric::Data::Histogram(Histogram { data_points, aggregation_temporality: temporality }))
-            }
-            // What does not change while we run, as the version, has the value 1.
-            "info" => {
-                let name = format!("{name}_info");
-                let data_points = points(&samples, &name, span);
-                (name, metric::Data::Gauge(Gauge { data_points }))
-            }
-            _ => (name.to_owned(), metric::Data::Gauge(Gauge { data_points: points(&samples, name, span) })),
-        };
-        let is_empty = match &data {
-            metric::Data::Sum(sum) => sum.data_points.is_empty(),
-            metric::Data::Histogram(histogram) => histogram.data_points.is_empty(),
-            metric::Data::Gauge(gauge) => gauge.data_points.is_empty(),
-            _ => true,
-        };
-        // As UCUM writes them.
-        let unit = match unit {
-            "seconds" => "s",
-            "bytes" => "By",
-            other => other,
-        };
-        let (description, unit) = (help.to_owned(), unit.to_owned());
-        (!is_empty).then(|| Metric { name, description, unit, data: Some(data), ..Metric::default() })
-    }
+        // What does not change while we run, as the version, has the value 1.
+        "info" => {
+            let name = format!("{name}_info");
+            let data_points = points(&samples, &name, span);
+            (name, metric::Data::Gauge(Gauge { data_points }))
+        }
+        _ => (name.to_owned(), metric::Data::Gauge(Gauge { data_points: points(&samples, name, span) })),
+    };
+    let is_empty = match &data {
+        metric::Data::Sum(sum) => sum.data_points.is_empty(),
+        metric::Data::Histogram(histogram) => histogram.data_points.is_empty(),
+        metric::Data::Gauge(gauge) => gauge.data_points.is_empty(),
+        _ => true,
+    };
+    // As UCUM writes them.
+    let unit = match unit {
+        "seconds" => "s",
+        "bytes" => "By",
+        other => other,
+    };
+    let (description, unit) = (help.to_owned(), unit.to_owned());
+    (!is_empty).then(|| Metric { name, description, unit, data: Some(data), ..Metric::default() })
 }
 
 /// Those that are called so.
@@ -142,54 +103,9 @@ fn histograms(name: &str, samples: Vec<Sample<'_>>, span: Span) -> Vec<Histogram
     points.into_iter().map(|(_, point)| point).collect()
 }
 
-/// Counts are exact up to 2^53.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole, and never negative")]
-fn whole(count: f64) -> u64 {
-    count as u64
-}
-
 fn attributes(labels: &[(&str, String)]) -> Vec<KeyValue> {
     let value = |text: &str| Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) });
     labels.iter().map(|(key, text)| KeyValue { key: (*key).to_owned(), value: value(text), ..KeyValue::default() }).collect()
-}
-
-impl<'a> Sample<'a> {
-    /// `name{label="value",…} 1.5`, and perhaps more that is of no interest.
-    fn parse(line: &'a str) -> Option<Self> {
-        let (name, rest) = line.split_at(line.find(['{', ' '])?);
-        let (labels, rest) = match rest.strip_prefix('{') {
-            Some(inside) => labels(inside)?,
-            None => (Vec::new(), rest),
-        };
-        let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-        Some(Self { name, labels, value })
-    }
-}
-
-/// Those up to the brace, and what follows it.
-fn labels(mut rest: &str) -> Option<(Vec<(&str, String)>, &str)> {
-    let mut labels = Vec::new();
-    loop {
-        if let Some(after) = rest.strip_prefix('}') {
-            return Some((labels, after));
-        }
-        let (label, quoted) = rest.split_once("=\"")?;
-        let mut value = String::new();
-        let mut characters = quoted.char_indices();
-        let end = loop {
-            match characters.next()? {
-                (end, '"') => break end,
-                (_, '\\') => match characters.next()?.1 {
-                    'n' => value.push('\n'),
-                    other => value.push(other),
-                },
-                (_, other) => value.push(other),
-            }
-        };
-        labels.push((label, value));
-        rest = &quoted[end + 1..];
-        rest = rest.strip_prefix(',').unwrap_or(rest);
-    }
 }
 
 #[cfg(test)]
