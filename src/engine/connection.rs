@@ -258,6 +258,11 @@ impl Session {
         self.hooks.inserted.load(Ordering::Relaxed)
     }
 
+    /// Whether the deadline, or whoever left, ended what ran last.
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.hooks.watch.stopped().is_some()
+    }
+
     /// What SQLite said, in the words of whoever made it say so: the sandbox, the deadline, the caller who left.
     pub(crate) fn explain(&self, error: &rusqlite::Error) -> SqlError {
         self.refine(SqlError::from(error))

@@ -5,6 +5,7 @@
 //! database is suspended (`host/suspension.rs`), read as it was (`host/past.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), whether there is room for it (`host/room.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
+mod differences;
 mod gc;
 mod handover;
 mod past;
@@ -792,6 +793,7 @@ fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) 
 }
 
 pub use branches::{NewBranch, OverwriteRequest};
+pub use differences::{Compared, Side};
 pub use room::MemoryRoom;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod database;
 mod delta;
+mod differences;
 mod document;
 mod durable;
 mod error;
@@ -64,6 +65,7 @@ pub use config::{
     TokenDigest,
 };
 pub use database::{Database, Flush, Flushed, Listener, News, Seen, Stream, Terms, Usage, Witness};
+pub use differences::{Differences, RowsOf, SchemaChange, TableChange};
 pub use error::{Error, FileLoss, NotServed, Offered, Previous};
 pub use facts::{Damage, Damaged, Facts, Origin, Outside, SnapshotFacts, State, Uploads, Verified};
 pub use feed::{NoPosition, Position};
@@ -72,7 +74,7 @@ pub use flusher::Overwritten;
 pub use gc::{GcError, GcOptions, GcOutcome, GcReport, GcStage, GcSummary, OwnerKey, collect_garbage};
 pub use head::{Epoch, Fate, Holder, OnLeave};
 pub use hooks::{FlushEnd, FlushKind, FlushOf, HookSet, Hooks, RequestClass, StoreRequest};
-pub use host::{Handle, Host, HostOptions, MemoryRoom, NewBranch, OverwriteRequest, Remembered};
+pub use host::{Compared, Handle, Host, HostOptions, MemoryRoom, NewBranch, OverwriteRequest, Remembered, Side};
 pub use liveness::{Life, Liveness};
 pub use memory::{
     ChangeKind, Changes, Commits, Gate, LoadError, MemoryDatabase, MemoryOptions, MemoryStream, MemoryUse, PageCount, PageNo, PageSize,

@@ -7,6 +7,7 @@
 //! never used again.
 
 mod assembly;
+mod beside;
 mod branch;
 mod brief;
 mod connections;

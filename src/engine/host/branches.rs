@@ -331,7 +331,7 @@ impl Host {
     }
 
     /// Who serves a branch of this database here.
-    fn server_of(&self, config: &DatabaseConfig, branch: &BranchName) -> Option<(DatabaseName, Database)> {
+    pub(super) fn server_of(&self, config: &DatabaseConfig, branch: &BranchName) -> Option<(DatabaseName, Database)> {
         let place = place_of(config, branch);
         self.slots.lock().iter().find(|(_, slot)| slot.place == place).and_then(|(name, slot)| match &slot.status {
             Status::Open(serving) if !slot.is_only_known() => Some((name.clone(), serving.database.clone())),

@@ -93,7 +93,7 @@ impl Host {
     }
 }
 
-fn too_large(database: &DatabaseName, needed: u64, NoRoom { free, limit }: NoRoom) -> Error {
+pub(super) fn too_large(database: &DatabaseName, needed: u64, NoRoom { free, limit }: NoRoom) -> Error {
     let database = database.clone();
     if needed > limit { Error::PastTooLarge { database, needed, limit } } else { Error::NoRoomForPast { database, needed, free, limit } }
 }

@@ -2,6 +2,7 @@
 
 mod branches;
 mod damage;
+mod differences;
 mod ending;
 mod entry;
 mod files;

@@ -1,0 +1,67 @@
+//! The order of values, as SQLite has it without a collation. Pure.
+
+use std::cmp::Ordering;
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+/// The order of two rows by their first columns.
+pub(super) fn of_rows(one: &Row<'_>, other: &Row<'_>, columns: usize) -> Result<Ordering, rusqlite::Error> {
+    for column in 0..columns {
+        let order = of_values(one.get_ref(column)?, other.get_ref(column)?);
+        if order.is_ne() {
+            return Ok(order);
+        }
+    }
+    Ok(Ordering::Equal)
+}
+
+/// Whether the first columns hold the same, of the same types.
+pub(super) fn are_same(one: &Row<'_>, other: &Row<'_>, columns: usize) -> Result<bool, rusqlite::Error> {
+    for column in 0..columns {
+        if one.get_ref(column)? != other.get_ref(column)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// NULL comes before numbers, these before texts, these before blobs.
+pub(super) fn of_values(one: ValueRef<'_>, other: ValueRef<'_>) -> Ordering {
+    match (one, other) {
+        (ValueRef::Integer(one), ValueRef::Integer(other)) => one.cmp(&other),
+        (ValueRef::Real(one), ValueRef::Real(other)) => of_reals(one, other),
+        (ValueRef::Integer(one), ValueRef::Real(other)) => of_mixed(one, other),
+        (ValueRef::Real(one), ValueRef::Integer(other)) => of_mixed(other, one).reverse(),
+        (ValueRef::Text(one), ValueRef::Text(other)) | (ValueRef::Blob(one), ValueRef::Blob(other)) => one.cmp(other),
+        (one, other) => class(one).cmp(&class(other)),
+    }
+}
+
+fn class(value: ValueRef<'_>) -> u8 {
+    match value {
+        ValueRef::Null => 0,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 1,
+        ValueRef::Text(_) => 2,
+        ValueRef::Blob(_) => 3,
+    }
+}
+
+/// SQLite keeps no NaN.
+fn of_reals(one: f64, other: f64) -> Ordering {
+    one.partial_cmp(&other).unwrap_or(Ordering::Equal)
+}
+
+/// Without rounding the integer: a real has no room for all of its digits.
+fn of_mixed(integer: i64, real: f64) -> Ordering {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    if real >= BEYOND {
+        return Ordering::Less;
+    }
+    if real < -BEYOND {
+        return Ordering::Greater;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "it is whole, and within the range")]
+    let whole = real.trunc() as i64;
+    integer.cmp(&whole).then_with(|| of_reals(0.0, real.fract()))
+}
