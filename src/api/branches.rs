@@ -1,5 +1,6 @@
-//! The branches of a database: listed, made, deleted, overwritten, switched to.
+//! The branches of a database: listed, made, deleted, compared, overwritten, switched to.
 
+mod differences;
 mod operations;
 
 use axum::extract::{Path, Request, State};
@@ -13,6 +14,8 @@ use utoipa::ToSchema;
 use crate::access::Known;
 use crate::error::{Kind, Problem};
 use crate::{Admitted, App, body, point, reply};
+pub(crate) use differences::differences;
+use operations::OF_LOOKING;
 pub(crate) use operations::operations;
 
 /// What `POST branches` takes.

@@ -234,6 +234,7 @@ pub fn api(config: Config) -> Api {
         .route("/{namespace}/{name}/verify", post(snapshot::verify))
         .route("/{namespace}/{name}/branches", get(branches::list).post(branches::create))
         .route("/{namespace}/{name}/branches/{branch}", delete(branches::delete))
+        .route("/{namespace}/{name}/branches/{branch}/differences", get(branches::differences))
         .route("/{namespace}/{name}/branches/{branch}/overwrite", post(branches::overwrite))
         .route("/{namespace}/{name}/branches/{branch}/switch", post(branches::switch))
         .route("/{namespace}/{name}/files", get(files::list).post(files::put))

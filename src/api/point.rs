@@ -41,7 +41,8 @@ fn of_header(headers: &HeaderMap) -> Result<Point, Problem> {
     }
 }
 
-fn number(text: &str) -> Result<u64, Problem> {
+/// The number of a state.
+pub(crate) fn number(text: &str) -> Result<u64, Problem> {
     text.parse().map_err(|_| Problem::bad_request(format!("`txid`: `{text}` is no number of a state, such as 1204")))
 }
 

@@ -29,6 +29,7 @@ pub(crate) use keys::Keys;
 pub(crate) use operations::operations;
 pub(crate) use sqld::run as run_for_sqld;
 use style::Style;
+pub(crate) use style::plain_value;
 use wishes::{PREFERENCE_APPLIED, Wishes, etag};
 
 /// Tells that the answer is the one that was given the first time.

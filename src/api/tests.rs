@@ -258,7 +258,7 @@ fn routes() -> BTreeSet<(String, String)> {
 }
 
 /// Of every database.
-const ROUTES: [(&str, &str); 27] = [
+const ROUTES: [(&str, &str); 28] = [
     ("POST", "sql"),
     ("GET", "sql?q=select+1"),
     ("GET", "snapshot"),
@@ -284,6 +284,7 @@ const ROUTES: [(&str, &str); 27] = [
     ("GET", "changes"),
     ("POST", "branches"),
     ("DELETE", "branches/b"),
+    ("GET", "branches/b/differences"),
     ("POST", "branches/b/overwrite"),
     ("POST", "branches/b/switch"),
 ];

@@ -19,6 +19,9 @@ const OF_BRANCHES: &[Kind] = &[
     Kind::SqlBusy,
 ];
 
+/// What may come of a look at what the bucket has of a branch.
+pub(super) const OF_LOOKING: &[Kind] = &[Kind::NoSuchBranch, Kind::BranchDeleted, Kind::BranchRefused];
+
 /// Their operations.
 pub(crate) fn operations() -> Family {
     let at = |method, path, id, summary| Operation::of_database(Tag::Branches, method, path, id, summary);
@@ -52,5 +55,5 @@ pub(crate) fn operations() -> Family {
         .with(["branch"])
         .gives(StatusCode::OK, Schema::of::<Current<'static>>(), "The branch that is served.")
         .fails(OF_BRANCHES);
-    Family::of(vec![list, create, delete, overwrite, switch])
+    Family::of(vec![list, create, delete, super::differences::operation(), overwrite, switch])
 }

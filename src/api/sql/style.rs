@@ -112,6 +112,11 @@ impl Style {
     }
 }
 
+/// A value as results have it unless a client chose otherwise.
+pub(crate) fn plain_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
+    Style::default().value(out, value);
+}
+
 /// `{"name", "type"}` of each.
 pub(super) fn columns(out: &mut Vec<u8>, columns: &[Column]) {
     list(out, columns, |out, column| {

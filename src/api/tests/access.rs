@@ -23,7 +23,7 @@ use For::{Changing, Looking};
 
 /// Every method of every route below a database: the template, an address of it, a body, and what it is for. Whoever may write is answered
 /// with success in this order.
-pub(super) const ALL: [(&str, &str, &str, &str, For); 49] = [
+pub(super) const ALL: [(&str, &str, &str, &str, For); 50] = [
     ("GET", "/", "", "", Looking),
     ("GET", "/sql", "sql?q=select+1", "", Looking),
     ("POST", "/sql", "sql", "select 1", Looking),
@@ -66,6 +66,7 @@ pub(super) const ALL: [(&str, &str, &str, &str, For); 49] = [
     ("DELETE", "/files/{bh_key}", HELLO, "", Changing),
     ("GET", "/branches", "branches", "", Looking),
     ("POST", "/branches", "branches", r#"{"name":"b"}"#, Changing),
+    ("GET", "/branches/{branch}/differences", "branches/kept/differences?from=main", "", Looking),
     ("POST", "/branches/{branch}/overwrite", "branches/b/overwrite", r#"{"from":"main"}"#, Changing),
     ("DELETE", "/branches/{branch}", "branches/b", "", Changing),
     ("POST", "/branches/{branch}/switch", "branches/kept/switch", "", Changing),

@@ -127,3 +127,41 @@ async fn branches_are_there_though_the_database_is_not_open() {
     let strong = server.local("GET", &format!("{BRANCHES}?consistency=strong")).await;
     assert_eq!(strong.status, StatusCode::OK, "nobody serves anything that could be out of date");
 }
+
+#[tokio::test]
+async fn what_an_overwrite_would_change_is_told_before_it() {
+    let server = Server::in_dev().await;
+    server
+        .sql_in_dev("create table t(k blob primary key, v); insert into t values ('a', 1), (x'00ff', 2), (3, 3), (1e999, 4)")
+        .await
+        .rows();
+    assert_eq!(server.wish("", json!({"name": "next"})).await.status, StatusCode::CREATED);
+    let differences = async |query: &str| server.local("GET", &format!("{BRANCHES}/next/differences{query}")).await;
+    let same = differences("?from=main").await.json();
+    assert_eq!((&same["same"], &same["tables"], &same["truncated"]), (&json!(true), &json!([]), &json!(false)));
+
+    server.sql_in_dev("update t set v = 0; delete from t where k = 3; insert into t values ('new', 5); create table made(x)").await.rows();
+    let found = differences("?from=main").await.json();
+    assert_eq!((&found["before"]["branch"], &found["after"]["branch"], &found["same"]), (&json!("next"), &json!("main"), &json!(false)));
+    let made = json!([{"type": "table", "name": "made", "before": null, "after": "CREATE TABLE made(x)"}]);
+    assert_eq!(found["schema"], made);
+    let [_, t] = found["tables"].as_array().unwrap().as_slice() else { panic!("{found}") };
+    assert_eq!((&t["name"], &t["rows_before"], &t["rows_after"], &t["key"]), (&json!("t"), &json!(4), &json!(4), &json!(["k"])));
+    assert_eq!(t["added"], json!({"count": 1, "keys": [["new"]]}));
+    assert_eq!(t["removed"], json!({"count": 1, "keys": [[3]]}));
+    assert_eq!(t["changed"], json!({"count": 3, "keys": [[{"float": "Infinity"}], ["a"], [{"base64": "AP8="}]]}));
+    assert_eq!(differences("?from=main&txid=1").await.json()["same"], json!(true));
+
+    for (query, status, what) in [
+        ("", 400, "`from` is missing"),
+        ("?from=a.b", 400, "`from`: "),
+        ("?from=main&txid=0", 400, "from 1"),
+        ("?from=main&to=x", 400, "`to` is unknown"),
+        ("?from=none", 404, "none"),
+        ("?from=main&txid=99999", 409, "99999"),
+    ] {
+        let refused = differences(query).await;
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(refused.status.as_u16() == status && detail.contains(what), "{query}: {} {detail}", refused.status);
+    }
+}
