@@ -24,6 +24,7 @@ mod observed;
 mod openapi;
 mod operator;
 mod parts;
+mod plugin;
 mod profile;
 mod rbac;
 mod ready_file;
@@ -160,6 +161,15 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Command::Stress(arguments) => asked(arguments.settings(environment), stress::run),
         Command::Report(arguments) => asked(arguments.settings(environment), report::run),
     };
+    exit(result)
+}
+
+/// Runs what is asked of the plugin of kubectl, if that is what was started.
+pub(crate) fn run_as_plugin() -> Option<ExitCode> {
+    plugin::is_meant(std::env::args_os().next().as_deref()).then(|| plugin::run(std::env::args_os()))
+}
+
+fn exit(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

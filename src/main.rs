@@ -11,5 +11,5 @@ use clap::Parser as _;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    cli::run(cli::Arguments::parse())
+    cli::run_as_plugin().unwrap_or_else(|| cli::run(cli::Arguments::parse()))
 }

@@ -7,7 +7,7 @@ use engine::{BranchName, DatabaseKey, Point, WallTime};
 use super::store::{self, SettingsError, Store, StoreArguments, wrong};
 
 /// Which database, branch and state.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct StateArguments {
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! `buckethead branches` and `buckethead promote`: branches in the bucket.
 
+mod differences;
+
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
@@ -45,6 +47,9 @@ struct Wish {
     /// Keep what the branch held as a branch of this name.
     #[arg(long, value_name = "NAME")]
     keep_previous_as: Option<String>,
+    /// Only tell what would be different: rows and the schema.
+    #[arg(long)]
+    dry_run: bool,
     /// The form of the answer.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -120,6 +125,7 @@ const PROMOTE_HELP: &str = concat!(
     environment!(),
     "\
 Examples:
+  buckethead promote release-7 --dry-run
   buckethead promote release-7 --id release-7 --keep-previous-as main-before-release-7
   buckethead promote --bucket orders-data --key apps/orders.db release-7 --expected-txid 1204"
 );
@@ -138,6 +144,7 @@ enum Task {
     Create { name: String, from: Option<String> },
     Delete { name: String },
     Overwrite { name: String, with: Value },
+    Differences { name: String, from: String, txid: Option<u64> },
     Switch { name: String },
 }
 
@@ -148,13 +155,13 @@ impl Arguments {
             Command::List { target, output } => (target, output, Task::List),
             Command::Create { target, from, output, name } => (target, output, Task::Create { name, from }),
             Command::Delete { target, name } => (target, Output::Text, Task::Delete { name }),
-            Command::Overwrite { target, name, from, wish } => (target, wish.output, wish.of(name, &from)),
+            Command::Overwrite { target, name, from, wish } => (target, wish.output, wish.of(name, from)),
             Command::Switch { target, name } => (target, Output::Text, Task::Switch { name }),
         };
         let target = target.settings(env)?;
         let target = match &task {
             Task::Create { .. } => target,
-            Task::List | Task::Delete { .. } | Task::Overwrite { .. } | Task::Switch { .. } => {
+            Task::List | Task::Delete { .. } | Task::Overwrite { .. } | Task::Differences { .. } | Task::Switch { .. } => {
                 target.newest_only("this is about branches")?
             }
         };
@@ -172,13 +179,39 @@ impl Promotion {
     pub(super) fn settings(self, env: impl Fn(&str) -> Option<String>) -> Result<Settings, SettingsError> {
         let Self { target, to, from, wish } = self;
         let target = target.settings(env)?.newest_only("this is about branches")?;
-        Ok(Settings { target, output: wish.output, task: wish.of(to, &from) })
+        Ok(Settings { target, output: wish.output, task: wish.of(to, from) })
+    }
+
+    /// Whether it is only asked what it would change.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.wish.dry_run
+    }
+
+    /// For whoever has it carried out in another way.
+    pub(super) fn wanted(self) -> Wanted {
+        let Self { target: _, to, from, wish } = self;
+        let Wish { from_txid, expected_txid, id, keep_previous_as, dry_run: _, output } = wish;
+        Wanted { to, from, from_txid, expected_txid, id, keep_previous_as, output }
     }
 }
 
+/// What is wanted of a promotion.
+pub(super) struct Wanted {
+    pub(super) to: String,
+    pub(super) from: String,
+    pub(super) from_txid: Option<u64>,
+    pub(super) expected_txid: Option<u64>,
+    pub(super) id: Option<String>,
+    pub(super) keep_previous_as: Option<String>,
+    pub(super) output: Output,
+}
+
 impl Wish {
-    fn of(&self, name: String, from: &str) -> Task {
-        let Self { from_txid, expected_txid, id, keep_previous_as, output: _ } = self;
+    fn of(self, name: String, from: String) -> Task {
+        let Self { from_txid, expected_txid, id, keep_previous_as, dry_run, output: _ } = self;
+        if dry_run {
+            return Task::Differences { name, from, txid: from_txid };
+        }
         let with = json!({"from": from, "txid": from_txid, "expectedTxid": expected_txid, "id": id, "keepPreviousAs": keep_previous_as});
         Task::Overwrite { name, with }
     }
@@ -218,6 +251,11 @@ async fn done(session: &Session, task: Task, point: engine::Point, output: Outpu
                 let before = if done["done_before"] == true { ", as it was before" } else { "" };
                 format!("branch {name} has the content of {} at txid {}{before}", with["from"].as_str().unwrap_or_default(), done["txid"])
             })
+        }
+        Task::Differences { name, from, txid } => {
+            let query = session::query([("from", Some(from)), ("txid", txid.map(|txid| txid.to_string()))]);
+            let found: Value = session.read(&format!("branches/{}/differences{query}", session::segment(&name))).await?;
+            show::answer(output, &found, || differences::in_words(&found))
         }
         Task::Switch { name } => {
             session.send(Method::POST, &format!("branches/{}/switch", session::segment(&name)), Sent::default()).await.map(drop)

@@ -17,11 +17,16 @@ pub(super) const NAME: &str = concat!("buckethead/", env!("CARGO_PKG_VERSION"));
 
 /// Believes the system's authorities, and that of `--ca-file`.
 pub(super) fn connector(ca_file: Option<&Path>) -> anyhow::Result<HttpsConnector<HttpConnector>> {
-    let tls = ClientConfig::builder().with_root_certificates(trusted(ca_file)?).with_no_client_auth();
+    let tls = client(ca_file)?;
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.enforce_http(false);
     Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(connector))
+}
+
+/// Whom a client believes.
+pub(super) fn client(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    Ok(ClientConfig::builder().with_root_certificates(trusted(ca_file)?).with_no_client_auth())
 }
 
 fn trusted(ca_file: Option<&Path>) -> anyhow::Result<RootCertStore> {

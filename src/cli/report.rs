@@ -59,20 +59,20 @@ impl Arguments {
 
 /// What goes into the file, and what could not be had.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     files: BTreeMap<String, Vec<u8>>,
     errors: BTreeMap<String, String>,
 }
 
 impl Parts {
-    fn json(&mut self, name: &str, made: anyhow::Result<impl Serialize>) {
+    pub(super) fn json(&mut self, name: &str, made: anyhow::Result<impl Serialize>) {
         match made.and_then(|made| Ok(serde_json::to_vec_pretty(&made)?)) {
             Ok(bytes) => drop(self.files.insert(name.to_owned(), bytes)),
             Err(error) => drop(self.errors.insert(name.to_owned(), format!("{error:#}"))),
         }
     }
 
-    fn bytes(&mut self, name: &str, made: anyhow::Result<Vec<u8>>) {
+    pub(super) fn bytes(&mut self, name: &str, made: anyhow::Result<Vec<u8>>) {
         match made {
             Ok(bytes) => drop(self.files.insert(name.to_owned(), bytes)),
             Err(error) => drop(self.errors.insert(name.to_owned(), format!("{error:#}"))),
@@ -82,6 +82,11 @@ impl Parts {
 
 /// Collects and writes it.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
+    run_with(settings, async |_| ()).await
+}
+
+/// The same with what somebody else knows besides.
+pub(super) async fn run_with(settings: Settings, more: impl AsyncFnOnce(&mut Parts)) -> anyhow::Result<()> {
     logs::start(logs::Format::Text, "warn")?;
     let Settings { target, output, file } = settings;
     anyhow::ensure!(!file.exists(), "{} exists already: name another file", file.display());
@@ -103,6 +108,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         Target::Bucket(place) => bucket(*place, &mut parts).await,
     }
+    more(&mut parts).await;
     let names: Vec<String> = parts.files.keys().cloned().collect();
     let errors = parts.errors.clone();
     parts.json("errors.json", Ok(&errors));

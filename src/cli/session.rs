@@ -27,7 +27,7 @@ use local::Local;
 use remote::Remote;
 
 /// Which database.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct TargetArguments {
     /// The database as a server has it, such as `http://127.0.0.1:8080/default/quickstart`; by default `BUCKETHEAD_URL`, unless a bucket is

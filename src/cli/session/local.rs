@@ -44,6 +44,7 @@ impl Local {
             parallel_restores: 1,
             release_wait: RELEASE_WAIT,
             verify_memory: 0,
+            past_memory: u64::MAX,
             ..HostOptions::new(
                 format!("process {} on {machine}", std::process::id()),
                 Arc::new(store::stores()),

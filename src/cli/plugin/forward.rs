@@ -1,0 +1,135 @@
+//! A port of this machine that leads to a Pod, by the API server.
+//!
+//! Owns: what is carried where. Does not own: which Pod.
+//! Invariant: what is sent to the port leaves this machine by the API server alone, and in TLS to an operator that speaks it, whose name was proved.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+use super::cluster::{Cluster, Place};
+use crate::cli::signals::Signals;
+use crate::cli::{https, logs, show};
+
+/// Makes a database reachable on this machine, until Ctrl-C.
+///
+/// Whoever can reach the port can ask the database if they know its token. TLS of the operator ends here: the port speaks plain HTTP.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The name of the `BucketDatabase`.
+    #[arg(value_name = "DATABASE")]
+    database: String,
+    /// Where to listen; by default a port that is free.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+/// Leads until a signal.
+pub(super) async fn run(cluster: &Cluster, arguments: Arguments) -> anyhow::Result<()> {
+    logs::start(logs::Format::Text, "warn")?;
+    let Arguments { database, listen } = arguments;
+    let mut signals = Signals::listen()?;
+    let resource = cluster.database(&database).await?;
+    let reached = cluster.reach(&resource, listen).await?;
+    let secret = resource.status.and_then(|status| status.binding).map(|binding| binding.name).unwrap_or_default();
+    let token = format!("kubectl get secret {secret} -n {} -o go-template='{{{{.data.token | base64decode}}}}'", cluster.namespace);
+    show::say(&format!("export BUCKETHEAD_URL={} BUCKETHEAD_TOKEN=\"$({token})\"", reached.url))?;
+    show::complain("until Ctrl-C; the line above is for another shell");
+    signals.next().await;
+    Ok(())
+}
+
+/// A way to one port of a Pod.
+pub(super) struct Forward {
+    pods: Api<Pod>,
+    place: Place,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Forward {
+    /// `url` is what the operator is called by clients in the cluster.
+    pub(super) fn new(pods: Api<Pod>, place: Place, url: &Url, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        let tls = match (url.scheme(), url.host_str()) {
+            ("https", Some(host)) => {
+                let name =
+                    ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no name that a certificate can have"))?;
+                Some((TlsConnector::from(Arc::new(https::client(ca_file)?)), name))
+            }
+            _ => None,
+        };
+        Ok(Self { pods, place, tls })
+    }
+
+    async fn carry(&self, mut near: TcpStream) -> anyhow::Result<()> {
+        let Place { pod, port, namespace } = &self.place;
+        let mut forwarder =
+            self.pods.portforward(pod, &[*port]).await.with_context(|| format!("forwarding to pod {pod} in {namespace}"))?;
+        let far = forwarder.take_stream(*port).context("the API server gave no stream")?;
+        match &self.tls {
+            Some((connector, name)) => {
+                let proved = connector.connect(name.clone(), far).await;
+                let hint = "the operator's certificate is not believed; --server-ca-file names the authority that it is from";
+                both_ways(&mut near, proved.context(hint)?).await
+            }
+            None => both_ways(&mut near, far).await,
+        }
+        Ok(())
+    }
+}
+
+/// Until either side ends it, however it does: the other side sees that its peer is gone.
+async fn both_ways(near: &mut TcpStream, mut far: impl AsyncRead + AsyncWrite + Unpin) {
+    if let Err(error) = copy_bidirectional(near, &mut far).await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// A port that leads somewhere, as long as this lives.
+pub(super) struct Listening {
+    address: SocketAddr,
+    _serving: AbortOnDropHandle<()>,
+}
+
+impl Listening {
+    pub(super) async fn begin(forward: Forward, listen: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let address = listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let listener = TcpListener::bind(address).await.with_context(|| format!("listening at {address}"))?;
+        let address = listener.local_addr()?;
+        let serving = tokio::spawn(serve(listener, Arc::new(forward)));
+        Ok(Self { address, _serving: AbortOnDropHandle::new(serving) })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn serve(listener: TcpListener, forward: Arc<Forward>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((near, _)) => {
+                    let forward = Arc::clone(&forward);
+                    connections.spawn(async move { forward.carry(near).await });
+                }
+                Err(error) => tracing::warn!(%error, "a connection was not accepted"),
+            },
+            Some(ended) = connections.join_next() => match ended {
+                Ok(Err(error)) => show::complain(&format!("{error:#}")),
+                Ok(Ok(())) | Err(_) => {}
+            },
+        }
+    }
+}
