@@ -13,6 +13,7 @@ mod install;
 mod kill;
 mod libsql;
 mod outage;
+mod plugin;
 mod promotion;
 mod replicas;
 mod restart;

@@ -18,6 +18,9 @@ const CREDENTIALS: &str = "bucket";
 pub(crate) struct Resource(Value);
 
 impl Resource {
+    /// What nobody but the operator may be told.
+    pub(crate) const SECRET: &'static str = Store::SECRET_ACCESS_KEY;
+
     /// [`DATABASE`] in a scenario's bucket, saved only when asked or at the end.
     pub(crate) fn database(bucket: &str) -> Self {
         Self(json!({

@@ -116,8 +116,21 @@ impl Scenario {
         let commands = commands(&text, section).replace("-n apps", &format!("-n {}", self.name));
         let commands = commands.replace(".apps.svc", &format!(".{}.svc", self.name)).replace("=apps:", &format!("={}:", self.name));
         assert!(!commands.is_empty(), "docs/{guide}.md has no commands under {section:?}");
-        let printed = self.record.run("bash", &["-euc", &commands], "").await;
-        String::from_utf8(printed.unwrap_or_else(|refusal| panic!("docs/{guide}.md, {section}: {refusal}"))).unwrap()
+        let printed = self.shell(&commands).await;
+        printed.unwrap_or_else(|refusal| panic!("docs/{guide}.md, {section}: {refusal}"))
+    }
+
+    /// Runs the plugin of kubectl in the namespace of the databases.
+    pub(crate) async fn plugin(&self, arguments: &str) -> Result<String, String> {
+        self.shell(&format!("kubectl buckethead --namespace {} {arguments}", self.name)).await
+    }
+
+    /// Runs commands as somebody types them who has the plugin installed; what they write lies beside the record.
+    pub(crate) async fn shell(&self, commands: &str) -> Result<String, String> {
+        let (folder, program) = (self.folder.display(), env!("CARGO_BIN_EXE_buckethead"));
+        let installed = format!("cd '{folder}'; mkdir -p bin; ln -sf '{program}' bin/kubectl-buckethead; PATH=$PWD/bin:$PATH\n{commands}");
+        let printed = self.record.run("bash", &["-euo", "pipefail", "-c", &installed], "").await?;
+        Ok(String::from_utf8(printed).unwrap())
     }
 
     pub(crate) async fn get(&self, object: &str) -> Value {
