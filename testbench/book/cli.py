@@ -22,9 +22,9 @@ SECTIONS = ("Commands", "Arguments", "Options")
 NOTES = {"env": "Variable", "default": "Default", "alias": "Also", "aliases": "Also", "possible values": "One of"}
 
 
-def ask(program, words):
+def ask(program, words, name="buckethead"):
     """What a command says of itself. Nothing of this machine shows in it: neither the width of a terminal nor what a variable is set to."""
-    done = subprocess.run(["buckethead", *words, "--help"], executable=program, env={"COLUMNS": "10000"}, capture_output=True, text=True, check=True)
+    done = subprocess.run([name, *words, "--help"], executable=program, env={"COLUMNS": "10000"}, capture_output=True, text=True, check=True)
     return done.stdout
 
 
@@ -117,6 +117,25 @@ def all_commands(program, words=()):
         yield from all_commands(program, [*words, child])
 
 
+def plugin(program, commands):
+    """The pages of the same program under the name of a plugin: what each command takes besides what it takes everywhere."""
+    root = Command([], ask(program, [], "kubectl-buckethead"))
+    everywhere = {command.words[0]: command for command in commands if len(command.words) == 1}
+    of_all = root.options()
+    text = ["## kubectl buckethead", "", prose(root.about) + " [kubectl.md](kubectl.md) tells how it is used.", "", "```text", root.usage, "```", ""]
+    text += [item(entry) for entry in of_all] + [""]
+    for word in root.children():
+        command = Command([word], ask(program, [word], "kubectl-buckethead"))
+        known = everywhere.get(word)
+        same = known.options() if known else []
+        own = [entry for entry in command.options() if entry not in of_all and entry not in same]
+        text += [f"### kubectl buckethead {word}", "", prose(command.about), "", "```text", command.usage, "```", ""]
+        text += [item(entry) for entry in own] + [""] * bool(own)
+        if known and (known.children() or any(entry in same for entry in command.options())):
+            text += [f"The rest is as of [`buckethead {word}`](#buckethead-{word}).", ""]
+    return "\n".join(text)
+
+
 def main(program):
     _, *commands = list(all_commands(program))
     count = Counter(said for command in commands for said in [*command.options(), *command.rest])
@@ -125,7 +144,8 @@ def main(program):
     print("## Options of many commands\n")
     print("\n".join(item(said) for said in common if isinstance(said, tuple)) + "\n")
     print("\n\n".join(prose(said) for said in common if isinstance(said, str)) + "\n")
-    print("\n".join(page(command, common) for command in commands).rstrip("\n"))
+    print("\n".join(page(command, common) for command in commands))
+    print(plugin(program, commands).rstrip("\n"))
 
 
 main(sys.argv[1])
