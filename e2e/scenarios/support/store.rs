@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use rusqlite::types::FromSql;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::scenario::Scenario;
@@ -44,6 +45,12 @@ impl<'a> Store<'a> {
             Err(error) if error.to_string().contains("no such table") => None,
             Err(error) => panic!("{sql}: {error}"),
         }
+    }
+
+    /// What the head record of `main` says of a database.
+    pub(crate) async fn head(&self, key: &str) -> Value {
+        let record = self.curl(&[], &format!("{key}.head/main.json")).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+        serde_json::from_slice(&record).unwrap()
     }
 
     /// Whether an object is there. It must not be a large one.
