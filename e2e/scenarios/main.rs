@@ -15,6 +15,7 @@ mod libsql;
 mod promotion;
 mod replicas;
 mod restart;
+mod rotation;
 mod secret;
 mod secure;
 mod service;

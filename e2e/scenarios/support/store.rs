@@ -53,6 +53,30 @@ impl<'a> Store<'a> {
         serde_json::from_slice(&record).unwrap()
     }
 
+    /// Has the store know an account that may do everything with objects.
+    pub(crate) async fn add_account(&self, name: &str, key: &str) {
+        self.account(&["add", name, key]).await;
+    }
+
+    /// Has the store know it no more.
+    pub(crate) async fn remove_account(&self, name: &str) {
+        self.account(&["remove", name]).await;
+    }
+
+    async fn account(&self, arguments: &[&str]) {
+        let command = ["exec", "deployment/client", "--", "account", "minio:9000"];
+        self.scenario.kubectl_in(Self::NAMESPACE, &[&command, arguments].concat()).await;
+    }
+
+    /// Whether the store lets an account look into the bucket.
+    pub(crate) async fn admits(&self, name: &str, key: &str) -> bool {
+        match self.curl(&["--user", &format!("{name}:{key}")], "").await {
+            Ok(_) => true,
+            Err(said) if said.contains("<Code>InvalidAccessKeyId</Code>") => false,
+            Err(said) => panic!("{name}: {said}"),
+        }
+    }
+
     /// Whether an object is there. It must not be a large one.
     pub(crate) async fn has(&self, key: &str) -> bool {
         match self.curl(&[], key).await {
