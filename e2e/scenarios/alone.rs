@@ -4,4 +4,5 @@ mod install;
 mod leaving;
 mod node;
 mod outage;
+mod rebuild;
 mod upgrade;

@@ -94,6 +94,14 @@ impl Resource {
         Self::killer_by(scenario, &format!("kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3)"))
     }
 
+    /// The same for processes that come in their place, too, until it is deleted.
+    pub(super) fn killer_without_end(scenario: &str, pod: &str) -> Self {
+        Self::killer_by(
+            scenario,
+            &format!("while sleep 0.05; do kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3); done"),
+        )
+    }
+
     /// What the killer of a scenario is named.
     pub(super) fn killer_name(scenario: &str) -> String {
         format!("{scenario}-killer")

@@ -94,6 +94,11 @@ impl Scenario {
         self.apply_in("default", &Resource::killer(self.name, pod)).await;
     }
 
+    /// The same for processes that come in their place, until [`Scenario::stop_killing`].
+    pub(crate) async fn kill_without_end(&self, pod: &str) {
+        self.apply_in("default", &Resource::killer_without_end(self.name, pod)).await;
+    }
+
     pub(crate) async fn stop_killing(&self) {
         self.kubectl_in("default", &["delete", "pod", &Resource::killer_name(self.name)]).await;
     }
