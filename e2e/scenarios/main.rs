@@ -9,6 +9,7 @@
 mod alone;
 mod deletion;
 mod garbage;
+mod gitops;
 mod guides;
 mod kill;
 mod libsql;

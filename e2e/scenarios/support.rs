@@ -3,6 +3,8 @@
 #[path = "../../tests/it/support/certificate.rs"]
 mod certificate;
 mod client;
+#[path = "../../tests/it/support/document.rs"]
+mod document;
 mod load;
 mod manifest;
 mod record;
@@ -14,6 +16,7 @@ mod wait;
 
 pub(crate) use certificate::make_certificate;
 pub(crate) use client::Database;
+pub(crate) use document::{document, program};
 pub(crate) use load::Load;
 pub(crate) use manifest::{DATABASE, KEY, Resource};
 pub(crate) use release::Release;
