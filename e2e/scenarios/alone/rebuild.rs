@@ -7,6 +7,13 @@ use crate::support::{DATABASE, KEY, Release, Resource, Scenario, until};
 
 const DEFINITION: &str = "customresourcedefinition/bucketdatabases.buckethead.dev";
 
+const LET_GO: &str = r#"
+kubectl get bucketdatabases --all-namespaces --no-headers --output=custom-columns=:metadata.namespace,:metadata.name | while read -r namespace name; do
+  kubectl patch bucketdatabase "$name" --namespace "$namespace" --type=merge --patch '{"metadata":{"finalizers":null}}'
+  kubectl delete bucketdatabase "$name" --namespace "$namespace" --ignore-not-found --timeout=60s
+done
+"#;
+
 /// Takes all of it away, as a cluster that burns down does: no process of the operator gets to know of it.
 async fn burn_down(scenario: &Scenario, release: &Release<'_>) {
     let (pod, operator) = (release.pod().await, scenario.operator_namespace());
@@ -15,9 +22,8 @@ async fn burn_down(scenario: &Scenario, release: &Release<'_>) {
     }
     scenario.kill_without_end(&pod).await;
     release.wait_killed(&pod).await;
-    // Nobody is left who would see to the finalizer.
-    scenario.kubectl(&["patch", "bucketdatabase", DATABASE, "--type=merge", "--patch", r#"{"metadata":{"finalizers":null}}"#]).await;
-    scenario.kubectl(&["delete", "bucketdatabase", DATABASE, "--timeout=60s"]).await;
+    // Nobody is left who would see to finalizers, also not to those of scenarios that failed before.
+    scenario.run_script(LET_GO).await;
     release.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await;
     release.uninstall().await;
     scenario.kubectl(&["delete", "namespace", scenario.name, &operator, "--timeout=120s"]).await;
