@@ -25,7 +25,7 @@ test: ## all tests; installs etcd, kube-apiserver, MinIO and the rest at the fir
 e2e: ## the image, the charts and the operator as a Pod, in a cluster that starts and ends with it (SCENARIO=name for one)
 	@e2e/run.sh $(SCENARIO)
 
-deep: ## sanitizers, Miri, chosen schedules and fuzzers on the engine, a thousand kills, and histories of clients; more than an hour, not in CI (PART=kills KILLS=200)
+deep: ## sanitizers, Miri, chosen schedules and fuzzers on the engine, a thousand kills, histories of clients, and scenarios again and again; more than an hour, not in CI (PART=kills KILLS=200)
 	@testbench/deep.sh $(or $(PART),all)
 
 lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart ## all checks that run no test

@@ -5,6 +5,7 @@
 #   e2e/cluster.sh kubeconfig        prints the path of its kubeconfig
 #   e2e/cluster.sh run COMMAND…      runs a command where the cluster can be reached, with KUBECONFIG set, and kubectl and helm in PATH
 #   e2e/cluster.sh load ARCHIVE…     makes images known to it, by the names in the archives
+#   e2e/cluster.sh restart PROGRAM   restarts a program of the node, containerd or kubelet; containers run on
 #   e2e/cluster.sh collect FOLDER    saves what it said and what is in it
 #   e2e/cluster.sh down              ends it; nothing is left, however far it got
 #
@@ -32,6 +33,6 @@ case ${1:-} in
     provider run kubectl rollout status --namespace minio deployment/minio deployment/client --timeout=120s >&2
     echo "e2e: try: e2e/cluster.sh run kubectl get pods --all-namespaces" >&2
     ;;
-  kubeconfig | run | load | collect | down) provider "$@" ;;
+  kubeconfig | run | load | restart | collect | down) provider "$@" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

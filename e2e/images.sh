@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the images that a test cluster needs besides the operator's, once, and prints the folder in which their archives lie.
 #
-#   e2e/images.sh             pause, coredns, minio, shell (busybox, curl, and the suite of libSQL's Go client); all under buckethead.test/
+#   e2e/images.sh             pause, coredns, minio, shell (busybox, curl, what makes accounts of MinIO, and the suite of libSQL's Go client); all under buckethead.test/
 #
 # Cached like the tools (testbench/tools.sh), in a folder named after a hash of what goes in.
 set -euo pipefail
@@ -16,7 +16,7 @@ coredns=$("$tools" coredns)
 minio=$("$tools" minio)
 
 hash=$({
-  cat "$here"/{images,pack,root}.sh "$here/pause/main.go" "$here"/../tests/clients/go/*
+  cat "$here"/{images,pack,root}.sh "$here"/{pause,account}/main.go "$here"/../tests/clients/go/*
   basename -a "$coredns" "$minio"
   sha256sum "$(command -v busybox)" "$(command -v curl)"
 } | sha256sum | cut -c1-16)
@@ -48,6 +48,8 @@ image minio "$minio/minio"
 "$here/root.sh" "$work/shell" "$(command -v curl)"
 install -D -m 755 "$(command -v curl)" "$work/shell/bin/curl"
 install -d -m 1777 "$work/shell/tmp"
+# By the version of its library that MinIO itself has.
+(cd "$here/../testbench/tools/minio" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/shell/bin/account" "$(realpath "$here/account/main.go")")
 (cd "$here/../tests/clients/go" && CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o "$work/shell/bin/libsql-go" .)
 for applet in $(busybox --list); do
   case $applet in busybox | wget | nslookup) ;; *) ln -s busybox "$work/shell/bin/$applet" ;; esac

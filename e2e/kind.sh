@@ -34,6 +34,12 @@ case ${1:-} in
   kubeconfig) runs && echo "$dir/kubeconfig" ;;
   run) shift && inside "$@" ;;
   load) shift && load "$@" ;;
+  restart)
+    case ${2:?a program} in
+      containerd | kubelet) docker exec "$name-control-plane" systemctl restart "$2" ;;
+      *) echo "e2e: there is nothing to restart that is named $2" >&2 && exit 1 ;;
+    esac
+    ;;
   collect)
     kind export logs --name "$name" "$2/node" || true
     inside "$here/collect.sh" "$2"

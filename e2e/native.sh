@@ -5,6 +5,7 @@
 #   e2e/native.sh kubeconfig        prints the path of its kubeconfig
 #   e2e/native.sh run COMMAND…      runs a command where the cluster can be reached, with KUBECONFIG set, and kubectl and helm in PATH
 #   e2e/native.sh load ARCHIVE…     puts images into its registry; Pods pull them by the name in the archive, whatever registry that names
+#   e2e/native.sh restart PROGRAM   restarts containerd or kubelet, and waits for that
 #   e2e/native.sh collect FOLDER    saves what it said and what is in it
 #   e2e/native.sh down              ends it; nothing is left, however far it got
 #
@@ -170,6 +171,23 @@ load() {
   done
 }
 
+restart() { # program
+  local holder first
+  case $1 in containerd | kubelet) ;; *) fail "there is nothing to restart that is named $1" ;; esac
+  runs || fail 'the cluster does not run'
+  holder=$(holder)
+  first=$(cat "/proc/$holder/task/$holder/children")
+  echo "$1" >"$dir/restart.new"
+  mv "$dir/restart.new" "$dir/restart"
+  for _ in {1..600}; do
+    # It may not have been waiting for a signal.
+    kill -USR1 "${first% }" || fail 'the cluster ended'
+    sleep 0.1
+    [[ -e $dir/restart ]] || return 0
+  done
+  fail "$1 does not end"
+}
+
 collect() { # folder
   mkdir -p "$1"
   cp -r "$dir/logs" "$1/node"
@@ -182,6 +200,7 @@ case ${1:-} in
   kubeconfig) runs || fail 'the cluster does not run' && echo "$dir/kubeconfig" ;;
   run) runs || fail 'the cluster does not run' && shift && inside "$@" ;;
   load) shift && load "$@" ;;
+  restart) restart "${2:?a program}" ;;
   collect) collect "${2:?a folder}" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

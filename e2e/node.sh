@@ -11,7 +11,7 @@ dir=$1 name=$2 manifests=$3
 # The node's address. Nothing but this namespace routes it; Pods reach it through their gateway.
 host=172.31.255.1
 export PATH=$dir/bin:$PATH KUBECONFIG=$dir/kubeconfig
-declare -A pid=()
+declare -A pid=() begun=()
 
 fail() {
   echo "$1" >&2
@@ -20,8 +20,20 @@ fail() {
 }
 
 spawn() { # name program arguments…
-  "${@:2}" >"$dir/logs/$1.log" 2>&1 </dev/null &
+  "${@:2}" >>"$dir/logs/$1.log" 2>&1 </dev/null &
   pid[$1]=$!
+  begun[$1]=${*@Q}
+}
+
+# The program that FOLDER/restart names, as init would: what it started, such as the shims that hold containers, runs on.
+restart() {
+  local program
+  program=$(cat "$dir/restart" 2>/dev/null) || return 0
+  kill "${pid[$program]}"
+  # Whoever asked asks again, which ends a wait.
+  while kill -0 "${pid[$program]}" 2>/dev/null; do wait "${pid[$program]}" || true; done
+  eval "spawn ${begun[$program]}"
+  rm "$dir/restart"
 }
 
 all_run() {
@@ -214,8 +226,11 @@ kubectl apply --filename "$manifests/coredns.yaml"
 await kubelet kubectl wait --for=condition=Ready node/node --timeout=5s
 await kubelet kubectl rollout status --namespace kube-system deployment/coredns --timeout=5s
 await controller-manager kubectl get serviceaccount default
+trap : USR1
 touch "$dir/ready"
 
 # As the first process, bash also reaps what others leave. A cluster that lost one of its programs ends: tests would only get lost in it.
-wait -n "${pid[@]}" || true
-all_run
+while all_run; do
+  wait -n "${pid[@]}" || true
+  restart
+done

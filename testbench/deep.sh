@@ -17,9 +17,11 @@
 #   testbench/deep.sh flips       each object of a database harmed in each way, ${FLIPS:-50} times at other places
 #   testbench/deep.sh seed        the Python package beside ours, ${SEED_RUNS:-100} times at the moments of ${SEED_MOMENTS:-1}
 #   testbench/deep.sh schemathesis  requests made up from the OpenAPI document, for ${SCHEMATHESIS_SECONDS:-300} seconds, by ${SCHEMATHESIS_SEED:-1}
+#   testbench/deep.sh e2e         the scenarios in a real cluster, with what they do again and again done ${E2E_ROUNDS:-10} times: kills, upgrades and
+#                                 rollbacks under load, restarts of containerd and the kubelet
 #   testbench/deep.sh             each of them
 #
-# All but the last six build from fuzz/, a workspace of its own that takes the engine's files without what speaks to
+# All but the last seven build from fuzz/, a workspace of its own that takes the engine's files without what speaks to
 # buckets, into target/deep/. What a fuzzer learned stays in target/deep/fuzz-{image,ltx}/corpus and helps the next run; what it found lies in findings beside it.
 # The first run takes some ten minutes more: it installs a nightly toolchain, cargo-fuzz and, on Debian, clang.
 set -euo pipefail
@@ -68,6 +70,11 @@ do_schemathesis() {
   program=$(env -u RUSTUP_TOOLCHAIN cargo build --locked --message-format json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\/buckethead\)".*/\1/p')
   testbench/schemathesis.sh "$program" "$target/schemathesis"
+}
+
+do_e2e() {
+  cd "$root"
+  BUCKETHEAD_E2E_ROUNDS=${E2E_ROUNDS:-10} env -u RUSTUP_TOOLCHAIN e2e/run.sh
 }
 
 do_miri() {
@@ -224,7 +231,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 same_versions
 
 case ${1:-all} in
-  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills | history | flips | seed | schemathesis) run "$1" ;;
-  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills history flips seed schemathesis; do run "$part"; done ;;
+  miri | schedules | random | asan | tsan | fuzz | ltx | messages | simulator | kills | history | flips | seed | schemathesis | e2e) run "$1" ;;
+  all) for part in miri schedules random asan tsan fuzz ltx messages simulator kills history flips seed schemathesis e2e; do run "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$root/testbench/deep.sh" >&2 && exit 2 ;;
 esac

@@ -1,5 +1,6 @@
 //! The operator ends without a word: SIGKILL, as by the kernel when memory runs out.
 
+use engine::{Clock as _, SystemClock};
 use serde_json::json;
 
 use crate::support::{DATABASE, Release, Resource, Scenario};
@@ -22,11 +23,12 @@ async fn after_sigkill_every_row_that_was_in_the_bucket_is_there_and_the_databas
         database.sql(&format!("insert into written values ({row})")).await;
     }
 
-    scenario.apply_in("default", &Resource::killer(&release.pod().await)).await;
-    release.wait_pod("jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}=137").await;
-    release.wait_pod("condition=Ready").await;
-
+    let pod = release.pod().await;
+    scenario.kill(&pod).await;
+    let begun = SystemClock.now();
+    release.wait_killed(&pod).await;
     let rows = database.sql_once_it_answers("select count(*), max(x) from written").await;
+    scenario.took("the only Pod's process killed: until an answer", begun.elapsed());
     let (count, newest) = (rows[0][0].as_i64().unwrap(), rows[0][1].as_i64().unwrap());
     // The last ones were in memory alone, but nobody promises that they are lost.
     assert!((DURABLE..=DURABLE + MORE).contains(&count) && newest == count, "{rows}: none is missing before one that is there");
@@ -34,6 +36,6 @@ async fn after_sigkill_every_row_that_was_in_the_bucket_is_there_and_the_databas
     database.flush().await;
     assert_eq!(database.sql("select count(*) from written").await, json!([[count + 1]]));
     scenario.wait(&format!("bucketdatabase/{DATABASE}"), "condition=Ready").await;
-    scenario.kubectl_in("default", &["delete", "pod", "killer"]).await;
+    scenario.stop_killing().await;
     scenario.end().await;
 }

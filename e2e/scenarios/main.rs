@@ -3,24 +3,24 @@
 //! `e2e/run.sh` starts a cluster and runs this program where `kubectl` and `helm` reach it. What the scenarios share stands in `support`; each
 //! has a file, and under the file's name its namespaces, its bucket and, when it failed, its folder in `target/e2e/`.
 //!
-//! They run one after the other (`RUST_TEST_THREADS=1`): some have the whole cluster to themselves, and each tells how long it took.
+//! Those in `alone` have the cluster to themselves, and come first; of the others several run at once. Each tells how long it took.
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot go on fails")]
 
+mod alone;
 mod deletion;
 mod garbage;
+mod gitops;
 mod guides;
-mod install;
 mod kill;
 mod libsql;
-mod outage;
 mod plugin;
 mod promotion;
 mod replicas;
 mod restart;
+mod rotation;
 mod secret;
 mod secure;
 mod service;
 mod support;
 mod sync;
-mod upgrade;
 mod views;

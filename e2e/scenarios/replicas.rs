@@ -54,7 +54,8 @@ async fn planned_changes_fail_no_request_and_a_killed_pod_loses_nothing_that_was
         stop.store(true, Ordering::Relaxed);
     };
     let (one, other, ()) = tokio::join!(write(&first, &stop), write(&second, &stop), changes);
-    Scenario::report(&format!("planned: {} rows, the longest wait {:.1} s", one.0 + other.0, one.1.max(other.1).as_secs_f32()));
+    let what = format!("a rolling restart, more and fewer Pods: the longest wait for an answer, of {} rows", one.0 + other.0);
+    scenario.took(&what, one.1.max(other.1));
     assert_eq!((found(&first).await, found(&second).await), ((one.0, one.0), (other.0, other.0)), "none is missing");
     assert!(one.0 > 10 && other.0 > 10, "they were under load: {one:?} {other:?}");
 
@@ -62,22 +63,15 @@ async fn planned_changes_fail_no_request_and_a_killed_pod_loses_nothing_that_was
     // The process of one that has a database is killed: the next one in its Pod has its lease at once.
     let host = scenario.kubectl(&["get", "bucketdatabase", "first", "--output=jsonpath={.status.host}"]).await;
     let begun = SystemClock.now();
-    scenario.apply_in("default", &Resource::killer(&host)).await;
-    release
-        .kubectl(&[
-            "wait",
-            &format!("pod/{host}"),
-            "--for=jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}=137",
-            "--timeout=60s",
-        ])
-        .await;
+    scenario.kill(&host).await;
+    release.wait_killed(&host).await;
     let (count, newest) = found(&first).await;
-    Scenario::report(&format!("killed: an answer after {:.1} s", begun.elapsed().as_secs_f32()));
+    scenario.took("one of two Pods' process killed: until an answer", begun.elapsed());
     assert_eq!((count, newest), (one.0, one.0), "each was in the bucket when it was answered");
     release.rolled_out().await;
     let (count, newest) = found(&second).await;
     assert_eq!((count, newest), (other.0, other.0), "what was in the bucket, too");
     first.sql(&format!("insert into written values ({})", one.0 + 1)).await;
-    scenario.kubectl_in("default", &["delete", "pod", "killer"]).await;
+    scenario.stop_killing().await;
     scenario.end().await;
 }

@@ -3,6 +3,9 @@
 #[path = "../../tests/it/support/certificate.rs"]
 mod certificate;
 mod client;
+#[path = "../../tests/it/support/document.rs"]
+mod document;
+mod load;
 mod manifest;
 mod record;
 mod release;
@@ -13,7 +16,9 @@ mod wait;
 
 pub(crate) use certificate::make_certificate;
 pub(crate) use client::Database;
+pub(crate) use document::{document, program};
+pub(crate) use load::Load;
 pub(crate) use manifest::{DATABASE, KEY, Resource};
 pub(crate) use release::Release;
-pub(crate) use scenario::Scenario;
+pub(crate) use scenario::{Scenario, rounds};
 pub(crate) use wait::until;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Release, Resource, Scenario};
+use crate::support::{Release, Resource, Scenario, rounds};
 
 const KILLS: usize = 10;
 
@@ -13,9 +13,8 @@ async fn after_ten_kills_no_row_is_missing_whose_write_was_answered() {
     let database = scenario.serve(&Resource::database(scenario.name).with("/spec/durability", json!({"mode": "sync"}))).await;
     database.sql("create table written (x integer primary key)").await;
     let (mut answered, mut sent) = (0, 0);
-    for kill in 1..=KILLS {
+    for kill in 1..=KILLS * rounds() {
         let pod = release.pod().await;
-        let killer = Resource::killer(&pod);
         let writing = async {
             loop {
                 sent += 1;
@@ -25,8 +24,8 @@ async fn after_ten_kills_no_row_is_missing_whose_write_was_answered() {
                 answered = sent;
             }
         };
-        tokio::join!(writing, scenario.apply_in("default", &killer));
-        scenario.kubectl_in("default", &["delete", "pod", "killer"]).await;
+        tokio::join!(writing, scenario.kill(&pod));
+        scenario.stop_killing().await;
 
         let rows = database.sql_once_it_answers("select count(*), coalesce(max(x), 0) from written").await;
         let (count, newest) = (rows[0][0].as_i64().unwrap(), rows[0][1].as_i64().unwrap());

@@ -15,6 +15,7 @@ mod documents;
 mod ending;
 mod failing_store;
 mod faults;
+mod frozen;
 mod gc;
 mod gitops;
 mod history;

@@ -34,6 +34,11 @@ impl<'a> Database<'a> {
         &self.url
     }
 
+    /// What it is told of who asks.
+    pub(super) fn authorization(&self) -> String {
+        format!("Authorization: Bearer {}", self.token)
+    }
+
     /// The rows of the last statement.
     pub(crate) async fn sql(&self, sql: &str) -> Value {
         self.try_sql(sql).await.unwrap_or_else(|refusal| panic!("{sql}: {refusal}"))
@@ -71,6 +76,12 @@ impl<'a> Database<'a> {
         self.scenario.kubectl(&["exec", "client", "--", "env", &told[0], &told[1], program]).await
     }
 
+    /// Runs a command in the client's Pod. `Err` holds what it said.
+    pub(super) async fn in_its_pod(&self, command: &[&str]) -> Result<String, String> {
+        let printed = self.scenario.try_kubectl(self.scenario.name, &[&["exec", "client", "--"], command].concat(), "").await?;
+        Ok(String::from_utf8(printed).unwrap())
+    }
+
     /// What a route answers to this method and body.
     pub(crate) async fn ask(&self, method: &str, route: &str, body: &str) -> String {
         let reply = self.send(&["--request", method, "--header", "Content-Type: application/json"], route, body).await;
@@ -88,7 +99,7 @@ impl<'a> Database<'a> {
     }
 
     async fn send(&self, options: &[&str], route: &str, body: &str) -> Result<Vec<u8>, String> {
-        let (url, authorization) = (format!("{}{route}", self.url), format!("Authorization: Bearer {}", self.token));
+        let (url, authorization) = (format!("{}{route}", self.url), self.authorization());
         let curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--data-binary", "@-"];
         let command = [&["exec", "--stdin", "client", "--"], &curl[..], &["--header", &authorization], options, &[&url]].concat();
         self.scenario.try_kubectl(self.scenario.name, &command, body).await

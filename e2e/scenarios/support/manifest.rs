@@ -93,9 +93,28 @@ impl Resource {
 
     /// A Pod that sees the processes of its node and ends those of another Pod by SIGKILL, which a Pod's own processes cannot do: the first
     /// process of a PID namespace is safe from the others. It has the operator's user, so it needs no rights beyond that.
-    pub(crate) fn killer(pod: &str) -> Self {
-        let script = format!("kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3)");
-        let mut killer = Self::client().with("/metadata/name", "killer").with("/spec/hostPID", true).with("/spec/restartPolicy", "Never");
+    pub(super) fn killer(scenario: &str, pod: &str) -> Self {
+        Self::killer_by(scenario, &format!("kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3)"))
+    }
+
+    /// The same for processes that come in their place, too, until it is deleted.
+    pub(super) fn killer_without_end(scenario: &str, pod: &str) -> Self {
+        Self::killer_by(
+            scenario,
+            &format!("while sleep 0.05; do kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3); done"),
+        )
+    }
+
+    /// What the killer of a scenario is named.
+    pub(super) fn killer_name(scenario: &str) -> String {
+        format!("{scenario}-killer")
+    }
+
+    fn killer_by(scenario: &str, script: &str) -> Self {
+        let mut killer = Self::client()
+            .with("/metadata/name", Self::killer_name(scenario))
+            .with("/spec/hostPID", true)
+            .with("/spec/restartPolicy", "Never");
         killer.0["spec"]["containers"][0]["args"] = json!(["-c", script]);
         killer.without("/spec/serviceAccountName")
     }

@@ -1,7 +1,14 @@
 //! A release of the chart, as a user of Helm makes it.
 
+use std::path::Path;
+
+use tokio::sync::Mutex;
+
 use super::scenario::{HOME, Scenario};
 use super::wait::until;
+
+/// Helm changes a release by one command at a time, and scenarios share that of the definition.
+static DEFINITION: Mutex<()> = Mutex::const_new(());
 
 /// The operator of a scenario, in a namespace of its own.
 pub(crate) struct Release<'a> {
@@ -20,9 +27,11 @@ impl<'a> Release<'a> {
     /// Installs the CRD by its own chart, and an operator that sees the scenario's namespace alone and has no rights on the cluster.
     pub(crate) async fn install(scenario: &'a Scenario) -> Self {
         let release = Self::of(scenario);
+        let turn = DEFINITION.lock().await;
         // A release of the other chart may have left the CRD behind.
         let definitions = ["upgrade", "--install", "buckethead-crds", &chart("buckethead-crds"), "--namespace=default", "--take-ownership"];
         release.helm(&definitions).await;
+        drop(turn);
         let namespaces = format!("watchNamespaces={{{}}}", scenario.name);
         release.set(&["--set=crds.enabled=false", "--set=rbac.aggregateRoles=false", "--set", &namespaces]).await;
         release
@@ -38,9 +47,33 @@ impl<'a> Release<'a> {
 
     /// Installs or upgrades it, and waits until the operator is ready.
     pub(crate) async fn set(&self, arguments: &[&str]) {
-        let (chart, values) = (chart("buckethead"), format!("{HOME}/e2e/values.yaml"));
-        let command = ["upgrade", "--install", Self::NAME, &chart, "--values", &values, "--wait", "--timeout=120s"];
+        self.set_to(&chart("buckethead"), arguments).await;
+    }
+
+    /// The same by another chart than the one in the checkout.
+    pub(crate) async fn set_to(&self, chart: &str, arguments: &[&str]) {
+        let values = format!("{HOME}/e2e/values.yaml");
+        let command = ["upgrade", "--install", Self::NAME, chart, "--values", &values, "--wait", "--timeout=120s"];
         self.helm(&[&command, arguments].concat()).await;
+    }
+
+    /// Packs the chart of the checkout as another version of it; answers with the file.
+    pub(crate) async fn pack(&self, version: &str, folder: &Path) -> String {
+        let place = folder.to_str().unwrap();
+        let versions = ["--version", version, "--app-version", version, "--destination", place];
+        self.helm(&[&["package", &chart("buckethead")], &versions[..]].concat()).await;
+        format!("{place}/{}-{version}.tgz", Self::NAME)
+    }
+
+    /// Goes back to the revision before.
+    pub(crate) async fn roll_back(&self) {
+        self.helm(&["rollback", Self::NAME, "--wait", "--timeout=120s"]).await;
+    }
+
+    /// Which version of the chart is installed, and the image of its Pods.
+    pub(crate) async fn version(&self) -> String {
+        let version = r#"{{index .metadata.labels "helm.sh/chart"}} {{(index .spec.template.spec.containers 0).image}}"#;
+        self.kubectl(&["get", "deployment/buckethead", &format!("--output=go-template={version}")]).await
     }
 
     /// Ends the operator, which saves everything first, and waits for that.
@@ -58,6 +91,12 @@ impl<'a> Release<'a> {
     pub(crate) async fn wait_pod(&self, what: &str) {
         let pod = format!("pod/{}", self.pod().await);
         self.scenario.wait_in(&self.scenario.operator_namespace(), &pod, what).await;
+    }
+
+    /// Waits until the first process of a Pod was ended, and another one takes its place.
+    pub(crate) async fn wait_killed(&self, pod: &str) {
+        let what = "jsonpath={.status.containerStatuses[0].restartCount}=1";
+        self.scenario.wait_in(&self.scenario.operator_namespace(), &format!("pod/{pod}"), what).await;
     }
 
     /// The name of the operator's only Pod that does not end.

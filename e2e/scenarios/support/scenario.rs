@@ -1,12 +1,15 @@
 //! One scenario: its namespaces, and the ways to ask the cluster.
 //!
-//! Invariant: a scenario that failed has saved what it saw before the next one begins, and no operator of it runs on.
+//! Invariant: a scenario that failed has saved what it saw before another one takes its turn, and no operator of it runs on.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::Database;
 use super::manifest::Resource;
@@ -17,26 +20,52 @@ use super::store::Store;
 /// The checkout: charts and examples are used as they lie there.
 pub(super) const HOME: &str = env!("CARGO_MANIFEST_DIR");
 
+/// So many scenarios may run at once; `e2e/run.sh` has the harness begin as many.
+const AT_ONCE: u32 = 3;
+
+static CLUSTER: Semaphore = Semaphore::const_new(AT_ONCE as usize);
+
+/// How often what is done again and again is done: `BUCKETHEAD_E2E_ROUNDS`, which `make deep PART=e2e` raises.
+pub(crate) fn rounds() -> usize {
+    std::env::var("BUCKETHEAD_E2E_ROUNDS").map_or(1, |rounds| rounds.parse().expect("BUCKETHEAD_E2E_ROUNDS is a number"))
+}
+
 /// A scenario that runs.
 pub(crate) struct Scenario {
     /// The name of its file, and of the namespace in which its databases are declared.
     pub(crate) name: &'static str,
     pub(super) record: Record,
     folder: PathBuf,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Scenario {
     /// Makes the namespaces of databases and operator, a bucket with its Secret, and a Pod from which the databases are used. Everything in
     /// either namespace obeys the `PodSecurity` standard `restricted`.
     pub(crate) async fn begin(name: &'static str) -> Self {
+        Self::begin_with(name, 1).await
+    }
+
+    /// The same when no other scenario is under way, and none begins until it is over.
+    pub(crate) async fn begin_alone(name: &'static str) -> Self {
+        Self::begin_with(name, AT_ONCE).await
+    }
+
+    async fn begin_with(name: &'static str, turns: u32) -> Self {
+        let turn = CLUSTER.acquire_many(turns).await.unwrap();
         let folder = PathBuf::from(HOME).join("target/e2e").join(name);
-        let scenario = Self { name, record: Record::begin(&folder), folder };
-        let namespaces = [Resource::namespace(name), Resource::namespace(&scenario.operator_namespace())];
-        scenario.apply(&Resource::list(namespaces.into_iter().chain([Resource::client_account(), Resource::client()]))).await;
+        let scenario = Self { name, record: Record::begin(&folder), folder, _turn: turn };
         scenario.store().create_bucket().await;
-        scenario.apply(&Resource::credentials()).await;
-        scenario.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]).await;
+        scenario.prepare().await;
         scenario
+    }
+
+    /// What a cluster has before there is an operator: the namespaces, the Secret of the bucket, and the client.
+    pub(crate) async fn prepare(&self) {
+        let namespaces = [Resource::namespace(self.name), Resource::namespace(&self.operator_namespace())];
+        self.apply(&Resource::list(namespaces.into_iter().chain([Resource::client_account(), Resource::client()]))).await;
+        self.apply(&Resource::credentials()).await;
+        self.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]).await;
     }
 
     /// Takes away what could meet the next scenario, and tells how long it took.
@@ -44,12 +73,40 @@ impl Scenario {
         self.kubectl(&["delete", "bucketdatabases", "--all", "--timeout=60s"]).await;
         Release::of(&self).uninstall().await;
         self.kubectl(&["delete", "namespace", "--wait=false", "--ignore-not-found", self.name, &self.operator_namespace()]).await;
-        Self::report(&format!("{:.1} s", self.record.elapsed().as_secs_f32()));
+        self.tell(&format!("{:.1} s in all", self.record.elapsed().as_secs_f32()));
     }
 
-    /// Tells a figure, past the test harness, which keeps what a passing test prints: it comes between a test's name and its `ok`.
-    pub(crate) fn report(figure: &str) {
-        std::io::stdout().write_all(format!("{figure} ... ").as_bytes()).unwrap();
+    /// Tells how long something took that others promise a time for: `e2e/run.sh` puts all of them together.
+    pub(crate) fn took(&self, what: &str, time: Duration) {
+        let line = format!("{:.1} s {what}", time.as_secs_f32());
+        let mut times = File::options().create(true).append(true).open(self.folder.join("times.txt")).unwrap();
+        writeln!(times, "{line}").unwrap();
+        self.tell(&line);
+    }
+
+    /// Past the test harness, which keeps what a passing test prints.
+    fn tell(&self, figure: &str) {
+        std::io::stdout().write_all(format!("{}: {figure}\n", self.name).as_bytes()).unwrap();
+    }
+
+    /// Ends the processes of a Pod by SIGKILL.
+    pub(crate) async fn kill(&self, pod: &str) {
+        self.apply_in("default", &Resource::killer(self.name, pod)).await;
+    }
+
+    /// The same for processes that come in their place, until [`Scenario::stop_killing`].
+    pub(crate) async fn kill_without_end(&self, pod: &str) {
+        self.apply_in("default", &Resource::killer_without_end(self.name, pod)).await;
+    }
+
+    pub(crate) async fn stop_killing(&self) {
+        self.kubectl_in("default", &["delete", "pod", &Resource::killer_name(self.name)]).await;
+    }
+
+    /// Restarts a program of the node as the node's own init would: containers run on.
+    pub(crate) async fn restart(&self, program: &str) {
+        let said = self.record.run(&format!("{HOME}/e2e/cluster.sh"), &["restart", program], "").await;
+        said.unwrap_or_else(|refusal| panic!("{program}: {refusal}"));
     }
 
     /// Where the operator runs. It is not where the databases are declared, as with most users.
@@ -131,6 +188,14 @@ impl Scenario {
         let installed = format!("cd '{folder}'; mkdir -p bin; ln -sf '{program}' bin/kubectl-buckethead; PATH=$PWD/bin:$PATH\n{commands}");
         let printed = self.record.run("bash", &["-euo", "pipefail", "-c", &installed], "").await?;
         Ok(String::from_utf8(printed).unwrap())
+    }
+
+    /// Runs a script in a folder of its own, which knows the checkout as `$CHECKOUT`; answers with what it prints.
+    pub(crate) async fn run_script(&self, script: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("cd '{}'\nCHECKOUT='{HOME}'\n{script}", folder.path().display());
+        let printed = self.record.run("bash", &["-euc", &script], "").await;
+        String::from_utf8(printed.unwrap_or_else(|refusal| panic!("{refusal}"))).unwrap()
     }
 
     pub(crate) async fn get(&self, object: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use rusqlite::types::FromSql;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::scenario::Scenario;
@@ -43,6 +44,36 @@ impl<'a> Store<'a> {
             Ok(value) => Some(value),
             Err(error) if error.to_string().contains("no such table") => None,
             Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
+    /// What the head record of `main` says of a database.
+    pub(crate) async fn head(&self, key: &str) -> Value {
+        let record = self.curl(&[], &format!("{key}.head/main.json")).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+        serde_json::from_slice(&record).unwrap()
+    }
+
+    /// Has the store know an account that may do everything with objects.
+    pub(crate) async fn add_account(&self, name: &str, key: &str) {
+        self.account(&["add", name, key]).await;
+    }
+
+    /// Has the store know it no more.
+    pub(crate) async fn remove_account(&self, name: &str) {
+        self.account(&["remove", name]).await;
+    }
+
+    async fn account(&self, arguments: &[&str]) {
+        let command = ["exec", "deployment/client", "--", "account", "minio:9000"];
+        self.scenario.kubectl_in(Self::NAMESPACE, &[&command, arguments].concat()).await;
+    }
+
+    /// Whether the store lets an account look into the bucket.
+    pub(crate) async fn admits(&self, name: &str, key: &str) -> bool {
+        match self.curl(&["--user", &format!("{name}:{key}")], "").await {
+            Ok(_) => true,
+            Err(said) if said.contains("<Code>InvalidAccessKeyId</Code>") => false,
+            Err(said) => panic!("{name}: {said}"),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Stores, and what lies in them, seen past `buckethead`.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::operation::get_object::GetObjectError;
@@ -117,7 +119,16 @@ impl Place {
 
     /// Writes whatever is there.
     pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) {
-        self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes)).send().await.unwrap();
+        self.put_with(key, bytes, BTreeMap::new()).await;
+    }
+
+    /// The same with metadata.
+    pub(crate) async fn put_with(&self, key: &str, bytes: Vec<u8>, metadata: BTreeMap<String, String>) {
+        let mut request = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes));
+        for (name, value) in metadata {
+            request = request.metadata(name, value);
+        }
+        request.send().await.unwrap();
     }
 }
 

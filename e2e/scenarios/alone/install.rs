@@ -8,7 +8,7 @@ const QUICKSTART: &str = "quickstart.db";
 
 #[tokio::test]
 async fn the_chart_serves_the_quickstart_to_other_pods_where_pods_are_restricted() {
-    let scenario = Scenario::begin("install").await;
+    let scenario = Scenario::begin_alone("install").await;
     let release = Release::install_for_the_cluster(&scenario).await;
     let unrestricted = ["run", "unrestricted", "--image=buckethead.test/shell:test"];
     let refusal = scenario.try_kubectl(&scenario.operator_namespace(), &unrestricted, "").await.expect_err("the standard is enforced");

@@ -6,7 +6,7 @@ use crate::support::{DATABASE, KEY, Release, Resource, Scenario};
 
 #[tokio::test]
 async fn writes_go_on_while_the_store_is_away_and_are_saved_once_it_is_back() {
-    let scenario = Scenario::begin("outage").await;
+    let scenario = Scenario::begin_alone("outage").await;
     let _release = Release::install(&scenario).await;
     let resource = Resource::database(scenario.name).with("/spec/minInterval", "1s");
     let database = scenario.serve(&resource).await;

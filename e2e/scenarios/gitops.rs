@@ -1,0 +1,29 @@
+//! Data is released by merges: the commands of `docs/gitops.md`, as they are written, on a real cluster.
+
+use crate::support::{Release, Resource, Scenario, document, program};
+
+/// What a block prints is told from what the next one does.
+const BETWEEN: &str = "printf '\n---\n'\n";
+
+/// Who commits, the store of the scenarios in the place of the one that the page speaks of, and an application that asks from its Pod.
+const BEFORE: &str = r#"set -euo pipefail
+cp -r "$CHECKOUT/examples" .
+sed -i 's|https://minio.storage:9000|http://minio.minio.svc:9000|; s|orders-data|shop|' examples/gitops/base/orders.yaml
+export HOME=$PWD GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@x
+BUCKETHEAD=http://buckethead.shop-operator.svc
+curl() { kubectl exec --namespace shop client -- curl "$@"; }
+"#;
+
+#[tokio::test]
+async fn merges_release_data_as_the_page_on_gitops_says() {
+    // The page's own namespace.
+    let scenario = Scenario::begin("shop").await;
+    let _release = Release::install(&scenario).await;
+    scenario.apply(&Resource::credentials().with("/metadata/name", "orders-bucket")).await;
+    let (script, shown) = program(&document("docs/gitops.md"), "sh", BETWEEN);
+    let printed = scenario.run_script(&format!("{BEFORE}{script}")).await;
+    let printed: Vec<&str> = printed.split("\n---\n").skip(1).map(str::trim_end).collect();
+    let shown: Vec<&str> = shown.iter().map(|text| text.trim_end()).collect();
+    assert_eq!(printed, shown);
+    scenario.end().await;
+}
