@@ -248,6 +248,8 @@ build() {
   fi
   for arch in ${ARCHES:=amd64 arm64}; do
     [[ $arch == @(amd64|arm64) ]] || fail "no release for $arch"
+    # Now, not after half an hour of the other one.
+    [[ -n ${BINARY:-} ]] || ARCH=$arch e2e/image.sh ready || fail "cannot build for $arch here; ARCHES names those to build for"
   done
   [[ -z ${BINARY:-} || $ARCHES != *' '* ]] || fail 'BINARY is a program of one architecture: name it in ARCHES'
   e2e/packages.sh readelf:binutils /usr/share/ca-certificates/mozilla:ca-certificates
