@@ -1,6 +1,6 @@
 # The operator's image, for builders with a Docker engine; `make image` makes the same files into one without.
 #
-#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) --tag buckethead:0.1.0 .
+#   docker build --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD) --tag buckethead:1.2.3 .
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /source
 COPY . .

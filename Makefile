@@ -9,7 +9,7 @@ OPENAPI := docs/openapi.json
 CACHE := $(or $(BUCKETHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/buckethead)
 
 .PHONY: help run test deep e2e bench fmt crd openapi rights install-yaml testbench image cluster-up cluster-down clean-tools audit lint book diagrams resource-docs cli-docs metrics-docs \
-  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart lint-shell lint-links lint-unsafe
+  lint-fmt lint-clippy lint-deny lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart lint-shell lint-links lint-unsafe lint-version lint-actions version release
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ e2e: ## the image, the charts and the operator as a Pod, in a cluster that start
 deep: ## sanitizers, Miri, chosen schedules and fuzzers on the engine, a thousand kills, histories of clients, and scenarios again and again; more than an hour, not in CI (PART=kills KILLS=200)
 	@testbench/deep.sh $(or $(PART),all)
 
-lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart ## all checks that run no test
+lint: lint-fmt lint-shell lint-links lint-unsafe lint-deny lint-clippy lint-deep lint-docs lint-crd lint-openapi lint-book lint-pages lint-chart lint-version lint-actions ## all checks that run no test
 
 lint-fmt:
 	@cargo fmt --all --check
@@ -72,6 +72,14 @@ lint-chart:
 
 lint-shell:
 	@$$(testbench/tools.sh shell)/shellcheck .ci/run testbench/*.sh e2e/*.sh
+
+# The version is written down in many places. Both it and the test look at the lock files, whose crates the parts above have fetched.
+lint-version:
+	@testbench/release.sh check
+	@testbench/release.sh test
+
+lint-actions:
+	@$$(testbench/tools.sh actions)/actionlint -shellcheck "$$(testbench/tools.sh shell)/shellcheck" .github/workflows/*.yaml
 
 lint-links:
 	@testbench/links.sh
@@ -130,6 +138,12 @@ testbench: ## a real API server and MinIO to play with, until Ctrl-C; prints whe
 
 image: ## the operator's image, without Docker, as an archive (PROFILE=dev ARCH=arm64 IMAGE=name:tag PUSH=1)
 	@e2e/image.sh
+
+version: ## write VERSION=1.2.3 everywhere, and move what is unreleased in CHANGELOG.md below it
+	@testbench/release.sh version '$(VERSION)'
+
+release: ## the files of a release of this commit, in target/release-files; publishes nothing (ARCHES=amd64 for one architecture)
+	@testbench/release.sh build
 
 cluster-up: ## a real cluster of one node with MinIO to play with (CLUSTER=name for several; without a Docker engine it needs root)
 	@e2e/cluster.sh up

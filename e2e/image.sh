@@ -2,6 +2,8 @@
 # Makes the operator's image. It needs no Docker engine; the Dockerfile makes the same with one.
 #
 #   e2e/image.sh                       builds the program and packs it
+#   e2e/image.sh program               only builds the program, and prints where it lies
+#   e2e/image.sh ready                 only says whether it could be built for ARCH here
 #   e2e/image.sh root BINARY FOLDER    only lays the image's two layers out, in FOLDER/base and FOLDER/program
 #
 #   PROFILE=release|dev   cargo's profile
@@ -31,12 +33,26 @@ root() { # binary folder
   "$here/root.sh" "$2/base" "$1"
 }
 
+ready() {
+  local target=$cpu-unknown-linux-gnu
+  [[ $cpu != "$machine" ]] || return 0
+  [[ -d $(rustc --print target-libdir --target "$target") ]] ||
+    { say "Rust's standard library for $target is missing: rustup target add $target" && exit 1; }
+  command -v "$cpu-linux-gnu-gcc" >/dev/null ||
+    { say "the cross compiler is missing: apt-get install gcc-${cpu/_/-}-linux-gnu libc6-dev-$ARCH-cross" && exit 1; }
+}
+
 build() {
-  local options=(--locked --profile "$PROFILE" --bin buckethead) folder=${CARGO_TARGET_DIR:-target}
+  local options=(--locked --profile "$PROFILE" --bin buckethead) folder=${CARGO_TARGET_DIR:-target} target=$cpu-unknown-linux-gnu
+  # Kernels for this architecture have pages of 4, 16 or 64 KiB. The allocator ends the program where they are larger than it was built for.
+  [[ $cpu != aarch64 ]] || export JEMALLOC_SYS_WITH_LG_PAGE=16
   if [[ $cpu != "$machine" ]]; then
-    options+=(--target "$cpu-unknown-linux-gnu")
-    folder+=/$cpu-unknown-linux-gnu
-    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
+    ready
+    options+=(--target "$target")
+    folder+=/$target
+    # What links, and what compiles and packs the C code of SQLite, the allocator and the ciphers.
+    local name=${target//-/_}
+    export "CARGO_TARGET_${name^^}_LINKER=$cpu-linux-gnu-gcc" "CC_$name=$cpu-linux-gnu-gcc" "AR_$name=$cpu-linux-gnu-ar"
   fi
   cargo build "${options[@]}"
   BINARY=$folder/${PROFILE/dev/debug}/buckethead
@@ -50,6 +66,15 @@ fi
 cd "$here/.."
 PROFILE=${PROFILE:-release}
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+if [[ ${1:-} == ready ]]; then
+  ready
+  exit
+fi
+if [[ ${1:-} == program ]]; then
+  build
+  echo "$BINARY"
+  exit
+fi
 tag=$version
 [[ $PROFILE != dev ]] || tag=dev
 IMAGE=${IMAGE:-buckethead:$tag}

@@ -12,6 +12,8 @@
 #   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
 #   testbench/tools.sh shell    shellcheck
+#   testbench/tools.sh actions  actionlint, which checks the workflows of the forge
+#   testbench/tools.sh bill     cargo-cyclonedx, which lists what the program is made of
 #   testbench/tools.sh book     mdbook
 #   testbench/tools.sh dot      dot, which renders a graph of Graphviz as SVG
 #   testbench/tools.sh openapi  validate, which checks a document by the rules of OpenAPI
@@ -19,7 +21,7 @@
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, definitions, deny, shell, book, dot, openapi, seed, litestream, clients
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, definitions, deny, shell, actions, book, dot, openapi, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
@@ -171,6 +173,21 @@ build_shell() {
   rm -r "$1/wheel"
 }
 
+build_actions() {
+  export CGO_ENABLED=0
+  cd actions
+  go build -trimpath -ldflags "-s -w -X github.com/rhysd/actionlint.version=$(go list -m -f '{{.Version}}' github.com/rhysd/actionlint)" \
+    -o "$1/actionlint" github.com/rhysd/actionlint/cmd/actionlint
+}
+
+build_bill() {
+  # A version of a crate never changes, and has its own lock file.
+  cargo install --quiet --locked --root "$1" --target-dir "$1/target" cargo-cyclonedx@0.5.9
+  mv "$1/bin/cargo-cyclonedx" "$1/"
+  rm -r "$1/target"
+  rmdir "$1/bin"
+}
+
 build_openapi() {
   pip_install "$1/site" --only-binary :all: --requirement openapi/requirements.txt
   python_program "$1/validate" 'from openapi_spec_validator.__main__ import main'
@@ -225,7 +242,7 @@ pins() {
   case $1 in
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
-    minio | helm | prom | definitions | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
+    minio | helm | prom | definitions | coredns | crane | kind | litestream | actions) cat "$here/tools/$1"/go.{mod,sum} ;;
     # Some wheels are compiled for one version of Python.
     clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
     deny | book) declare -f wheel_or_crate && cat "$here/tools/$1/requirements.txt" ;;
@@ -269,7 +286,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | prom | definitions | node | coredns | crane | kind | deny | shell | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
-  all) for part in k8s minio helm prom definitions deny shell book dot openapi seed litestream clients; do provide "$part"; done ;;
+  k8s | minio | helm | prom | definitions | node | coredns | crane | kind | deny | shell | actions | bill | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm prom definitions deny shell actions book dot openapi seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

@@ -9,6 +9,8 @@ mod admission;
 mod branches;
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod growth;
 mod manifest;
 mod quantity;
 mod rules;

@@ -155,16 +155,21 @@ async fn a_seal_that_lasts_is_told() {
 }
 
 #[tokio::test]
-async fn a_list_of_a_newer_build_is_left_alone() {
-    let bench = Bench::new();
-    let database = bench.open("orders.db").await;
-    for (document, problem) in
-        [(r#"{"format": 2}"#, "format 2"), ("{}", "names no format"), ("no json", "no JSON"), (r#"{"format": 1}"#, "damaged")]
-    {
-        bench.bucket.set("files.gc.json", Some(document.as_bytes()));
-        let refused = database.files().put(&bench.spooled(b"hello").await, Description::default()).await.unwrap_err();
-        assert!(matches!(refused, Error::Unreadable { .. }) && refused.to_string().contains(problem), "{refused}");
-        assert_eq!(bench.bucket.bytes("files.gc.json"), document.as_bytes());
+async fn a_list_or_a_record_of_a_newer_build_is_left_alone() {
+    for record in [false, true] {
+        let bench = Bench::new();
+        let database = bench.open("orders.db").await;
+        let owner = bench.prefix().owner(&bench::key("orders.db"));
+        let object = if record { owner.as_str() } else { "files.gc.json" };
+        for (document, problem) in
+            [(r#"{"format": 2}"#, "format 2"), ("{}", "names no format"), ("no json", "no JSON"), (r#"{"format": 1}"#, "damaged")]
+        {
+            bench.bucket.set(object, Some(document.as_bytes()));
+            let refused = database.files().put(&bench.spooled(b"hello").await, Description::default()).await.unwrap_err();
+            assert!(matches!(refused, Error::Unreadable { .. }) && refused.to_string().contains(problem), "{object}: {refused}");
+            assert_eq!(bench.bucket.bytes(object), document.as_bytes());
+            assert_eq!(database.files().list(10, None).await.unwrap(), []);
+        }
     }
 }
 

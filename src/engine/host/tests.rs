@@ -10,6 +10,7 @@ mod flips;
 mod frozen;
 mod hooks;
 mod leaving;
+mod newer;
 mod opening;
 mod past;
 mod pods;

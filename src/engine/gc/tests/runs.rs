@@ -179,6 +179,20 @@ async fn an_owner_that_cannot_be_read_stops_the_run_before_it_changes_anything()
 }
 
 #[tokio::test]
+async fn a_list_of_a_newer_build_stops_the_run_before_it_changes_anything() {
+    let (bench, _database) = with_orphan().await;
+    gc(&bench).await;
+    bench.clock.advance(GRACE);
+    let newer = br#"{"format": 2}"#;
+    bench.bucket.set("files.gc.json", Some(newer));
+    let (puts, deletes) = (bench.bucket.puts(""), bench.bucket.count("delete", ""));
+    let error = run_over(&bench, bench.bucket.shared(), options(&bench)).run().await.unwrap_err();
+    assert!(error.to_string().contains("format 2"), "{error}");
+    assert_eq!((bench.bucket.puts(""), bench.bucket.count("delete", "")), (puts, deletes));
+    assert!(has(&bench, b"orphan"));
+}
+
+#[tokio::test]
 async fn blobs_of_others_are_counted_and_deleted_only_if_asked() {
     let (bench, _database) = with_orphan().await;
     let foreign = bench.prefix().blob(&hash(b"foreign")).as_str().to_owned();
