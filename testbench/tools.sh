@@ -9,6 +9,7 @@
 #   testbench/tools.sh definitions  CustomResourceDefinitions of others that the chart has objects of: those of prometheus-operator and cert-manager
 #   testbench/tools.sh node     kube-controller-manager, kube-scheduler, kubelet, kube-proxy
 #   testbench/tools.sh coredns  coredns
+#   testbench/tools.sh router   kube-router, of which the tests use what enforces NetworkPolicies
 #   testbench/tools.sh crane    crane
 #   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
@@ -98,6 +99,12 @@ build_coredns() {
   export CGO_ENABLED=0
   cd coredns
   go build -trimpath -ldflags '-s -w' -o "$1/coredns" github.com/coredns/coredns
+}
+
+build_router() {
+  export CGO_ENABLED=0
+  cd router
+  go build -trimpath -ldflags '-s -w' -o "$1/kube-router" github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
 }
 
 build_crane() {
@@ -232,7 +239,7 @@ pins() {
   case $1 in
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
-    minio | helm | prom | definitions | coredns | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
+    minio | helm | prom | definitions | coredns | router | crane | kind | litestream) cat "$here/tools/$1"/go.{mod,sum} ;;
     # Some wheels are compiled for one version of Python.
     clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
     deny | book) declare -f wheel_or_crate && cat "$here/tools/$1/requirements.txt" ;;
@@ -276,7 +283,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | prom | dashboard | definitions | node | coredns | crane | kind | deny | shell | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
+  k8s | minio | helm | prom | dashboard | definitions | node | coredns | router | crane | kind | deny | shell | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
   all) for part in k8s minio helm prom dashboard definitions deny shell book dot openapi seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

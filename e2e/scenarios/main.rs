@@ -12,6 +12,7 @@ mod guides;
 mod install;
 mod kill;
 mod libsql;
+mod network;
 mod outage;
 mod promotion;
 mod replicas;
