@@ -82,9 +82,11 @@ give_up() {
 provide() {
   ((EUID == 0)) || fail 'a native cluster needs root'
   "$here/packages.sh" containerd:containerd runc:runc nft:nftables conntrack:conntrack ip:iproute2 openssl:openssl curl:curl \
+    iptables:iptables ipset:ipset \
     /usr/lib/cni/ptp:containernetworking-plugins
   k8s=$("$tools" k8s)
   node=$("$tools" node)
+  router=$("$tools" router)
   crane=$("$tools" crane)
   helm=$("$tools" helm)
   images=$("$here/images.sh")
@@ -94,7 +96,7 @@ start() {
   mkdir -p "$dir"/{bin,logs}
   # The keys of the cluster are in there.
   chmod 700 "$dir"
-  ln -s "$k8s"/{etcd,kube-apiserver,kubectl} "$node"/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy} "$crane/crane" "$helm/helm" "$dir/bin/"
+  ln -s "$k8s"/{etcd,kube-apiserver,kubectl} "$node"/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy} "$router/kube-router" "$crane/crane" "$helm/helm" "$dir/bin/"
   ln -s "$images" "$dir/images"
   ip netns add "$name"
   # It writes its number down before it is anything that must be ended. A session of its own: Ctrl-C here is ours to handle.

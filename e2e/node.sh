@@ -214,6 +214,14 @@ YAML
   spawn proxy kube-proxy --config "$dir/proxy.yaml"
 }
 
+# Has packets between Pods obey NetworkPolicies. Routes and Services are others' here.
+policies() {
+  spawn router kube-router --kubeconfig "$dir/kubeconfig" --hostname-override node --run-firewall=true --run-router=false --run-service-proxy=false \
+    --run-loadbalancer=false --service-cluster-ip-range 10.96.0.0/16
+  # Its first look at the cluster ends with chains of its own.
+  await router bash -c 'iptables --list-rules | grep -q KUBE-ROUTER-FORWARD'
+}
+
 namespaces
 (certificates) >"$dir/logs/openssl.log" 2>&1 || fail 'no certificates' openssl
 runtime
@@ -224,6 +232,7 @@ wait "$pushed"
 node
 kubectl apply --filename "$manifests/coredns.yaml"
 await kubelet kubectl wait --for=condition=Ready node/node --timeout=5s
+policies
 await kubelet kubectl rollout status --namespace kube-system deployment/coredns --timeout=5s
 await controller-manager kubectl get serviceaccount default
 trap : USR1

@@ -5,7 +5,7 @@
 #   testbench/chart.sh render    writes deploy/install.yaml, deploy/kustomize/base/, and beside each charts/buckethead/ci/*-values.yaml what it renders to
 #   testbench/chart.sh server    shows every rendered object to a real API server (strict, dry run, under restricted PodSecurity)
 #
-# The rules of Prometheus are checked by promtool, with the tests of charts/buckethead/ci/rules/.
+# The rules of Prometheus are checked by promtool, with the tests of charts/buckethead/ci/rules/, and the dashboard by the types that Grafana publishes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -119,12 +119,25 @@ check_alerts() {
   diff <(echo "$alerts") <(basename --multiple --suffix .md docs/runbooks/*.md | sort) || fail 'an alert without a runbook (<), or a runbook without an alert (>)'
 }
 
-# What rules and the dashboard ask for stands in the tables of docs/.
+# Each record is tested, has a row in docs/, and is used by somebody; nobody asks for one that is not there.
+check_records() {
+  local record records asked=("$chart"/files/rules/*.yaml "$chart/files/dashboard.json")
+  records=$(sed -n 's/^      - record: //p' "$chart"/files/rules/*.yaml | sort)
+  [[ -z $(uniq --repeated <<<"$records") ]] || fail "two rules record one name: $(uniq --repeated <<<"$records")"
+  for record in $records; do
+    grep -q "^ *- expr: .*\b$record\b" "$chart"/ci/rules/*.test.yaml || fail "$chart/ci/rules has no test of $record"
+    grep -qF "| \`$record\` |" docs/monitoring.md || fail "docs/monitoring.md does not name $record"
+    grep -h "$record" "${asked[@]}" | grep -qv '^      - record: ' || fail "nobody asks for $record"
+  done
+  diff <(grep -ohE '\w+:buckethead_\w+:\w+' "${asked[@]}" docs/monitoring.md | sort -u) <(echo "$records") || fail 'a record that no rule makes (<)'
+}
+
+# What rules and the dashboard ask for stands in the tables of docs/. The names of records have other ones in them.
 check_metrics() {
   local metric
   while read -r metric; do
     grep -qF "| \`$metric\` |" docs/metrics.md || fail "$chart/files asks for $metric, which docs/metrics.md does not name"
-  done < <(grep -ohE '\bbuckethead_[a-z_]+' "$chart"/files/rules/*.yaml "$chart/files/dashboard.json" | sed -E 's/_(bucket|sum|count)$//' | sort -u)
+  done < <(grep -ohE '[a-z_:]*\bbuckethead_[a-z0-9_:]+' "$chart"/files/rules/*.yaml "$chart/files/dashboard.json" | grep -v : | sed -E 's/_(bucket|sum|count)$//' | sort -u)
 }
 
 # The message must name the field, so that whoever reads it knows what to correct.
@@ -161,7 +174,9 @@ check() {
   # Jobs of gc have the image, too.
   [[ $(rendered --set global.imageRegistry=mirror.example | grep -c 'mirror\.example/buckethead:') == 2 ]] || fail 'the registry is not that of both images'
 
+  "$(testbench/tools.sh dashboard)/dashboard" <"$chart/files/dashboard.json" >"$dir/said" 2>&1 || fail "$chart/files/dashboard.json: $(cat "$dir/said")"
   check_alerts
+  check_records
   check_metrics
 
   refuses "'/replicas': minimum" --set replicas=-1

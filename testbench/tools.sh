@@ -5,9 +5,11 @@
 #   testbench/tools.sh minio    minio
 #   testbench/tools.sh helm     helm
 #   testbench/tools.sh prom     promtool, prometheus
+#   testbench/tools.sh dashboard  dashboard, which checks a dashboard by Grafana's types
 #   testbench/tools.sh definitions  CustomResourceDefinitions of others that the chart has objects of: those of prometheus-operator and cert-manager
 #   testbench/tools.sh node     kube-controller-manager, kube-scheduler, kubelet, kube-proxy
 #   testbench/tools.sh coredns  coredns
+#   testbench/tools.sh router   kube-router, of which the tests use what enforces NetworkPolicies
 #   testbench/tools.sh crane    crane
 #   testbench/tools.sh kind     kind
 #   testbench/tools.sh deny     cargo-deny
@@ -21,7 +23,7 @@
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, definitions, deny, shell, actions, book, dot, openapi, seed, litestream, clients
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, dashboard, definitions, deny, shell, actions, book, dot, openapi, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
@@ -77,6 +79,12 @@ build_prom() {
     -tags remove_all_sd -o "$1/" github.com/prometheus/prometheus/cmd/{promtool,prometheus}
 }
 
+build_dashboard() {
+  export CGO_ENABLED=0
+  cd dashboard
+  go build -trimpath -ldflags '-s -w' -o "$1/dashboard" .
+}
+
 build_definitions() {
   cd definitions
   copied() { # module file…
@@ -93,6 +101,12 @@ build_coredns() {
   export CGO_ENABLED=0
   cd coredns
   go build -trimpath -ldflags '-s -w' -o "$1/coredns" github.com/coredns/coredns
+}
+
+build_router() {
+  export CGO_ENABLED=0
+  cd router
+  go build -trimpath -ldflags '-s -w' -o "$1/kube-router" github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
 }
 
 build_crane() {
@@ -242,12 +256,12 @@ pins() {
   case $1 in
     k8s) declare -f build_kubernetes && cat "$here"/tools/{etcd,kubernetes}/go.{mod,sum} ;;
     node) declare -f build_kubernetes && cat "$here"/tools/kubernetes/go.{mod,sum} ;;
-    minio | helm | prom | definitions | coredns | crane | kind | litestream | actions) cat "$here/tools/$1"/go.{mod,sum} ;;
+    minio | helm | prom | definitions | coredns | router | crane | kind | litestream | actions) cat "$here/tools/$1"/go.{mod,sum} ;;
     # Some wheels are compiled for one version of Python.
     clients) cat "$here"/../tests/clients/{node/package-lock.json,python/requirements.txt,go/*,rust/Cargo.lock,rust/src/*} && python3 --version ;;
     deny | book) declare -f wheel_or_crate && cat "$here/tools/$1/requirements.txt" ;;
     shell) cat "$here/tools/$1/requirements.txt" ;;
-    dot) cat "$here"/tools/dot/{go.mod,go.sum,main.go} ;;
+    dashboard | dot) cat "$here/tools/$1"/{go.mod,go.sum,main.go} ;;
     # Some wheels are compiled for one version of Python.
     openapi | schemathesis) declare -f python_program && cat "$here/tools/$1/requirements.txt" && python3 --version ;;
     # Some wheels are compiled for one version of Python.
@@ -286,7 +300,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | prom | definitions | node | coredns | crane | kind | deny | shell | actions | bill | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
-  all) for part in k8s minio helm prom definitions deny shell actions book dot openapi seed litestream clients; do provide "$part"; done ;;
+  k8s | minio | helm | prom | dashboard | definitions | node | coredns | router | crane | kind | deny | shell | actions | bill | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm prom dashboard definitions deny shell actions book dot openapi seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

@@ -2,6 +2,7 @@
 
 mod install;
 mod leaving;
+mod network;
 mod node;
 mod outage;
 mod rebuild;

@@ -203,6 +203,7 @@ mod tests {
             origin: Origin::Empty,
             durable_time: Some("2026-11-23T08:00:00Z".parse().unwrap()),
             lag: None,
+            interval: std::time::Duration::from_secs(1),
             refuses_writes: false,
             pending: true,
             last_snapshot: None,
@@ -211,6 +212,7 @@ mod tests {
             damaged: None,
             verified: None,
             unverified: None,
+            verify_interval: std::time::Duration::from_hours(24),
             slow_readers: 0,
             usage: engine::Usage::default(),
         };

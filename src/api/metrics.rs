@@ -226,6 +226,11 @@ const GAUGES: &[Gauge] = &[
         value: |state| of_open(state, |facts| Some(facts.lag.unwrap_or_default().as_secs_f64())),
     },
     Gauge {
+        name: "durability_target_seconds",
+        help: "How long a commit may wait until it is on its way to the bucket, as the resource asks for; 0 if replies wait for the bucket.",
+        value: |state| of_open(state, |facts| Some(facts.interval.as_secs_f64())),
+    },
+    Gauge {
         name: "refuses_writes",
         help: "1 while writes are refused because the bucket is too far behind.",
         value: |state| of_open(state, |facts| Some(flag(facts.refuses_writes))),
@@ -244,6 +249,11 @@ const GAUGES: &[Gauge] = &[
         name: "verified_timestamp_seconds",
         help: "When it was last tried to the end whether what is in the bucket can be restored.",
         value: |state| of_open(state, |facts| facts.verified.as_ref().map(|verified| verified.time.as_duration().as_secs_f64())),
+    },
+    Gauge {
+        name: "verify_interval_seconds",
+        help: "How often it is tried whether what is in the bucket can be restored; absent if it is never.",
+        value: |state| of_open(state, |facts| (!facts.verify_interval.is_zero()).then_some(facts.verify_interval.as_secs_f64())),
     },
     Gauge {
         name: "restorable",

@@ -145,6 +145,7 @@ pub(crate) fn facts() -> Facts {
         origin: Origin::Snapshot { etag: Etag::new("e3"), size: 4096 },
         durable_time: Some(second(-5)),
         lag: None,
+        interval: Duration::from_secs(1),
         refuses_writes: false,
         pending: false,
         last_snapshot: Some(SnapshotFacts {
@@ -159,6 +160,7 @@ pub(crate) fn facts() -> Facts {
         damaged: None,
         verified: None,
         unverified: None,
+        verify_interval: Duration::from_hours(24),
         slow_readers: 0,
         usage: engine::Usage::default(),
     }

@@ -538,13 +538,14 @@ impl Database {
             memory: self.inner.memory.memory_use(),
             txid: ledger.txid,
             branch: ledger.branch,
-            // The host knows.
+            // The host knows these, and both intervals.
             by_hand: false,
             unconditional: None,
             epoch: ledger.epoch,
             origin: self.inner.origin.clone(),
             durable_time: ledger.durable_time,
             lag: ledger.dirty_since.map(|since| self.inner.memory.now().saturating_duration_since(since)),
+            interval: Duration::ZERO,
             refuses_writes,
             pending: ledger.durable != Some(newest),
             last_snapshot: ledger.last_snapshot,
@@ -553,6 +554,7 @@ impl Database {
             damaged: ledger.damaged,
             verified,
             unverified,
+            verify_interval: Duration::ZERO,
             slow_readers: self.inner.memory.slow_readers(),
             usage: *self.inner.usage.lock(),
         }

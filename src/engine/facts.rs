@@ -157,6 +157,8 @@ pub struct Facts {
     pub durable_time: Option<WallTime>,
     /// How long the oldest commit has waited that is not in the bucket.
     pub lag: Option<Duration>,
+    /// How long it may wait until it is on its way there, as the configuration asks for.
+    pub interval: Duration,
     /// That is so long that writes are refused.
     pub refuses_writes: bool,
     /// There are commits that are not in the bucket.
@@ -173,6 +175,8 @@ pub struct Facts {
     pub verified: Option<Verified>,
     /// Why the newest try of one came to no end.
     pub unverified: Option<String>,
+    /// How often one is made; zero for never.
+    pub verify_interval: Duration,
     /// Statements that wait for whoever takes their rows.
     pub slow_readers: usize,
     /// What it was asked since it was opened.

@@ -72,7 +72,7 @@ impl Settings {
     }
 
     /// How long a commit may wait until it is on its way.
-    fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         self.durability.interval(&self.policy)
     }
 

@@ -601,8 +601,12 @@ impl Host {
             None | Some(Status::Declared) => State::Absent,
             Some(Status::Opening { .. }) => State::Opening,
             Some(Status::Open(serving)) => {
-                let unconditional = serving.settings.borrow().bucket.unconditional();
-                State::Open(Facts { by_hand: slot.is_some_and(|slot| slot.by_hand), unconditional, ..serving.database.facts() })
+                let (unconditional, interval, verify_interval) = {
+                    let settings = serving.settings.borrow();
+                    (settings.bucket.unconditional(), settings.interval(), settings.durability.verify_interval)
+                };
+                let by_hand = slot.is_some_and(|slot| slot.by_hand);
+                State::Open(Facts { by_hand, unconditional, interval, verify_interval, ..serving.database.facts() })
             }
             Some(Status::Failed { error, attempts, at }) => State::Failed { error: Arc::clone(error), attempts: *attempts, at: *at },
             Some(Status::Closing(..)) => State::Closing,

@@ -26,6 +26,7 @@ mod life;
 mod litestream;
 mod lost_answers;
 mod measure;
+mod monitoring;
 mod outages;
 mod pods;
 mod promotion;

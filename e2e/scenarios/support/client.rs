@@ -67,7 +67,12 @@ impl<'a> Database<'a> {
 
     /// Saves now.
     pub(crate) async fn flush(&self) {
-        self.post("flush", "").await.unwrap_or_else(|refusal| panic!("flush: {refusal}"));
+        self.try_flush().await.unwrap_or_else(|refusal| panic!("flush: {refusal}"));
+    }
+
+    /// The same where that may fail.
+    pub(crate) async fn try_flush(&self) -> Result<(), String> {
+        self.post("flush", "").await.map(drop)
     }
 
     /// Runs a program of the client's Pod, which is told what the connection Secret tells; answers with what it prints.

@@ -76,6 +76,7 @@ pub(super) fn facts() -> Facts {
         origin: Origin::Empty,
         durable_time: Some(time(1_795_420_800)),
         lag: None,
+        interval: Duration::from_secs(90),
         refuses_writes: false,
         pending: true,
         last_snapshot: Some(SnapshotFacts { time: time(1_795_420_799), txid: 3, size: 12_288, duration: None, etag: Etag::new("e") }),
@@ -84,6 +85,7 @@ pub(super) fn facts() -> Facts {
         damaged: None,
         verified: Some(Verified { time: time(1_795_420_700), txid: 2, past: None, took: Duration::from_secs(1), failure: None }),
         unverified: None,
+        verify_interval: Duration::from_hours(36),
         slow_readers: 2,
         usage: Usage { rows: 7, changed: 3, queued: Duration::from_millis(250), ran: Duration::from_millis(1500), slow: 1 },
     }

@@ -42,7 +42,9 @@ fn an_open_database_shows_all_its_figures() {
         ("txid", "4.0"),
         ("durable_timestamp_seconds", "1795420800.0"),
         ("snapshot_timestamp_seconds", "1795420799.0"),
+        ("durability_target_seconds", "90.0"),
         ("verified_timestamp_seconds", "1795420700.0"),
+        ("verify_interval_seconds", "129600.0"),
         ("restorable", "1.0"),
         ("pending", "1.0"),
         ("failed_uploads", "3.0"),
@@ -63,6 +65,14 @@ fn a_database_that_is_not_open_is_down_and_has_no_figures() {
     let out = shown(vec![(DatabaseName::new("apps", "orders"), DatabaseState::Opening)]);
     assert!(out.contains("buckethead_database_up{namespace=\"apps\",name=\"orders\"} 0.0\n"), "{out}");
     assert!(!out.contains("buckethead_database_size_bytes{"), "{out}");
+}
+
+#[test]
+fn a_database_that_nobody_proves_has_no_interval_of_proofs() {
+    let facts = Facts { verify_interval: Duration::ZERO, interval: Duration::ZERO, ..facts() };
+    let out = shown(vec![(DatabaseName::new("apps", "orders"), DatabaseState::Open(facts))]);
+    assert!(!out.contains("buckethead_database_verify_interval_seconds{"), "{out}");
+    assert!(out.contains("buckethead_database_durability_target_seconds{namespace=\"apps\",name=\"orders\"} 0.0\n"), "{out}");
 }
 
 #[test]

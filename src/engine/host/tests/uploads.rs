@@ -1,6 +1,7 @@
 //! What is uploaded, when, and what an answer means.
 
 use super::*;
+use crate::config::Mode;
 
 #[tokio::test]
 async fn a_database_that_began_empty_is_in_the_bucket_after_its_close() {
@@ -75,6 +76,21 @@ async fn keep_previous_can_be_turned_off_while_open() {
     write(&database, "create table t(x)").await;
     database.flush(Flush::Forced).await.unwrap();
     assert!(bench.object("apps/orders.db.prev").await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_told_as_it_is_in_force() {
+    let bench = Bench::start().await;
+    let config = bench.config("orders");
+    bench.open(config.clone()).await;
+    let seconds = Duration::from_secs;
+    for (mode, interval) in [(Mode::Snapshot, seconds(7)), (Mode::Stream, seconds(2)), (Mode::Sync, seconds(0))] {
+        let snapshots = SnapshotPolicy { interval: seconds(7), ..config.snapshots };
+        let durability = Durability { mode, stream_interval: seconds(2), verify_interval: 2 * HOUR, ..config.durability };
+        bench.host.reconfigure(DatabaseConfig { snapshots, durability, ..config.clone() });
+        let State::Open(facts) = bench.host.state(&config.name) else { panic!("it is open") };
+        assert_eq!((facts.interval, facts.verify_interval), (interval, 2 * HOUR), "{mode:?}");
+    }
 }
 
 #[tokio::test]
