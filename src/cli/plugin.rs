@@ -86,6 +86,9 @@ const NAMED_BY_RESOURCE: [&str; 12] =
 /// Of these one that is of use here, too: with `api.auth: Kubernetes` the Secret has no token.
 const OF_USE: &str = "token_file";
 
+/// The command below `files` that works on a bucket alone.
+const IN_A_BUCKET: &str = "gc";
+
 /// Whether the program was started as the plugin.
 pub(super) fn is_meant(program: Option<&OsStr>) -> bool {
     program.and_then(|path| Path::new(path).file_stem()) == Some(OsStr::new(NAME))
@@ -100,6 +103,12 @@ pub(super) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let mut command = fitted(Arguments::command());
     let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some(("files", files)) = matches.subcommand()
+        && files.subcommand_name() == Some(IN_A_BUCKET)
+    {
+        let message = "the operator does this where it knows who uses the bucket: kubectl buckethead gc";
+        return Err(command.error(clap::error::ErrorKind::InvalidSubcommand, message));
+    }
     if let Some(name) = misplaced(&matches) {
         let message = format!("--{} is not needed here: the resource tells where its database is", name.replace('_', "-"));
         return Err(command.error(clap::error::ErrorKind::UnknownArgument, message));
@@ -110,8 +119,10 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, cla
 /// Without what is of no use here: the arguments that name a database in other ways, and examples with them.
 fn fitted(mut command: clap::Command) -> clap::Command {
     let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    let is_files = command.get_name() == "files";
     for name in names {
-        command = command.mut_subcommand(name, fitted);
+        let is_elsewhere = is_files && name == IN_A_BUCKET;
+        command = command.mut_subcommand(name, |inner| fitted(inner).hide(is_elsewhere));
     }
     let is_hidden = |argument: &clap::Arg| NAMED_BY_RESOURCE.contains(&argument.get_id().as_str()) && argument.get_id() != OF_USE;
     let about_servers = command.get_after_help().is_some_and(|help| help.to_string().contains("BUCKETHEAD_URL"));

@@ -58,6 +58,8 @@ fn what_names_a_server_or_a_bucket_has_no_place_here() {
         let refused = typed(line).unwrap_err().to_string();
         assert!(refused.contains(name) && refused.contains("not needed here"), "{line:?}: {refused}");
     }
+    let elsewhere = typed(&["files", "orders", "gc"]).unwrap_err().to_string();
+    assert!(elsewhere.contains("kubectl buckethead gc"), "{elsewhere}");
     assert!(typed(&["sql"]).unwrap_err().to_string().contains("DATABASE"));
 }
 
@@ -65,7 +67,7 @@ fn what_names_a_server_or_a_bucket_has_no_place_here() {
 fn the_help_says_nothing_of_other_ways_to_name_a_database() {
     fn pages(command: &clap::Command, found: &mut Vec<String>) {
         found.push(command.clone().render_long_help().to_string());
-        command.get_subcommands().for_each(|inner| pages(inner, found));
+        command.get_subcommands().filter(|inner| !inner.is_hide_set()).for_each(|inner| pages(inner, found));
     }
     let mut command = fitted(Arguments::command());
     command.build();
@@ -129,12 +131,12 @@ orders in apps: Ready
   gc         2h ago, deleted: 2 deleted (1Mi), 0 marked, 1 too young; next in 3h
 
 Branches
-  NAME             TXID  SIZE  SNAPSHOT
-  main             1204  8Ki   60m       served
-  ├─ release-7     8     8Ki   60m
-  │  └─ hotfix     9     8Ki   60m
-  └─ zz            2     8Ki   60m
-  stray            7     8Ki   60m
+  NAME          TXID  SIZE  SNAPSHOT
+  main          1204  8Ki   60m       served
+  ├─ release-7  8     8Ki   60m
+  │  └─ hotfix  9     8Ki   60m
+  └─ zz         2     8Ki   60m
+  stray         7     8Ki   60m
 
 Conditions
   TYPE     STATUS  REASON   SINCE  MESSAGE

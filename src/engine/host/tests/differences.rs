@@ -32,6 +32,8 @@ async fn a_branch_is_compared_with_what_is_served_and_nothing_is_written() {
     assert!(bench.between("main", "next", Point::Newest).await.unwrap().differences.is_empty());
     bench.switch("next").await.unwrap();
     write(&database, "update t set x = 10 where x = 1; insert into t values (2), (3)").await;
+    // Otherwise it may still be released.
+    bench.host.await_left(&bench.config("orders"), &branch("main")).await;
     let before = objects(&bench).await;
 
     // Also what is not in the bucket yet: an overwrite would bring it there first.
