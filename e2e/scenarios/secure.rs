@@ -10,7 +10,7 @@ async fn a_pod_asks_over_tls_with_the_token_of_its_service_account() {
     let (operator, name) = (scenario.operator_namespace(), format!("{DATABASE}.{}.svc", scenario.name));
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-    make_certificate(folder.path(), &[&format!("subjectAltName=DNS:{name}")]);
+    make_certificate(folder.path(), &[&format!("subjectAltName=DNS:{name}"), "basicConstraints=critical,CA:FALSE"]);
     let files = [format!("--cert={}", cert.display()), format!("--key={}", key.display())];
     scenario.kubectl_in(&operator, &["create", "secret", "tls", "served", &files[0], &files[1]]).await;
     scenario.trust(&std::fs::read_to_string(&cert).unwrap()).await;
