@@ -135,7 +135,7 @@ async fn what_an_overwrite_would_change_is_told_before_it() {
         .sql_in_dev("create table t(k blob primary key, v); insert into t values ('a', 1), (x'00ff', 2), (3, 3), (1e999, 4)")
         .await
         .rows();
-    let made = server.wish("", json!({"name": "next"})).await.json();
+    let branch = server.wish("", json!({"name": "next"})).await.json();
     let differences = async |query: &str| server.local("GET", &format!("{BRANCHES}/next/differences{query}")).await;
     let same = differences("?from=main").await.json();
     assert_eq!((&same["same"], &same["tables"], &same["truncated"]), (&json!(true), &json!([]), &json!(false)));
@@ -150,7 +150,7 @@ async fn what_an_overwrite_would_change_is_told_before_it() {
     assert_eq!(t["added"], json!({"count": 1, "keys": [["new"]]}));
     assert_eq!(t["removed"], json!({"count": 1, "keys": [[3]]}));
     assert_eq!(t["changed"], json!({"count": 3, "keys": [[{"float": "Infinity"}], ["a"], [{"base64": "AP8="}]]}));
-    let past = format!("?from=main&txid={}", made["parent"]["txid"]);
+    let past = format!("?from=main&txid={}", branch["parent"]["txid"]);
     assert_eq!(differences(&past).await.json()["same"], json!(true));
 
     for (query, status, what) in [
