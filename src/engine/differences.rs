@@ -201,14 +201,14 @@ fn tables(side: &Connection) -> Result<BTreeMap<String, Table>, SqlError> {
 /// One that only one of them has.
 fn alone(name: &str, before: (&Connection, Option<&Table>), after: (&Connection, Option<&Table>)) -> Result<TableChange, SqlError> {
     let mut table = TableChange { name: name.to_owned(), ..TableChange::default() };
-    let mut counted = |(side, there): (&Connection, Option<&Table>)| match there {
-        None => Ok(None),
-        Some(_) => {
-            let count = side.query_row(&format!("select count(*) from {}", quoted(name)), [], |row| crate::seed::rows_counted(row, 0));
-            match count {
-                Ok(count) => Ok(Some(count)),
-                Err(error) => not_compared(&mut table, error.into()).map(|_| None),
-            }
+    let mut counted = |(side, there): (&Connection, Option<&Table>)| {
+        if there.is_none() {
+            return Ok(None);
+        }
+        let count = side.query_row(&format!("select count(*) from {}", quoted(name)), [], |row| crate::seed::rows_counted(row, 0));
+        match count {
+            Ok(count) => Ok(Some(count)),
+            Err(error) => not_compared(&mut table, error.into()).map(|_| None),
         }
     };
     let (rows_before, rows_after) = (counted(before)?, counted(after)?);
