@@ -47,8 +47,8 @@ pub(super) fn in_words(found: &Value) -> String {
 }
 
 fn state(side: &Value) -> String {
-    let size = side["size"].as_u64().map_or_else(String::new, show::bytes);
-    format!("  branch {} at txid {}, {size}", word(&side["branch"]), side["txid"])
+    let bytes = side["size"].as_u64().map_or_else(String::new, show::bytes);
+    format!("  branch {} at txid {}, {bytes}", word(&side["branch"]), side["txid"])
 }
 
 fn table(found: &Value) -> Vec<String> {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use engine::spawn_owned;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use rustls::pki_types::ServerName;
@@ -80,7 +81,7 @@ impl Forward {
             Some((connector, name)) => {
                 let proved = connector.connect(name.clone(), far).await;
                 let hint = "the operator's certificate is not believed; --server-ca-file names the authority that it is from";
-                both_ways(&mut near, proved.context(hint)?).await
+                both_ways(&mut near, proved.context(hint)?).await;
             }
             None => both_ways(&mut near, far).await,
         }
@@ -106,8 +107,7 @@ impl Listening {
         let address = listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let listener = TcpListener::bind(address).await.with_context(|| format!("listening at {address}"))?;
         let address = listener.local_addr()?;
-        let serving = tokio::spawn(serve(listener, Arc::new(forward)));
-        Ok(Self { address, _serving: AbortOnDropHandle::new(serving) })
+        Ok(Self { address, _serving: spawn_owned(serve(listener, Arc::new(forward))) })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -126,10 +126,11 @@ async fn serve(listener: TcpListener, forward: Arc<Forward>) {
                 }
                 Err(error) => tracing::warn!(%error, "a connection was not accepted"),
             },
-            Some(ended) = connections.join_next() => match ended {
-                Ok(Err(error)) => show::complain(&format!("{error:#}")),
-                Ok(Ok(())) | Err(_) => {}
-            },
+            Some(ended) = connections.join_next() => {
+                if let Ok(Err(error)) = ended {
+                    show::complain(&format!("{error:#}"));
+                }
+            }
         }
     }
 }

@@ -79,12 +79,7 @@ fn last_run(resource: &BucketDatabase) -> Option<&GcStatus> {
 pub(super) fn in_words(run: &GcStatus) -> String {
     let GcStatus { stage, deleted, freed, marked, skipped, dangling, unowned, dry_run, .. } = run;
     let would = if *dry_run { ", dry run" } else { "" };
-    let mut text = format!("{stage}{would}: {deleted} deleted ({freed}), {marked} marked, {skipped} too young");
-    if *dangling > 0 {
-        text += &format!(", {dangling} files without content");
-    }
-    if *unowned > 0 {
-        text += &format!(", {unowned} of others");
-    }
-    text
+    let more = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    let (lost, others) = (more(*dangling, "files without content"), more(*unowned, "of others"));
+    format!("{stage}{would}: {deleted} deleted ({freed}), {marked} marked, {skipped} too young{lost}{others}")
 }
