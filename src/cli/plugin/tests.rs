@@ -81,7 +81,7 @@ fn the_help_says_nothing_of_other_ways_to_name_a_database() {
     }
 }
 
-fn resource(status: Value) -> BucketDatabase {
+fn resource(status: &Value) -> BucketDatabase {
     serde_json::from_value(json!({
         "apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase", "metadata": {"name": "orders", "namespace": "apps"},
         "spec": {"bucket": "orders-data", "key": "apps/orders.db", "credentials": {"secretRef": {"name": "keys"}}}, "status": status,
@@ -95,7 +95,7 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 
 fn page(status: Value, live: Result<Value, String>, events: Vec<Value>) -> Page {
     let events = events.into_iter().map(|event| serde_json::from_value::<Event>(event).unwrap()).collect();
-    Page { resource: resource(status), events: Ok(events), live, now: "2026-11-23T09:00:00Z".parse().unwrap() }
+    Page { resource: resource(&status), events: Ok(events), live, now: "2026-11-23T09:00:00Z".parse().unwrap() }
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn branches_that_are_each_others_parents_are_told_all_the_same() {
 #[test]
 fn a_table_has_a_line_for_each() {
     let ready = resource(
-        json!({"conditions": [condition("Ready", "True", "Serving", "")], "branch": "main", "txid": 3, "size": "4Ki", "host": "p"}),
+        &json!({"conditions": [condition("Ready", "True", "Serving", "")], "branch": "main", "txid": 3, "size": "4Ki", "host": "p"}),
     );
-    let table = page::table(&[ready, resource(json!({}))], true, "2026-11-23T09:00:00Z".parse().unwrap());
+    let table = page::table(&[ready, resource(&json!({}))], true, "2026-11-23T09:00:00Z".parse().unwrap());
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAMESPACE", "NAME", "STATE", "BRANCH", "TXID", "SIZE", "SNAPSHOT", "VERIFIED", "HOST"]);
     assert_eq!(lines[1], ["apps", "orders", "Ready", "main", "3", "4Ki", "-", "-", "p"]);
