@@ -93,9 +93,9 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": "2026-11-23T07:00:00Z"})
 }
 
-fn page(status: Value, live: Result<Value, String>, events: Vec<Value>) -> Page {
+fn page(status: &Value, live: Result<Value, String>, events: Vec<Value>) -> Page {
     let events = events.into_iter().map(|event| serde_json::from_value::<Event>(event).unwrap()).collect();
-    Page { resource: resource(&status), events: Ok(events), live, now: "2026-11-23T09:00:00Z".parse().unwrap() }
+    Page { resource: resource(status), events: Ok(events), live, now: "2026-11-23T09:00:00Z".parse().unwrap() }
 }
 
 #[test]
@@ -145,31 +145,31 @@ Conditions
 Events
   AGE  TYPE     REASON     MESSAGE
   2m   Warning  StoreSlow  it takes long";
-    let shown = page(status.clone(), Ok(live), vec![event]).in_words();
+    let shown = page(&status, Ok(live), vec![event]).in_words();
     let trimmed: Vec<&str> = shown.lines().map(str::trim_end).collect();
     assert_eq!(trimmed.join("\n"), expected);
-    let told = page(status, Err("no right to".to_owned()), Vec::new());
+    let told = page(&status, Err("no right to".to_owned()), Vec::new());
     assert!(told.in_words().contains("everything until 2026-11-23T08:59:00Z; not asked now: no right to"));
     assert_eq!((&told.as_json()["live"]["error"], &told.as_json()["ready"]), (&json!("no right to"), &json!("True")));
 }
 
 #[test]
 fn what_is_not_known_is_not_told() {
-    let shown = page(json!({}), Err("it is not served yet".to_owned()), Vec::new()).in_words();
+    let shown = page(&json!({}), Err("it is not served yet".to_owned()), Vec::new()).in_words();
     assert_eq!(
         shown,
         "orders in apps: nobody has looked at it\n  bucket     orders-data, key apps/orders.db\n  durable    not known; not asked now: it is not served yet"
     );
     let stalled =
         json!({"conditions": [condition("Ready", "False", "ConflictDetected", "m"), condition("Stalled", "True", "Conflict", "m")]});
-    assert!(page(stalled, Err(String::new()), Vec::new()).in_words().starts_with("orders in apps: Stalled (Conflict)\n"));
+    assert!(page(&stalled, Err(String::new()), Vec::new()).in_words().starts_with("orders in apps: Stalled (Conflict)\n"));
 }
 
 #[test]
 fn branches_that_are_each_others_parents_are_told_all_the_same() {
     let branch = |name: &str, parent: &str| json!({"name": name, "parent": parent});
     let status = json!({"branches": [branch("a", "b"), branch("b", "a"), branch("c", "c")]});
-    let shown = page(status, Err(String::new()), Vec::new()).in_words();
+    let shown = page(&status, Err(String::new()), Vec::new()).in_words();
     for name in ["a", "b", "c"] {
         assert!(shown.lines().any(|line| line.trim_end() == format!("  {name}")), "{shown}");
     }
