@@ -1,7 +1,7 @@
 //! What a branch would have different with the content of another.
 //!
 //! Owns: which states are compared, and the room that they take. Does not own: how they are compared (`differences.rs`).
-//! Invariant: nothing is written, here or in the bucket.
+//! Invariants: nothing is written, here or in the bucket; of one database two states are compared, or one is put together, at a time.
 
 use std::sync::Arc;
 
@@ -52,6 +52,12 @@ impl Host {
     /// What `to` would have different if it were overwritten with a state of `from`.
     pub async fn differences(&self, name: &DatabaseName, to: &BranchName, from: &BranchName, point: Point) -> Result<Compared, Arc<Error>> {
         let config = self.config_of(name)?;
+        // One at a time of each database: what is compared has readers of its own, and all of them together would keep others out.
+        let serving = self.serving_of(name);
+        let _turn = match &serving {
+            Some(serving) => Some(serving.database.turn_to_recall().await),
+            None => None,
+        };
         let archive = self.opener(&config).await?.archive(&config);
         let before = self.held(&config, &archive, to, Point::Newest).await?;
         let after = self.held(&config, &archive, from, point).await?;
