@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
 use super::forward::{Forward, Listening};
@@ -103,9 +104,10 @@ impl Cluster {
             // Whoever set `--public-url` made it reachable from outside.
             return Ok(Reached { url, _listening: None });
         };
-        let place = self.place(&service, &url, status.and_then(|status| status.host.as_deref())).await?;
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &place.namespace);
-        let forward = Forward::new(pods, place, &url, self.ca_file.as_deref())?;
+        let behind = self.behind(service, &url, status.and_then(|status| status.host.clone()));
+        // Whoever has no right to it, or finds nobody there, hears of it at once.
+        behind.place().await?;
+        let forward = Forward::new(behind, &url, self.ca_file.as_deref())?;
         let listening = Listening::begin(forward, listen).await?;
         let url = format!("http://{}/{}/{name}/", listening.address(), self.namespace);
         Ok(Reached { url: url.parse()?, _listening: Some(listening) })
@@ -119,31 +121,11 @@ impl Cluster {
         let service = ServiceName::of(&url).with_context(|| {
             format!("{told} is no Service of the cluster, so its Pods are not known: ask for them by the operator's labels")
         })?;
-        self.places(&service, &url, status.and_then(|status| status.host.as_deref())).await
+        self.behind(service, &url, status.and_then(|status| status.host.clone())).places().await
     }
 
-    async fn place(&self, service: &ServiceName, url: &Url, host: Option<&str>) -> anyhow::Result<Place> {
-        let places = self.places(service, url, host).await?;
-        let none = || format!("no Pod is ready behind the Service {}/{}", service.namespace, service.name);
-        places.into_iter().next().with_context(none)
-    }
-
-    async fn places(&self, service: &ServiceName, url: &Url, host: Option<&str>) -> anyhow::Result<Vec<Place>> {
-        let ServiceName { namespace, name } = service;
-        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let found = services.get(name).await.with_context(|| format!("reading service {name} in {namespace}"))?;
-        let asked = url.port_or_known_default().map(i32::from);
-        let ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default();
-        let port =
-            ports.into_iter().find(|port| Some(port.port) == asked).with_context(|| format!("service {name} has no port of {url}"))?;
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
-        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
-        let slices =
-            slices.list(&of_service).await.with_context(|| format!("listing the endpointslices of service {name} in {namespace}"))?;
-        let mut places: Vec<Place> = slices.iter().flat_map(|slice| ready(slice, port.name.as_deref())).collect();
-        places.sort_by_key(|place| (Some(place.pod.as_str()) != host, place.pod.clone()));
-        places.dedup();
-        Ok(places)
+    fn behind(&self, service: ServiceName, url: &Url, host: Option<String>) -> Behind {
+        Behind { client: self.client.clone(), service, port: url.port_or_known_default(), host }
     }
 
     /// The token in the connection Secret. There is none where Kubernetes says who may ask.
@@ -153,6 +135,52 @@ impl Cluster {
         let secret = secrets.get(&binding.name).await.with_context(|| format!("reading secret {}, which has the token", binding.name))?;
         let token = secret.data.and_then(|mut data| data.remove("token"));
         Ok(token.and_then(|token| String::from_utf8(token.0).ok()))
+    }
+}
+
+/// The Pods behind a Service, as they are when somebody asks.
+pub(super) struct Behind {
+    client: Client,
+    service: ServiceName,
+    /// Of the Service.
+    port: Option<u16>,
+    /// The Pod that had the database when the resource was read.
+    host: Option<String>,
+}
+
+impl Behind {
+    /// A Pod that takes requests.
+    pub(super) async fn place(&self) -> anyhow::Result<Place> {
+        let ServiceName { namespace, name } = &self.service;
+        self.places().await?.into_iter().next().with_context(|| format!("no Pod is ready behind the service {name} in {namespace}"))
+    }
+
+    /// All of them, that which has the database first.
+    async fn places(&self) -> anyhow::Result<Vec<Place>> {
+        let ServiceName { namespace, name } = &self.service;
+        let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let found = services.get(name).await.with_context(|| format!("reading service {name} in {namespace}"))?;
+        let asked = self.port.map(i32::from);
+        let mut ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default().into_iter();
+        let none = || format!("service {name} in {namespace} has no port {}", asked.unwrap_or_default());
+        let port = ports.find(|port| Some(port.port) == asked).with_context(none)?;
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
+        let slices =
+            slices.list(&of_service).await.with_context(|| format!("listing the endpointslices of service {name} in {namespace}"))?;
+        let mut places: Vec<Place> = slices.iter().flat_map(|slice| ready(slice, port.name.as_deref())).collect();
+        places.sort_by_key(|place| (Some(&place.pod) != self.host.as_ref(), place.pod.clone()));
+        places.dedup();
+        Ok(places)
+    }
+
+    /// A stream to that Pod.
+    pub(super) async fn connect(&self) -> anyhow::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+        let Place { namespace, pod, port } = self.place().await?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let forwarded = pods.portforward(&pod, &[port]).await;
+        let mut forwarder = forwarded.with_context(|| format!("forwarding to pod {pod} in {namespace}"))?;
+        forwarder.take_stream(port).context("the API server gave no stream")
     }
 }
 

@@ -1,6 +1,6 @@
 //! A port of this machine that leads to a Pod, by the API server.
 //!
-//! Owns: what is carried where. Does not own: which Pod.
+//! Owns: what is carried where. Does not own: which Pod (`cluster.rs`).
 //! Invariant: what is sent to the port leaves this machine by the API server alone, and in TLS to an operator that speaks it, whose name was proved.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use engine::spawn_owned;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::cluster::{Cluster, Place};
+use super::cluster::{Behind, Cluster};
 use crate::cli::signals::Signals;
 use crate::cli::{https, logs, show};
 
@@ -51,16 +49,15 @@ pub(super) async fn run(cluster: &Cluster, arguments: Arguments) -> anyhow::Resu
     Ok(())
 }
 
-/// A way to one port of a Pod.
+/// A way to the Pods behind a Service: each connection to one that is there then.
 pub(super) struct Forward {
-    pods: Api<Pod>,
-    place: Place,
+    behind: Behind,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 impl Forward {
     /// `url` is what the operator is called by clients in the cluster.
-    pub(super) fn new(pods: Api<Pod>, place: Place, url: &Url, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn new(behind: Behind, url: &Url, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let tls = match (url.scheme(), url.host_str()) {
             ("https", Some(host)) => {
                 let name =
@@ -69,14 +66,11 @@ impl Forward {
             }
             _ => None,
         };
-        Ok(Self { pods, place, tls })
+        Ok(Self { behind, tls })
     }
 
     async fn carry(&self, mut near: TcpStream) -> anyhow::Result<()> {
-        let Place { pod, port, namespace } = &self.place;
-        let mut forwarder =
-            self.pods.portforward(pod, &[*port]).await.with_context(|| format!("forwarding to pod {pod} in {namespace}"))?;
-        let far = forwarder.take_stream(*port).context("the API server gave no stream")?;
+        let far = self.behind.connect().await?;
         match &self.tls {
             Some((connector, name)) => {
                 let proved = connector.connect(name.clone(), far).await;
