@@ -178,9 +178,9 @@ impl Behind {
     pub(super) async fn connect(&self) -> anyhow::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
         let Place { namespace, pod, port } = self.place().await?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        let forwarded = pods.portforward(&pod, &[port]).await;
-        let mut forwarder = forwarded.with_context(|| format!("forwarding to pod {pod} in {namespace}"))?;
-        forwarder.take_stream(port).context("the API server gave no stream")
+        let begun = pods.portforward(&pod, &[port]).await;
+        let mut streams = begun.with_context(|| format!("forwarding to pod {pod} in {namespace}"))?;
+        streams.take_stream(port).context("the API server gave no stream")
     }
 }
 
