@@ -94,15 +94,17 @@ impl Resource {
     /// A Pod that sees the processes of its node and ends those of another Pod by SIGKILL, which a Pod's own processes cannot do: the first
     /// process of a PID namespace is safe from the others. It has the operator's user, so it needs no rights beyond that.
     pub(super) fn killer(scenario: &str, pod: &str) -> Self {
-        Self::killer_by(scenario, &format!("kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3)"))
+        Self::killer_by(scenario, &Self::kill(pod))
     }
 
     /// The same for processes that come in their place, too, until it is deleted.
     pub(super) fn killer_without_end(scenario: &str, pod: &str) -> Self {
-        Self::killer_by(
-            scenario,
-            &format!("while sleep 0.05; do kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3); done"),
-        )
+        Self::killer_by(scenario, &format!("while sleep 0.05; do {}; done", Self::kill(pod)))
+    }
+
+    /// What ends all processes of a Pod on the node.
+    fn kill(pod: &str) -> String {
+        format!("kill -KILL $(grep -sl HOSTNAME={pod} /proc/[0-9]*/environ | cut -d/ -f3)")
     }
 
     /// What the killer of a scenario is named.
