@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::store::SettingsError;
 use super::{branches, docs, exit, files, inspect, kv, on_runtime, report, sql, verify};
 use cluster::Cluster;
 
@@ -78,6 +79,22 @@ struct Of<A: clap::Args> {
     database: String,
     #[command(flatten)]
     arguments: A,
+}
+
+impl<A: clap::Args> Of<A> {
+    /// Runs the command with a way to the database, as it runs everywhere else.
+    async fn ask<S, F>(
+        self,
+        cluster: &Cluster,
+        settings: impl FnOnce(A, &dyn Fn(&str) -> Option<String>) -> Result<S, SettingsError>,
+        run: impl FnOnce(S) -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let way = cluster.way(&self.database).await?;
+        run(settings(self.arguments, &way.environment())?).await
+    }
 }
 
 /// What names a server or a bucket, which the resource does here.
@@ -153,37 +170,13 @@ async fn carried_out(asked: Arguments) -> anyhow::Result<()> {
             let settings = arguments.settings(way.environment())?;
             report::run_with(settings, async |parts| collect::all(&cluster, &database, parts).await).await
         }
-        Command::Sql(of) => {
-            let way = cluster.way(&of.database).await?;
-            sql::run(of.arguments.settings(way.environment())?).await
-        }
-        Command::Inspect(of) => {
-            let way = cluster.way(&of.database).await?;
-            inspect::run(of.arguments.settings(way.environment())?).await
-        }
-        Command::Kv(of) => {
-            let way = cluster.way(&of.database).await?;
-            kv::run(of.arguments.settings(way.environment())?).await
-        }
-        Command::Files(of) => {
-            let way = cluster.way(&of.database).await?;
-            files::run(of.arguments.settings(way.environment())?).await
-        }
-        Command::Docs(of) => {
-            let way = cluster.way(&of.database).await?;
-            docs::run(of.arguments.settings(way.environment())?).await
-        }
-        Command::Branches(of) => {
-            let way = cluster.way(&of.database).await?;
-            branches::run(of.arguments.settings(way.environment())?).await
-        }
-        Command::Flush(of) => {
-            let way = cluster.way(&of.database).await?;
-            super::status::flush(of.arguments.settings(way.environment())?).await
-        }
-        Command::Verify(of) => {
-            let way = cluster.way(&of.database).await?;
-            verify::run(of.arguments.settings(way.environment())?).await
-        }
+        Command::Sql(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), sql::run).await,
+        Command::Inspect(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), inspect::run).await,
+        Command::Kv(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), kv::run).await,
+        Command::Files(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), files::run).await,
+        Command::Docs(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), docs::run).await,
+        Command::Branches(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), branches::run).await,
+        Command::Flush(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), super::status::flush).await,
+        Command::Verify(of) => of.ask(&cluster, |arguments, env| arguments.settings(env), verify::run).await,
     }
 }
