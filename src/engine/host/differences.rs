@@ -72,13 +72,9 @@ impl Host {
             return Ok(served(&database, archive, branch).await?);
         }
         let known = archive.record(branch).await?.and_then(|record| record.snapshot).map_or(0, |snapshot| snapshot.size);
-        let too_large = |needed| move |no_room| super::past::too_large(&config.name, needed, no_room);
-        let mut room = self.pasts.room(known).map_err(too_large(known))?;
-        // Others are restored as well, and all of it takes memory.
-        let _turn = self.restores.turn(known).await;
-        let PastState { txid, time, memory } = archive.state(branch, point).await?;
+        let (state, room) = self.restored(&config.name, known, archive.state(branch, point)).await?;
+        let PastState { txid, time, memory } = state;
         let size = memory.size();
-        room.resize(size).map_err(too_large(size))?;
         Ok(Held { side: Side { branch: branch.clone(), txid, time, size }, memory, _room: Some(room) })
     }
 }

@@ -48,14 +48,13 @@ impl Host {
         let past = if let Some(past) = txid.and_then(|txid| known(Point::Txid(txid))) {
             past
         } else {
-            let mut room = self.pasts.room(present.size()).map_err(|no_room| too_large(name, present.size(), no_room))?;
-            // Others are restored as well, and all of it takes memory.
-            let _turn = self.restores.turn(present.size()).await;
-            let state = match meant {
-                Some((begins, meant)) => PastState::of(archive.recall(&line.branch, begins, meant).await?),
-                None => archive.state(&line.branch, point).await?,
+            let restoring = async {
+                match meant {
+                    Some((begins, meant)) => Ok(PastState::of(archive.recall(&line.branch, begins, meant).await?)),
+                    None => archive.state(&line.branch, point).await,
+                }
             };
-            room.resize(state.memory.size()).map_err(|no_room| too_large(name, state.memory.size(), no_room))?;
+            let (state, room) = self.restored(name, present.size(), restoring).await?;
             self.begin_to_show(&present, &line, state, room).await?
         };
         if let (Point::At(at), Some(txid)) = (point, txid)
@@ -65,6 +64,22 @@ impl Host {
             self.pasts.settle(&line, txid, at);
         }
         Ok(past)
+    }
+
+    /// Has a state put together in room of its own. `expected` is what it takes, in bytes, as far as anybody knows before.
+    pub(super) async fn restored(
+        &self,
+        name: &DatabaseName,
+        expected: u64,
+        restoring: impl Future<Output = Result<PastState, Error>>,
+    ) -> Result<(PastState, Room), Error> {
+        let too_large = |needed| move |no_room| too_large(name, needed, no_room);
+        let mut room = self.pasts.room(expected).map_err(too_large(expected))?;
+        // Others are restored as well, and all of it takes memory.
+        let _turn = self.restores.turn(expected).await;
+        let state = restoring.await?;
+        room.resize(state.memory.size()).map_err(too_large(state.memory.size()))?;
+        Ok((state, room))
     }
 
     async fn begin_to_show(&self, present: &Database, line: &Line, state: PastState, room: Room) -> Result<Database, Error> {
@@ -93,7 +108,7 @@ impl Host {
     }
 }
 
-pub(super) fn too_large(database: &DatabaseName, needed: u64, NoRoom { free, limit }: NoRoom) -> Error {
+fn too_large(database: &DatabaseName, needed: u64, NoRoom { free, limit }: NoRoom) -> Error {
     let database = database.clone();
     if needed > limit { Error::PastTooLarge { database, needed, limit } } else { Error::NoRoomForPast { database, needed, free, limit } }
 }
