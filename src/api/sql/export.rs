@@ -91,17 +91,17 @@ impl Export {
                 statements.push(Placed { statement, index, offset: piece.offset });
             }
         }
-        match (statements.len(), format) {
-            (0, _) => return Err(refuse(SqlErrorKind::Statement, "the request holds no statement")),
-            (2.., Format::Csv) => {
-                return Err(Problem::bad_request("text/csv holds the result of one statement; send one, or accept application/x-ndjson"));
-            }
-            (2.., Format::Arrow) => {
-                return Err(Problem::bad_request(format!(
-                    "{ARROW} holds the result of one statement; send one, or accept application/x-ndjson"
-                )));
-            }
-            _ => {}
+        if statements.is_empty() {
+            return Err(refuse(SqlErrorKind::Statement, "the request holds no statement"));
+        }
+        let holds_one = match format {
+            Format::Csv => Some("text/csv"),
+            Format::Arrow => Some(ARROW),
+            Format::Json | Format::Ndjson => None,
+        };
+        if let Some(kind) = holds_one.filter(|_| statements.len() > 1) {
+            let message = format!("{kind} holds the result of one statement; send one, or accept application/x-ndjson");
+            return Err(Problem::bad_request(message));
         }
         if format == Format::Arrow {
             // Once to see the types, once to send the rows.
