@@ -367,7 +367,8 @@ impl<'a> View<'a> {
             None => self.not_open(WRITABLE, Truth::False),
             Some(facts) if facts.refuses_writes => {
                 let message = format!(
-                    "writes are refused, because the bucket has been behind for {} s: they go on by themselves once it has caught up. The condition                      Durable says why; durability.maxLag and onMaxLag say when",
+                    "writes are refused, because the bucket has been behind for {} s: they go on by themselves once it has caught up. The condition \
+                     Durable says why; durability.maxLag and onMaxLag say when",
                     facts.lag.unwrap_or_default().as_secs()
                 );
                 finding(WRITABLE, Truth::False, Reason::BucketBehind, message)
