@@ -68,7 +68,7 @@ pub struct TableChange {
     /// How many rows it has after; `None` if it is gone.
     pub rows_after: Option<u64>,
     /// What tells which row is which: the columns of the primary key, or `rowid`. Of a table that has neither on both sides all columns, so
-    /// none of its rows counts as changed.
+    /// none of its rows counts as changed; nor does a row with NULL in its primary key, of which there may be several that differ elsewhere.
     pub key: Vec<String>,
     /// Rows that are there only after.
     pub added: RowsOf,
@@ -238,18 +238,25 @@ fn compare(before: &Connection, after: &Connection, (old, new): (&Table, &Table)
     }
     let values = common.into_iter().filter(|column| !key.contains(column));
     let columns: Vec<String> = key.iter().chain(values).map(|column| quoted(column)).collect();
-    // By their bytes, as they are compared here: where that is also the order of an index nothing is sorted.
-    let order: Vec<String> = columns[..key.len()].iter().map(|column| format!("{column} collate binary")).collect();
-    let sql = format!("select {} from {} order by {}", columns.join(", "), quoted(&table.name), order.join(", "));
+    let key_len = key.len();
+    let is_rowid = matches!(key.as_slice(), [only] if !old.has(only));
+    // What a virtual table has to sort by itself, it can by its row id only.
+    let ordered = if is_rowid { &columns[..key_len] } else { &columns };
+    // By their bytes, as they are compared here. Where that is also the order of an index nothing is sorted, and where the key is unique SQLite
+    // leaves out what follows it.
+    let values = ordered.iter().map(|column| format!("{column} collate binary"));
+    let types = ordered.iter().filter(|_| !is_rowid).map(|column| format!("typeof({column})"));
+    let order = values.chain(types).collect::<Vec<_>>().join(", ");
+    let sql = format!("select {} from {} order by {order}", columns.join(", "), quoted(&table.name));
     let (mut left, mut right) = (before.prepare(&sql)?, after.prepare(&sql)?);
     let (mut left, mut right) = (Side::begin(&mut left)?, Side::begin(&mut right)?);
-    let (key_len, all) = (key.len(), columns.len());
+    let all = columns.len();
     loop {
         let step = match (left.rows.get(), right.rows.get()) {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => order::of_rows(old, new, key_len)?,
+            (Some(old), Some(new)) => order::of_rows(old, new, key_len, all)?,
         };
         match (step, left.rows.get(), right.rows.get()) {
             (Ordering::Less, Some(old), _) => table.removed.add(old, key_len)?,

@@ -5,15 +5,33 @@ use std::cmp::Ordering;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-/// The order of two rows by their first columns.
-pub(super) fn of_rows(one: &Row<'_>, other: &Row<'_>, columns: usize) -> Result<Ordering, rusqlite::Error> {
-    for column in 0..columns {
-        let order = of_values(one.get_ref(column)?, other.get_ref(column)?);
+/// The order of two rows by their keys, which are their first columns. Where a key does not tell one row of a table from the next, because it
+/// is all there is or has NULL in it, by everything: first by the values, then by their types.
+pub(super) fn of_rows(one: &Row<'_>, other: &Row<'_>, key: usize, all: usize) -> Result<Ordering, rusqlite::Error> {
+    let mut is_unique = key < all;
+    for column in 0..key {
+        let (one, other) = (one.get_ref(column)?, other.get_ref(column)?);
+        let order = of_values(one, other);
         if order.is_ne() {
             return Ok(order);
         }
+        is_unique &= one != ValueRef::Null;
     }
-    Ok(Ordering::Equal)
+    if is_unique {
+        return Ok(Ordering::Equal);
+    }
+    let by = |order: fn(ValueRef<'_>, ValueRef<'_>) -> Ordering| {
+        (0..all).try_fold(Ordering::Equal, |found, column| {
+            Ok::<_, rusqlite::Error>(found.then(order(one.get_ref(column)?, other.get_ref(column)?)))
+        })
+    };
+    Ok(by(of_values)?.then(by(of_types)?))
+}
+
+/// As SQLite orders their names. Only numbers of two types are equal otherwise.
+fn of_types(one: ValueRef<'_>, other: ValueRef<'_>) -> Ordering {
+    let is_real = |value| matches!(value, ValueRef::Real(_));
+    is_real(one).cmp(&is_real(other))
 }
 
 /// Whether the first columns hold the same, of the same types.

@@ -1,5 +1,7 @@
 //! Plain databases side by side.
 
+mod random;
+
 use super::*;
 
 fn state(sql: &str) -> Connection {
@@ -69,6 +71,15 @@ fn keys_of_every_type_and_size_meet_each_other() {
         &format!("{before} update t set v = 1; delete from t where k = 9.3e18; insert into t(k) values (9.2e18), (x'01');"),
     );
     assert_eq!(counts(table(&found)), [2, 1, 12]);
+}
+
+#[test]
+fn rows_with_null_in_their_key_are_told_by_all_that_they_hold() {
+    let before = "create table t(k text primary key, v); insert into t values (null, 1), (null, 2), ('a', 3);";
+    let again = "create table t(k text primary key, v); insert into t values ('a', 3), (null, 2), (null, 1);";
+    assert!(between(before, again).is_empty());
+    let found = between(before, &format!("{before} delete from t where v = 1; insert into t values (null, 2);"));
+    assert_eq!(counts(table(&found)), [1, 1, 0]);
 }
 
 #[test]
