@@ -4,6 +4,32 @@ use serde_json::{Value, json};
 
 use crate::support::{DATABASE, Release, Resource, Scenario};
 
+/// Takes the line that is printed for another shell, ends the forwarding as Ctrl-C does, and asks once more.
+const FORWARD: &str = r#"
+exec 3< <(exec kubectl buckethead port-forward orders -n plugin)
+forward=$!
+trap 'kill "$forward" 2>/dev/null || true' EXIT
+read -r line <&3
+eval "$line"
+ask() { curl --silent --show-error --fail --header "Authorization: Bearer $BUCKETHEAD_TOKEN" --data 'select item from orders' "${BUCKETHEAD_URL}sql"; }
+ask
+kill -INT "$forward"
+wait "$forward"
+! ask
+"#;
+
+/// Follows the log from its first line on, until it tells of what happens only then.
+const FOLLOW: &str = r#"
+exec 3< <(exec kubectl buckethead logs orders -n plugin --follow)
+follow=$!
+trap 'kill "$follow" 2>/dev/null || true' EXIT
+read -r line <&3
+kubectl delete bdb orders -n plugin
+until [[ $line == *'the resource is gone'* ]]; do read -r line <&3; done
+kill -INT "$follow"
+wait "$follow"
+"#;
+
 #[tokio::test]
 async fn a_database_is_looked_at_asked_compared_and_promoted_by_the_plugin_as_its_guide_says() {
     let scenario = Scenario::begin("plugin").await;
@@ -36,6 +62,9 @@ async fn a_database_is_looked_at_asked_compared_and_promoted_by_the_plugin_as_it
     let taken = scenario.plugin("promote orders release-8 --timeout 5").await.unwrap_err();
     assert!(taken.contains("--id"), "{taken}");
 
+    let answer = scenario.shell(FORWARD).await.unwrap();
+    assert!(answer.contains(r#"[["milk"],["salt"]]"#), "{answer}");
+
     assert!(scenario.follow("kubectl", "gc").await.contains("asked as of"));
     let told = scenario.follow("kubectl", "What the operator says of it").await;
     assert!(told.contains("plugin/orders") && told.contains("orders.tar.gz: "), "{told}");
@@ -45,6 +74,7 @@ async fn a_database_is_looked_at_asked_compared_and_promoted_by_the_plugin_as_it
     for secret in [scenario.token(DATABASE).await, Resource::SECRET.to_owned()] {
         assert!(!packed.contains(&secret));
     }
+    scenario.shell(FOLLOW).await.unwrap();
     scenario.end().await;
 }
 

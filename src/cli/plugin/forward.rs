@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use controller::crd::{Auth, BindingStatus, BucketDatabase};
 use engine::spawn_owned;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
@@ -41,12 +42,22 @@ pub(super) async fn run(cluster: &Cluster, arguments: Arguments) -> anyhow::Resu
     let mut signals = Signals::listen()?;
     let resource = cluster.database(&database).await?;
     let reached = cluster.reach(&resource, listen).await?;
-    let secret = resource.status.and_then(|status| status.binding).map(|binding| binding.name).unwrap_or_default();
-    let token = format!("kubectl get secret {secret} -n {} -o go-template='{{{{.data.token | base64decode}}}}'", cluster.namespace);
-    show::say(&format!("export BUCKETHEAD_URL={} BUCKETHEAD_TOKEN=\"$({token})\"", reached.url))?;
+    show::say(&exported(&resource, &cluster.namespace, &reached.url))?;
     show::complain("until Ctrl-C; the line above is for another shell");
     signals.next().await;
     Ok(())
+}
+
+/// A line for a shell. Only the database's own token is where it says, and nobody else sees it there.
+pub(super) fn exported(resource: &BucketDatabase, namespace: &str, url: &Url) -> String {
+    let address = format!("export BUCKETHEAD_URL={url}");
+    let binding = resource.status.as_ref().and_then(|status| status.binding.as_ref());
+    match (resource.spec.api.auth, binding) {
+        (Auth::Token, Some(BindingStatus { name })) => format!(
+            "{address} BUCKETHEAD_TOKEN=\"$(kubectl get secret {name} -n {namespace} -o go-template='{{{{.data.token | base64decode}}}}')\""
+        ),
+        _ => address,
+    }
 }
 
 /// A way to the Pods behind a Service: each connection to one that is there then.

@@ -1,6 +1,6 @@
 //! What is typed behind `kubectl buckethead`, and what is shown.
 
-use controller::crd::BucketDatabase;
+use controller::crd::{Auth, BucketDatabase};
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 
@@ -78,6 +78,20 @@ fn the_help_says_nothing_of_other_ways_to_name_a_database() {
         for word in ["--url", "--bucket", "--take-over", "R2_BUCKET", "BUCKETHEAD_URL"] {
             assert!(!page.contains(word), "{word} in\n{page}");
         }
+    }
+}
+
+#[test]
+fn what_is_exported_names_a_token_where_the_database_has_one_of_its_own() {
+    let url = "http://127.0.0.1:8080/apps/orders/".parse().unwrap();
+    let plain = resource(&json!({"binding": {"name": "orders-buckethead"}}));
+    let line = forward::exported(&plain, "apps", &url);
+    assert!(line.starts_with("export BUCKETHEAD_URL=http://127.0.0.1:8080/apps/orders/ BUCKETHEAD_TOKEN="), "{line}");
+    assert!(line.contains("get secret orders-buckethead -n apps "), "{line}");
+    let mut of_the_cluster = plain;
+    of_the_cluster.spec.api.auth = Auth::Kubernetes;
+    for without in [of_the_cluster, resource(&json!({}))] {
+        assert_eq!(forward::exported(&without, "apps", &url), "export BUCKETHEAD_URL=http://127.0.0.1:8080/apps/orders/");
     }
 }
 
