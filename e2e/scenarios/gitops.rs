@@ -6,8 +6,7 @@ use crate::support::{Release, Resource, Scenario, document, program};
 const BETWEEN: &str = "printf '\n---\n'\n";
 
 /// Who commits, the store of the scenarios in the place of the one that the page speaks of, and an application that asks from its Pod.
-const BEFORE: &str = r#"set -euo pipefail
-cp -r "$CHECKOUT/examples" .
+const BEFORE: &str = r#"cp -r "$CHECKOUT/examples" .
 sed -i 's|https://minio.storage:9000|http://minio.minio.svc:9000|; s|orders-data|shop|' examples/gitops/base/orders.yaml
 export HOME=$PWD GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@x
 BUCKETHEAD=http://buckethead.shop-operator.svc
@@ -21,7 +20,8 @@ async fn merges_release_data_as_the_page_on_gitops_says() {
     let _release = Release::install(&scenario).await;
     scenario.apply(&Resource::credentials().with("/metadata/name", "orders-bucket")).await;
     let (script, shown) = program(&document("docs/gitops.md"), "sh", BETWEEN);
-    let printed = scenario.run_script(&format!("{BEFORE}{script}")).await;
+    let checkout = env!("CARGO_MANIFEST_DIR");
+    let printed = scenario.shell(&format!("CHECKOUT='{checkout}'\n{BEFORE}{script}")).await.unwrap();
     let printed: Vec<&str> = printed.split("\n---\n").skip(1).map(str::trim_end).collect();
     let shown: Vec<&str> = shown.iter().map(|text| text.trim_end()).collect();
     assert_eq!(printed, shown);

@@ -23,7 +23,7 @@ async fn burn_down(scenario: &Scenario, release: &Release<'_>) {
     scenario.kill_without_end(&pod).await;
     release.wait_killed(&pod).await;
     // Nobody is left who would see to finalizers, also not to those of scenarios that failed before.
-    scenario.run_script(LET_GO).await;
+    scenario.shell(LET_GO).await.unwrap();
     release.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await;
     release.uninstall().await;
     scenario.kubectl(&["delete", "namespace", scenario.name, &operator, "--timeout=120s"]).await;

@@ -190,14 +190,6 @@ impl Scenario {
         Ok(String::from_utf8(printed).unwrap())
     }
 
-    /// Runs a script in a folder of its own, which knows the checkout as `$CHECKOUT`; answers with what it prints.
-    pub(crate) async fn run_script(&self, script: &str) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let script = format!("cd '{}'\nCHECKOUT='{HOME}'\n{script}", folder.path().display());
-        let printed = self.record.run("bash", &["-euc", &script], "").await;
-        String::from_utf8(printed.unwrap_or_else(|refusal| panic!("{refusal}"))).unwrap()
-    }
-
     pub(crate) async fn get(&self, object: &str) -> Value {
         serde_json::from_str(&self.kubectl(&["get", object, "--output=json"]).await).unwrap()
     }
