@@ -70,7 +70,8 @@ fn keys_of_every_type_and_size_meet_each_other() {
         &before,
         &format!("{before} update t set v = 1; delete from t where k = 9.3e18; insert into t(k) values (9.2e18), (x'01');"),
     );
-    assert_eq!(counts(table(&found)), [2, 1, 12]);
+    // The row with NULL is another one now.
+    assert_eq!(counts(table(&found)), [3, 2, 11]);
 }
 
 #[test]

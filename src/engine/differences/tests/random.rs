@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A way to make the table `t` of four columns.
+/// A way to make the table `t` of four columns; `@` stands for the schema.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     sql: &'static str,
@@ -15,13 +15,13 @@ struct Shape {
 const NAMES: [&str; 4] = ["k", "l", "v", "w"];
 
 const SHAPES: [Shape; 7] = [
-    Shape { sql: "create table t(k, l, v, w)", columns: NAMES, key: &["rowid"] },
-    Shape { sql: "create table t(k integer primary key, l, v, w)", columns: NAMES, key: &["k"] },
-    Shape { sql: "create table t(k primary key, l, v, w)", columns: NAMES, key: &["k"] },
-    Shape { sql: "create table t(k, l text collate nocase, v, w, primary key (l, k))", columns: NAMES, key: &["l", "k"] },
-    Shape { sql: "create table t(k, l, v, w, primary key (l, k)) without rowid", columns: NAMES, key: &["l", "k"] },
-    Shape { sql: "create virtual table t using fts5(k, l, v, w)", columns: NAMES, key: &["rowid"] },
-    Shape { sql: "create table t(rowid, _rowid_, oid, v)", columns: ["rowid", "_rowid_", "oid", "v"], key: &[] },
+    Shape { sql: "create table @.t(k, l, v, w)", columns: NAMES, key: &["rowid"] },
+    Shape { sql: "create table @.t(k integer primary key, l, v, w)", columns: NAMES, key: &["k"] },
+    Shape { sql: "create table @.t(k primary key, l, v, w)", columns: NAMES, key: &["k"] },
+    Shape { sql: "create table @.t(k, l text collate nocase, v, w, primary key (l, k))", columns: NAMES, key: &["l", "k"] },
+    Shape { sql: "create table @.t(k, l, v, w, primary key (l, k)) without rowid", columns: NAMES, key: &["l", "k"] },
+    Shape { sql: "create virtual table @.t using fts5(k, l, v, w)", columns: NAMES, key: &["rowid"] },
+    Shape { sql: "create table @.t(rowid, _rowid_, oid, v)", columns: ["rowid", "_rowid_", "oid", "v"], key: &[] },
 ];
 
 type Row = [Value; 4];
@@ -53,7 +53,7 @@ fn fill(connection: &Connection, schema: &str, rows: &[Row]) {
 }
 
 fn state_of(shape: Shape, rows: &[Row]) -> Connection {
-    let connection = state(shape.sql);
+    let connection = state(&shape.sql.replace('@', "main"));
     fill(&connection, "main", rows);
     connection
 }
@@ -62,7 +62,7 @@ fn state_of(shape: Shape, rows: &[Row]) -> Connection {
 fn by_sets(shape: Shape, before: &[Row], after: &[Row]) -> [u64; 3] {
     let connection = state_of(shape, before);
     connection.execute_batch("attach ':memory:' as later").unwrap();
-    connection.execute_batch(&shape.sql.replace(" t", " later.t")).unwrap();
+    connection.execute_batch(&shape.sql.replace('@', "later")).unwrap();
     fill(&connection, "later", after);
 
     let key = shape.key.join(", ");
