@@ -20,14 +20,15 @@
 #   testbench/tools.sh dot      dot, which renders a graph of Graphviz as SVG
 #   testbench/tools.sh openapi  validate, which checks a document by the rules of OpenAPI
 #   testbench/tools.sh schemathesis  schemathesis
+#   testbench/tools.sh aws      aws, the command line with which people copy buckets
 #   testbench/tools.sh seed     python, an interpreter that imports the seed's package, and python-newest with its newest version
 #   testbench/tools.sh litestream  litestream, and ltx of its library
 #   testbench/tools.sh clients  clients of libSQL for Node, Python, Go and Rust: node_modules, bin/node, site, go-client, rust-client
-#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, dashboard, definitions, deny, shell, actions, book, dot, openapi, seed, litestream, clients
+#   testbench/tools.sh all      what `make lint` and `make test` need: k8s, minio, helm, prom, dashboard, definitions, deny, shell, actions, book, dot, openapi, aws, seed, litestream, clients
 #
 # Everything is cached outside the checkout, in ${BUCKETHEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/buckethead}/tools, in a folder named
 # after a hash of its pins and of its recipe below: a change of either builds anew, and checkouts of different ages share one cache.
-# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but definitions, openapi, schemathesis, seed and clients) names their folder.
+# Existing programs are used instead where KUBEBUILDER_ASSETS (for k8s) or BUCKETHEAD_TOOLS (for all but aws, definitions, openapi, schemathesis, seed and clients) names their folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -214,6 +215,12 @@ build_schemathesis() {
   "$1/schemathesis" --version
 }
 
+build_aws() {
+  pip_install "$1/site" --only-binary :all: --requirement aws/requirements.txt
+  python_program "$1/aws" 'import sys; from awscli.clidriver import main as run; main = lambda: sys.exit(run())'
+  "$1/aws" --version
+}
+
 # The program $1, whose `main` is had by the import $2 from the folder `site` beside it.
 python_program() {
   # shellcheck disable=SC2016 # The wrapper expands them.
@@ -263,7 +270,7 @@ pins() {
     shell) cat "$here/tools/$1/requirements.txt" ;;
     dashboard | dot) cat "$here/tools/$1"/{go.mod,go.sum,main.go} ;;
     # Some wheels are compiled for one version of Python.
-    openapi | schemathesis) declare -f python_program && cat "$here/tools/$1/requirements.txt" && python3 --version ;;
+    aws | openapi | schemathesis) declare -f python_program && cat "$here/tools/$1/requirements.txt" && python3 --version ;;
     # Some wheels are compiled for one version of Python.
     seed) cat "$here"/tools/seed/*.txt && python3 --version ;;
   esac
@@ -274,7 +281,7 @@ provide() {
   local part=$1 folder
   if [[ $part == k8s ]]; then need_openssl; fi
   if [[ $part == k8s && -n ${KUBEBUILDER_ASSETS:-} ]]; then echo "$KUBEBUILDER_ASSETS" && return; fi
-  if [[ $part != @(definitions|openapi|schemathesis|seed|clients) && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
+  if [[ $part != @(aws|definitions|openapi|schemathesis|seed|clients) && -n ${BUCKETHEAD_TOOLS:-} ]]; then echo "$BUCKETHEAD_TOOLS" && return; fi
 
   folder=$cache/$part-$(pins "$part" | sha256sum | cut -c1-16)
   if [[ ! -d $folder ]]; then
@@ -300,7 +307,7 @@ provide() {
 unset AWS_CA_BUNDLE
 
 case ${1:-} in
-  k8s | minio | helm | prom | dashboard | definitions | node | coredns | router | crane | kind | deny | shell | actions | bill | book | dot | openapi | schemathesis | seed | litestream | clients) provide "$1" ;;
-  all) for part in k8s minio helm prom dashboard definitions deny shell actions book dot openapi seed litestream clients; do provide "$part"; done ;;
+  k8s | minio | helm | prom | dashboard | definitions | node | coredns | router | crane | kind | deny | shell | actions | bill | book | dot | openapi | schemathesis | aws | seed | litestream | clients) provide "$1" ;;
+  all) for part in k8s minio helm prom dashboard definitions deny shell actions book dot openapi aws seed litestream clients; do provide "$part"; done ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
 esac

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -96,20 +97,22 @@ async fn whoever_follows_the_ten_minutes_branches_promotes_goes_back_and_leaves(
 }
 
 #[tokio::test]
-async fn whoever_follows_the_page_on_backup_has_the_rows_by_us_and_by_litestream() {
-    let place = Place::create(ServedBy::Minio, "backup").await;
+async fn whoever_follows_the_page_on_backup_has_the_rows_by_us_by_litestream_in_a_copy_and_at_another_key() {
+    let (place, copy) = (Place::create(ServedBy::Minio, "backup").await, Place::create(ServedBy::Minio, "backup-copy").await);
     let folders = Folders::with(&Resource::credentials(&place.account));
     folders.declare("orders.yaml", &Resource::streaming("orders", &place, "apps/orders.db", "100ms"));
     let dev = folders.start("standard").await;
-    dev.database("orders").sql("create table items (name)").await;
-    dev.database("orders").sql("insert into items values ('cup')").await;
+    let orders = dev.database("orders");
+    orders.sql("create table items (name)").await;
+    orders.sql("insert into items values ('cup')").await;
+    let photo = orders.put_file("of a cup", "photo").await;
     dev.program.end(Signal::Int).await;
 
     let home = TempDir::new().unwrap();
-    let path = path(home.path(), &[&script("litestream").await]);
-    let commands = commands(&document("docs/backup.md")).replace("orders-data", &place.bucket);
+    let path = path(home.path(), &[&script("litestream").await, &script("aws").await]);
+    let commands = commands(&document("docs/backup.md")).replace("orders-data", &place.bucket).replace("orders-copy", &copy.bucket);
     let mut bash = Command::new("bash");
-    bash.args(["-c", &commands]).current_dir(home.path()).envs(place.settings());
+    bash.args(["-c", &commands]).current_dir(home.path()).envs(place.settings()).envs(place.settings_of_aws()).env("HOME", home.path());
     bash.env("PATH", &path).env("no_proxy", "*").env_remove("BUCKETHEAD_URL").env_remove("AWS_CA_BUNDLE");
     let printed = said(&bash.output().await.unwrap());
     assert_eq!(printed.lines().filter(|line| *line == "ok").count(), 2, "{printed}");
@@ -118,6 +121,17 @@ async fn whoever_follows_the_page_on_backup_has_the_rows_by_us_and_by_litestream
         assert_eq!(connection.query_row("select name from items", [], |row| row.get::<_, String>(0)).unwrap(), "cup", "{file}");
     }
     assert!(home.path().join("earlier.db").exists());
+
+    let folders = Folders::with(&Resource::credentials(&place.account));
+    folders.declare("brought.yaml", &Resource::streaming("brought", &place, "apps/brought.db", "100ms"));
+    folders.declare("copied.yaml", &Resource::streaming("copied", &copy, "apps/orders.db", "100ms"));
+    let dev = folders.start("standard").await;
+    for name in ["brought", "copied"] {
+        assert_eq!(dev.database(name).sql("select name from items").await, json!([["cup"]]), "{name}");
+    }
+    let copied = dev.database("copied").get_file(photo["bh_key"].as_str().unwrap()).await;
+    assert_eq!(copied, (200, "of a cup".to_owned()));
+    dev.program.end(Signal::Int).await;
 }
 
 #[tokio::test]

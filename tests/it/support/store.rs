@@ -78,6 +78,16 @@ impl Place {
         ]
     }
 
+    /// The same for AWS's own command line.
+    pub(crate) fn settings_of_aws(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.account.endpoint),
+            ("AWS_DEFAULT_REGION", &self.account.region),
+            ("AWS_ACCESS_KEY_ID", &self.account.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", &self.account.secret_access_key),
+        ]
+    }
+
     /// From now on the store, which is ours, carries out writes whose condition does not hold.
     pub(crate) fn ignore_conditions(&self) {
         let (store, _) = self.embedded.as_ref().expect("the store is ours");
