@@ -6,4 +6,5 @@ mod network;
 mod node;
 mod outage;
 mod rebuild;
+mod start;
 mod upgrade;

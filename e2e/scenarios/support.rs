@@ -21,4 +21,5 @@ pub(crate) use load::Load;
 pub(crate) use manifest::{DATABASE, KEY, Resource};
 pub(crate) use release::Release;
 pub(crate) use scenario::{Scenario, rounds};
+pub(crate) use store::Store;
 pub(crate) use wait::until;

@@ -14,9 +14,9 @@ pub(crate) struct Store<'a> {
 
 impl<'a> Store<'a> {
     /// Where `e2e/manifests/minio.yaml` puts it, as Pods of other namespaces see it.
-    pub(super) const ENDPOINT: &'static str = "http://minio.minio.svc:9000";
-    pub(super) const ACCESS_KEY_ID: &'static str = "e2e-access";
-    pub(super) const SECRET_ACCESS_KEY: &'static str = "e2e-secret-key";
+    pub(crate) const ENDPOINT: &'static str = "http://minio.minio.svc:9000";
+    pub(crate) const ACCESS_KEY_ID: &'static str = "e2e-access";
+    pub(crate) const SECRET_ACCESS_KEY: &'static str = "e2e-secret-key";
     const NAMESPACE: &'static str = "minio";
 
     pub(super) fn of(scenario: &'a Scenario) -> Self {
