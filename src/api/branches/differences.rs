@@ -62,7 +62,7 @@ struct ChangedTable<'a> {
     /// Null if it is gone, or was not compared.
     #[schema(required)]
     rows_after: Option<u64>,
-    /// What tells which row is which: the primary key, or the row id. All columns where both sides have neither in common.
+    /// What tells which row is which: the primary key, or the row id. All columns where both sides have neither in common, and for rows with NULL in their primary key.
     key: &'a [String],
     added: ChangedRows<'a>,
     removed: ChangedRows<'a>,
