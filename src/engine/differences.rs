@@ -238,19 +238,18 @@ fn compare(before: &Connection, after: &Connection, (old, new): (&Table, &Table)
     }
     let values = common.into_iter().filter(|column| !key.contains(column));
     let columns: Vec<String> = key.iter().chain(values).map(|column| quoted(column)).collect();
-    let key_len = key.len();
+    let (key_len, all) = (key.len(), columns.len());
     let is_rowid = matches!(key.as_slice(), [only] if !old.has(only));
-    // What a virtual table has to sort by itself, it can by its row id only.
-    let ordered = if is_rowid { &columns[..key_len] } else { &columns };
-    // By their bytes, as they are compared here. Where that is also the order of an index nothing is sorted, and where the key is unique SQLite
-    // leaves out what follows it.
+    // A key that may hold NULL may be that of several rows, which are told apart by everything then.
+    let is_unique = is_rowid || (key_len < all && !(old.has_rowid && new.has_rowid));
+    let ordered = if is_unique { &columns[..key_len] } else { &columns };
+    // By their bytes, as they are compared here: where that is also the order of an index, only rows that have the key in common are sorted.
     let values = ordered.iter().map(|column| format!("{column} collate binary"));
-    let types = ordered.iter().filter(|_| !is_rowid).map(|column| format!("typeof({column})"));
+    let types = ordered.iter().filter(|_| !is_unique).map(|column| format!("typeof({column})"));
     let order = values.chain(types).collect::<Vec<_>>().join(", ");
     let sql = format!("select {} from {} order by {order}", columns.join(", "), quoted(&table.name));
     let (mut left, mut right) = (before.prepare(&sql)?, after.prepare(&sql)?);
     let (mut left, mut right) = (Side::begin(&mut left)?, Side::begin(&mut right)?);
-    let all = columns.len();
     loop {
         let step = match (left.rows.get(), right.rows.get()) {
             (None, None) => break,
