@@ -5,12 +5,13 @@ use crate::support::{Release, Resource, Scenario, document, program};
 /// What a block prints is told from what the next one does.
 const BETWEEN: &str = "printf '\n---\n'\n";
 
-/// Who commits, the store of the scenarios in the place of the one that the page speaks of, and an application that asks from its Pod.
+/// Who commits, the store of the scenarios in the place of the one that the page speaks of, and an application that asks from its Pod,
+/// as soon as the node knows where the Service leads.
 const BEFORE: &str = r#"cp -r "$CHECKOUT/examples" .
 sed -i 's|https://minio.storage:9000|http://minio.minio.svc:9000|; s|orders-data|shop|' examples/gitops/base/orders.yaml
 export HOME=$PWD GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@x
 BUCKETHEAD=http://buckethead.shop-operator.svc
-curl() { kubectl exec --namespace shop client -- curl "$@"; }
+curl() { kubectl exec --namespace shop client -- curl --retry 9 --retry-connrefused "$@"; }
 "#;
 
 #[tokio::test]
