@@ -28,7 +28,7 @@ Examples:
   buckethead branches list --url http://127.0.0.1:8080/default/quickstart
   buckethead branches create --bucket orders-data --key apps/orders.db release-7
   buckethead branches create before-lunch --from main --txid 1204
-  buckethead branches overwrite main --from release-7 --keep-previous-as main-before-release-7"
+  buckethead branches overwrite main --from before-lunch --keep-previous-as afternoon"
 );
 
 /// How a branch is overwritten.

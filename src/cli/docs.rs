@@ -29,7 +29,7 @@ Documents are written a line each. With --output json the answer is that of the 
 Examples:
   buckethead docs insert people '{\"_id\": \"ada\", \"name\": \"Ada\", \"age\": 36}'
   buckethead docs find people '{\"age\": {\"$gte\": 18}}' --sort '{\"age\": -1}' --limit 10
-  buckethead docs get --bucket orders-data --at 2026-11-23T08:00:00Z people ada
+  buckethead docs get --bucket orders-data --key apps/orders.db --at 2026-11-23T08:00:00Z people ada
   buckethead docs insert people --file people.json"
 );
 

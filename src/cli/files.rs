@@ -34,7 +34,7 @@ Examples:
   buckethead files put photo.jpg --type image/jpeg --metadata album=summer
   buckethead files list --limit 20
   buckethead files share 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 --expires 24h
-  buckethead files get 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 photo.jpg
+  buckethead files get 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 copy.jpg
   buckethead files gc --dry-run
   buckethead files get --bucket orders-data --key apps/orders.db 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 - | less"
 );

@@ -104,7 +104,7 @@ def page(command, common):
     text += [f"And {', '.join(shared)}, as [above](#options-of-many-commands).", ""] if shared else []
     for block in command.rest:
         if block.startswith("Examples:"):
-            text += ["```text", re.sub(r"(?m)^  ", "", block.partition("\n")[2]), "```", ""]
+            text += ["```sh", re.sub(r"(?m)^  ", "", block.partition("\n")[2]), "```", ""]
         elif block not in common:
             text += [prose(block), ""]
     return "\n".join(text)

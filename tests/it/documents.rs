@@ -1,4 +1,4 @@
-//! What the README and `docs/start.md`, `backup.md`, `sizing.md`, `migration.md` and `python.md` tell a reader to type, typed.
+//! What the README and `docs/start.md`, `backup.md`, `cli.md`, `sizing.md`, `migration.md` and `python.md` tell a reader to type, typed.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,6 +17,24 @@ const KEY: &str = "shared/app.db";
 
 /// What a block prints is told from what the next one does.
 const BETWEEN: &str = "print('---')\n";
+/// What the examples on commands speak of: a database that nobody has, another one that is served, files. Prints a state of both, and a moment.
+const BEFORE_EXAMPLES: &str = r#"
+mkdir -p .zfunc .config/fish/completions photos
+printf hello > photo.jpg
+echo 'create table migrated (x)' > migrate.sql
+echo '[{"_id": "bob", "name": "Bob", "age": 20}]' > people.json
+there() { buckethead "$@" --bucket orders-data --key apps/orders.db > /dev/null; }
+there sql --write 'create table orders (id integer primary key); insert into orders values (1)'
+there kv set greeting hello
+there docs insert people '{"_id": "ada"}'
+there files put photo.jpg
+there branches create next
+export BUCKETHEAD_URL=http://127.0.0.1:8080/default/quickstart
+for table in t u v w x y z; do buckethead sql "create table $table (id, x)" > /dev/null; done
+buckethead branches create release-7 > /dev/null
+buckethead status --bucket orders-data --key apps/orders.db --output json
+date --utc +%FT%T.%3NZ
+"#;
 /// The same in a shell.
 const BETWEEN_COMMANDS: &str = "printf '\n---\n'\n";
 
@@ -131,6 +149,62 @@ async fn whoever_follows_the_page_on_backup_has_the_rows_by_us_by_litestream_in_
     }
     let copied = dev.database("copied").get_file(photo["bh_key"].as_str().unwrap()).await;
     assert_eq!(copied, (200, "of a cup".to_owned()));
+    dev.program.end(Signal::Int).await;
+}
+
+#[tokio::test]
+async fn the_examples_on_commands_run_on_a_server_and_on_a_bucket() {
+    let (place, served) = (Place::create(ServedBy::Minio, "examples").await, Place::create(ServedBy::Minio, "examples-served").await);
+    let folders = Folders::with(&Resource::credentials(&place.account));
+    let quickstart = Resource::synced("quickstart", &served, "quickstart.db").with("/spec/api", json!({"branches": "Write"}));
+    folders.declare("quickstart.yaml", &quickstart);
+    let dev = folders.start("standard").await;
+    let home = TempDir::new().unwrap();
+    let path = path(home.path(), &[]);
+    let run = async |script: &str| {
+        let script = script.replace("orders-data", &place.bucket).replace(SHOWN, &dev.api);
+        let script = script.replace("http://minio.storage:9000", &place.account.endpoint);
+        let mut bash = Command::new("bash");
+        bash.args(["-euxo", "pipefail", "-c", &script]).current_dir(home.path()).stdin(Stdio::null()).envs(place.settings());
+        bash.env("HOME", home.path())
+            .env("PATH", &path)
+            .env("AWS_REGION", &place.account.region)
+            .env("no_proxy", "*")
+            .env_remove("AWS_CA_BUNDLE");
+        said(&bash.output().await.unwrap())
+    };
+    let known = run(BEFORE_EXAMPLES).await;
+    let (status, moment) = known.trim_end().rsplit_once('\n').unwrap();
+    let status: serde_json::Value = serde_json::from_str(status).unwrap();
+    let txid = status["txid"].as_u64().unwrap();
+
+    // What takes minutes has tests of its own.
+    let takes_minutes =
+        |line: &str| ["run", "report"].iter().any(|end| line.contains(&format!("bench {end}")) || line.contains(&format!("stress {end}")));
+    let examples = blocks(&document("docs/cli.md")).into_iter().filter(|block| block.language == "sh").map(|block| block.text);
+    let mut script = "export BUCKETHEAD_URL=http://127.0.0.1:8080/default/quickstart\n".to_owned();
+    for line in examples.collect::<String>().lines().filter(|line| !takes_minutes(line)) {
+        // Nobody types here, and one state has come by then.
+        let typed = if line == "buckethead sql --url http://127.0.0.1:8080/default/quickstart" { "echo 'select 1' | " } else { "" };
+        let line = line.replace("--expected-txid 1204", &format!("--expected-txid {}", txid + 1));
+        let line = line.replace("1204", &txid.to_string()).replace("2026-11-23T08:00:00Z", moment).replace("| less", "| cat");
+        script += &format!("{typed}{line}\n");
+    }
+    assert!(script.lines().count() > 50, "{script}");
+    run(&script).await;
+    for file in [
+        "t.csv",
+        "copy.jpg",
+        "orders.db",
+        "next.db",
+        "before.db",
+        "now.db",
+        "buckethead-report.tar.gz",
+        "orders.tar.gz",
+        ".zfunc/_buckethead",
+    ] {
+        assert!(home.path().join(file).exists(), "{file}");
+    }
     dev.program.end(Signal::Int).await;
 }
 
