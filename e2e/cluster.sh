@@ -32,6 +32,7 @@ case ${1:-} in
     provider run kubectl apply --filename "$here/manifests/minio.yaml" >&2
     provider run kubectl rollout status --namespace minio deployment/minio deployment/client --timeout=120s >&2
     echo "e2e: try: e2e/cluster.sh run kubectl get pods --all-namespaces" >&2
+    echo "e2e: its store is http://minio.minio.svc:9000, with the keys of the Secret minio in the namespace minio; CONTRIBUTING.md tells how to go on with docs/start.md" >&2
     ;;
   kubeconfig | run | load | restart | collect | down) provider "$@" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;

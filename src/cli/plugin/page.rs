@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use controller::crd::{BranchStatus, BucketDatabase, BucketDatabaseStatus};
+use controller::crd::{BranchStatus, BucketDatabase, BucketDatabaseStatus, ByteSize};
 use engine::WallTime;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -72,15 +72,7 @@ impl Page {
         let mut tell = |name, told: Option<String>| facts.extend(told.map(|told| (name, told)));
         tell("url", status.url.clone());
         tell("host", status.host.clone().map(|host| status.epoch.map_or(host.clone(), |epoch| format!("{host}, epoch {epoch}"))));
-        tell(
-            "branch",
-            status.branch.clone().map(|branch| {
-                let txid = status.txid.map_or_else(String::new, |txid| format!(", txid {txid}"));
-                let size = status.size.as_ref().map_or_else(String::new, |size| format!(", {size}"));
-                let most = status.max_size.as_ref().map_or_else(String::new, |most| format!(" of {most}"));
-                format!("{branch}{txid}{size}{most}")
-            }),
-        );
+        tell("branch", self.branch(status));
         tell("durable", Some(self.durable(status)));
         tell(
             "snapshot",
@@ -112,6 +104,17 @@ impl Page {
             tell("gc", files.last_gc.as_ref().map(|run| format!("{}, {}{next}", ago(&run.time), gc::in_words(run))));
         }
         facts
+    }
+
+    /// Which branch is served, and what it has: the database knows the present better than the resource.
+    fn branch(&self, status: &BucketDatabaseStatus) -> Option<String> {
+        let branch = status.branch.as_ref()?;
+        let live = self.live.as_ref().ok().filter(|live| live["branch"] == **branch);
+        let number = |name: &str| live.and_then(|live| live[name].as_u64());
+        let txid = number("txid").or(status.txid).map_or_else(String::new, |txid| format!(", txid {txid}"));
+        let size = number("size").map(ByteSize::from).or_else(|| status.size.clone()).map_or_else(String::new, |size| format!(", {size}"));
+        let most = status.max_size.as_ref().map_or_else(String::new, |most| format!(" of {most}"));
+        Some(format!("{branch}{txid}{size}{most}"))
     }
 
     /// How far the bucket is behind.

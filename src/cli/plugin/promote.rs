@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use controller::crd::{BucketDatabase, PromotionPhase, PromotionStatus};
+use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use serde_json::json;
@@ -82,6 +83,9 @@ fn ended<'a>(found: &'a BucketDatabase, id: &str, generation: Option<i64>) -> Op
 fn named_after(resource: &BucketDatabase, from: &str, txid: Option<u64>) -> anyhow::Result<String> {
     let known = resource.status.iter().flat_map(|status| &status.branches).find(|branch| branch.name == from);
     let txid = txid.or_else(|| known.and_then(|branch| branch.txid));
-    let txid = txid.with_context(|| format!("no state of the branch {from} is known: give the promotion a name by --id"))?;
+    let txid = txid.with_context(|| {
+        let name = resource.name_any();
+        format!("the status of {name} has no branch {from}. `branches {name} list` tells which there are; if it is one of them, name the promotion by --id")
+    })?;
     Ok(format!("{from}-{txid}"))
 }

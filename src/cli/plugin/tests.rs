@@ -128,7 +128,7 @@ fn a_page_tells_how_a_database_stands() {
         "files": {"count": 3, "size": "3Mi", "nextGc": "2026-11-23T12:00:00Z", "lastGc": {"time": "2026-11-23T07:00:00Z", "stage": "deleted",
                   "dryRun": false, "run": 1, "marked": 0, "deleted": 2, "skipped": 1, "dangling": 0, "unowned": 0, "freed": "1Mi"}},
     });
-    let live = json!({"durable_time": "2026-11-23T08:59:30Z", "pending": true, "txid": 1204});
+    let live = json!({"branch": "main", "durable_time": "2026-11-23T08:59:30Z", "pending": true, "txid": 1205, "size": 12288});
     let event = json!({"metadata": {}, "involvedObject": {}, "type": "Warning", "reason": "StoreSlow", "message": "it takes long",
                        "eventTime": "2026-11-23T08:58:00.000000Z"});
     let expected = "\
@@ -136,7 +136,7 @@ orders in apps: Ready
   bucket     orders-data, key apps/orders.db
   url        http://buckethead.storage.svc/apps/orders/
   host       buckethead-0, epoch 3
-  branch     main, txid 1204, 8Ki of 500Mi
+  branch     main, txid 1205, 12Ki of 500Mi
   durable    everything until 2026-11-23T08:59:30Z, 30s behind; later commits are on their way
   snapshot   txid 1200, 8Ki, 60m ago
   verified   txid 1100, 25h ago: sound
@@ -163,7 +163,9 @@ Events
     let trimmed: Vec<&str> = shown.lines().map(str::trim_end).collect();
     assert_eq!(trimmed.join("\n"), expected);
     let told = page(&status, Err("no right to".to_owned()), Vec::new());
-    assert!(told.in_words().contains("everything until 2026-11-23T08:59:00Z; not asked now: no right to"));
+    for line in ["main, txid 1204, 8Ki of 500Mi", "everything until 2026-11-23T08:59:00Z; not asked now: no right to"] {
+        assert!(told.in_words().contains(line), "{line}");
+    }
     assert_eq!((&told.as_json()["live"]["error"], &told.as_json()["ready"]), (&json!("no right to"), &json!("True")));
 }
 
