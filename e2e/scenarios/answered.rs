@@ -8,7 +8,7 @@ const KILLS: usize = 10;
 
 #[tokio::test]
 async fn after_ten_kills_no_row_is_missing_whose_write_was_answered() {
-    let scenario = Scenario::begin("sync").await;
+    let scenario = Scenario::begin("answered").await;
     let release = Release::install(&scenario).await;
     let database = scenario.serve(&Resource::database(scenario.name).with("/spec/durability", json!({"mode": "sync"}))).await;
     database.sql("create table written (x integer primary key)").await;
