@@ -17,6 +17,9 @@ const KEY: &str = "shared/app.db";
 
 /// What a block prints is told from what the next one does.
 const BETWEEN: &str = "print('---')\n";
+/// The same in a shell.
+const BETWEEN_COMMANDS: &str = "printf '\n---\n'\n";
+
 /// What the examples on commands speak of: a database that nobody has, another one that is served, files. Prints a state of both, and a moment.
 const BEFORE_EXAMPLES: &str = r#"
 mkdir -p .zfunc .config/fish/completions photos
@@ -35,8 +38,8 @@ buckethead branches create release-7 > /dev/null
 buckethead status --bucket orders-data --key apps/orders.db --output json
 date --utc +%FT%T.%3NZ
 "#;
-/// The same in a shell.
-const BETWEEN_COMMANDS: &str = "printf '\n---\n'\n";
+/// The example that opens a shell.
+const SHELL: &str = "buckethead sql --url http://127.0.0.1:8080/default/quickstart";
 
 async fn script(name: &str) -> String {
     let home = env!("CARGO_MANIFEST_DIR");
@@ -182,14 +185,15 @@ async fn the_examples_on_commands_run_on_a_server_and_on_a_bucket() {
     let takes_minutes =
         |line: &str| ["run", "report"].iter().any(|end| line.contains(&format!("bench {end}")) || line.contains(&format!("stress {end}")));
     let examples = blocks(&document("docs/cli.md")).into_iter().filter(|block| block.language == "sh").map(|block| block.text);
-    let mut script = "export BUCKETHEAD_URL=http://127.0.0.1:8080/default/quickstart\n".to_owned();
-    for line in examples.collect::<String>().lines().filter(|line| !takes_minutes(line)) {
-        // Nobody types here, and one state has come by then.
-        let typed = if line == "buckethead sql --url http://127.0.0.1:8080/default/quickstart" { "echo 'select 1' | " } else { "" };
+    let examples = examples.collect::<String>();
+    let typed = examples.lines().filter(|line| !takes_minutes(line)).map(|line| {
+        // One state has come by then.
         let line = line.replace("--expected-txid 1204", &format!("--expected-txid {}", txid + 1));
         let line = line.replace("1204", &txid.to_string()).replace("2026-11-23T08:00:00Z", moment).replace("| less", "| cat");
-        script += &format!("{typed}{line}\n");
-    }
+        // Nobody types into a shell.
+        if line == SHELL { format!("echo 'select 1' | {line}\n") } else { line + "\n" }
+    });
+    let script = format!("export BUCKETHEAD_URL={SHOWN}/default/quickstart\n{}", typed.collect::<String>());
     assert!(script.lines().count() > 50, "{script}");
     run(&script).await;
     for file in [
