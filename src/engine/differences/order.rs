@@ -8,24 +8,37 @@ use rusqlite::types::ValueRef;
 /// The order of two rows by their keys, which are their first columns. Where a key does not tell one row of a table from the next, because it
 /// is all there is or has NULL in it, by everything: first by the values, then by their types.
 pub(super) fn of_rows(one: &Row<'_>, other: &Row<'_>, key: usize, all: usize) -> Result<Ordering, rusqlite::Error> {
-    let mut is_unique = key < all;
-    for column in 0..key {
-        let (one, other) = (one.get_ref(column)?, other.get_ref(column)?);
-        let order = of_values(one, other);
+    let order = of_columns(one, other, key, of_values)?;
+    if order.is_ne() || (key < all && !has_null(one, key)?) {
+        return Ok(order);
+    }
+    let order = of_columns(one, other, all, of_values)?;
+    if order.is_ne() { Ok(order) } else { of_columns(one, other, all, of_types) }
+}
+
+/// By the first column that differs.
+fn of_columns(
+    one: &Row<'_>,
+    other: &Row<'_>,
+    columns: usize,
+    order: fn(ValueRef<'_>, ValueRef<'_>) -> Ordering,
+) -> Result<Ordering, rusqlite::Error> {
+    for column in 0..columns {
+        let order = order(one.get_ref(column)?, other.get_ref(column)?);
         if order.is_ne() {
             return Ok(order);
         }
-        is_unique &= one != ValueRef::Null;
     }
-    if is_unique {
-        return Ok(Ordering::Equal);
+    Ok(Ordering::Equal)
+}
+
+fn has_null(row: &Row<'_>, columns: usize) -> Result<bool, rusqlite::Error> {
+    for column in 0..columns {
+        if row.get_ref(column)? == ValueRef::Null {
+            return Ok(true);
+        }
     }
-    let by = |order: fn(ValueRef<'_>, ValueRef<'_>) -> Ordering| {
-        (0..all).try_fold(Ordering::Equal, |found, column| {
-            Ok::<_, rusqlite::Error>(found.then(order(one.get_ref(column)?, other.get_ref(column)?)))
-        })
-    };
-    Ok(by(of_values)?.then(by(of_types)?))
+    Ok(false)
 }
 
 /// As SQLite orders their names. Only numbers of two types are equal otherwise.
