@@ -1,9 +1,6 @@
 //! Data is released by merges: the commands of `docs/gitops.md`, as they are written, on a real cluster.
 
-use crate::support::{Release, Resource, Scenario, document, program};
-
-/// What a block prints is told from what the next one does.
-const BETWEEN: &str = "printf '\n---\n'\n";
+use crate::support::{Release, Resource, Scenario, document, printed, script};
 
 /// Who commits, the store of the scenarios in the place of the one that the page speaks of, and an application that asks from its Pod,
 /// as soon as the node knows where the Service leads.
@@ -20,11 +17,9 @@ async fn merges_release_data_as_the_page_on_gitops_says() {
     let scenario = Scenario::begin("shop").await;
     let _release = Release::install(&scenario).await;
     scenario.apply(&Resource::credentials().with("/metadata/name", "orders-bucket")).await;
-    let (script, shown) = program(&document("docs/gitops.md"), "sh", BETWEEN);
+    let (script, shown) = script(&document("docs/gitops.md"));
     let checkout = env!("CARGO_MANIFEST_DIR");
-    let printed = scenario.shell(&format!("CHECKOUT='{checkout}'\n{BEFORE}{script}")).await.unwrap();
-    let printed: Vec<&str> = printed.split("\n---\n").skip(1).map(str::trim_end).collect();
-    let shown: Vec<&str> = shown.iter().map(|text| text.trim_end()).collect();
-    assert_eq!(printed, shown);
+    let all = scenario.shell(&format!("CHECKOUT='{checkout}'\n{BEFORE}{script}")).await.unwrap();
+    assert_eq!(printed(&all), shown);
     scenario.end().await;
 }

@@ -16,7 +16,7 @@ mod wait;
 
 pub(crate) use certificate::make_certificate;
 pub(crate) use client::Database;
-pub(crate) use document::{document, program};
+pub(crate) use document::{adapted, document, printed, script};
 pub(crate) use load::Load;
 pub(crate) use manifest::{DATABASE, KEY, Resource};
 pub(crate) use release::Release;

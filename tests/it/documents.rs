@@ -8,7 +8,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{Dev, Folders, Namespace, Operator, Place, Program, Resource, ServedBy, Signal, blocks, document, program};
+use crate::support::{
+    Dev, Folders, Namespace, Operator, Place, Program, Resource, ServedBy, Signal, adapted, blocks, document, printed, program, script,
+};
 
 /// Where the pages say that a server is.
 const SHOWN: &str = "http://127.0.0.1:8080";
@@ -17,8 +19,6 @@ const KEY: &str = "shared/app.db";
 
 /// What a block prints is told from what the next one does.
 const BETWEEN: &str = "print('---')\n";
-/// The same in a shell.
-const BETWEEN_COMMANDS: &str = "printf '\n---\n'\n";
 
 /// What the examples on commands speak of: a database that nobody has, another one that is served, files. Prints a state of both, and a moment.
 const BEFORE_EXAMPLES: &str = r#"
@@ -41,11 +41,11 @@ date --utc +%FT%T.%3NZ
 /// The example that opens a shell.
 const SHELL: &str = "buckethead sql --url http://127.0.0.1:8080/default/quickstart";
 
-async fn script(name: &str) -> String {
+async fn tools(name: &str) -> String {
     let home = env!("CARGO_MANIFEST_DIR");
-    let tools = Command::new("bash").args(["-c", r#"exec "$1/testbench/tools.sh" "$2""#, "sh", home, name]).output().await.unwrap();
-    assert!(tools.status.success(), "{tools:?}");
-    String::from_utf8(tools.stdout).unwrap().trim().to_owned()
+    let found = Command::new("bash").args(["-c", r#"exec "$1/testbench/tools.sh" "$2""#, "sh", home, name]).output().await.unwrap();
+    assert!(found.status.success(), "{found:?}");
+    String::from_utf8(found.stdout).unwrap().trim().to_owned()
 }
 
 fn said(output: &Output) -> String {
@@ -92,26 +92,20 @@ async fn whoever_follows_the_ten_minutes_branches_promotes_goes_back_and_leaves(
     let operator = Operator::start(&namespace).await;
     let home = TempDir::new().unwrap();
     let account = &place.account;
-    let mut page = document("docs/start.md");
-    for (shown, here) in [
+    let changes = [
         ("kubectl create namespace apps\n", String::new()),
         ("namespace/apps created\n", String::new()),
         ("https://minio.storage:9000", format!("{}\n  region: {}", account.endpoint, account.region)),
         ("AWS_ACCESS_KEY_ID=change-me", format!("AWS_ACCESS_KEY_ID={}", account.access_key_id)),
         ("AWS_SECRET_ACCESS_KEY=change-me", format!("AWS_SECRET_ACCESS_KEY={}", account.secret_access_key)),
         (SHOWN, operator.api.clone()),
-    ] {
-        assert!(page.contains(shown), "the page has {shown}");
-        page = page.replace(shown, &here);
-    }
-    let (script, shown) = program(&page, "sh", BETWEEN_COMMANDS);
+    ];
+    let (script, shown) = script(&adapted(document("docs/start.md"), changes));
     let mut bash = namespace.shell(&format!("set -euo pipefail\n{script}"));
     bash.current_dir(home.path()).env("HOME", home.path()).env("no_proxy", "*");
     // Lines of CSV end as its standard has it.
-    let printed = said(&bash.output().await.unwrap()).replace("\r\n", "\n");
-    let printed: Vec<_> = printed.split("\n---\n").skip(1).map(str::trim_end).collect();
-    let shown: Vec<_> = shown.iter().map(|text| text.trim_end()).collect();
-    assert_eq!(printed, shown);
+    let all = said(&bash.output().await.unwrap()).replace("\r\n", "\n");
+    assert_eq!(printed(&all), shown);
     operator.end().await;
     let kept = place.find("apps/orders.db.branch.with-the-mistake").await;
     assert!(kept.is_some(), "what is deleted leaves the cluster, and not the bucket");
@@ -130,7 +124,7 @@ async fn whoever_follows_the_page_on_backup_has_the_rows_by_us_by_litestream_in_
     dev.program.end(Signal::Int).await;
 
     let home = TempDir::new().unwrap();
-    let path = path(home.path(), &[&script("litestream").await, &script("aws").await]);
+    let path = path(home.path(), &[&tools("litestream").await, &tools("aws").await]);
     let commands = commands(&document("docs/backup.md")).replace("orders-data", &place.bucket).replace("orders-copy", &copy.bucket);
     let mut bash = Command::new("bash");
     bash.args(["-c", &commands]).current_dir(home.path()).envs(place.settings()).envs(place.settings_of_aws()).env("HOME", home.path());
@@ -230,7 +224,7 @@ async fn whoever_follows_the_page_on_python_sees_what_it_shows() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let dev = Dev::start(&examples, &home.path().join("data"), "standard").await;
     let (program, shown) = program(&document("docs/python.md"), "python", BETWEEN);
-    let site = format!("{}/site", script("clients").await);
+    let site = format!("{}/site", tools("clients").await);
     let python = Command::new("python3")
         .args(["-c", &program])
         .env("PYTHONPATH", site)
@@ -250,7 +244,7 @@ async fn whoever_follows_the_page_on_python_sees_what_it_shows() {
 #[tokio::test]
 async fn whoever_follows_the_page_on_migration_finds_their_data_and_goes_back_with_it() {
     let place = Place::create(ServedBy::Minio, "migration").await;
-    let seed = format!("{}/python", script("seed").await);
+    let seed = format!("{}/python", tools("seed").await);
     let of_package = |name: &str| {
         let mut python = Command::new(&seed);
         python.arg(format!("{}/tests/it/seed/{name}", env!("CARGO_MANIFEST_DIR"))).envs(place.settings());

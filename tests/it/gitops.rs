@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{DATABASE, Namespace, Operator, Place, Resource, ServedBy, document, program, until};
-
-/// What a block prints is told from what the next one does.
-const BETWEEN: &str = "printf '\n---\n'\n";
+use crate::support::{DATABASE, Namespace, Operator, Place, Resource, ServedBy, adapted, document, printed, script, until};
 
 fn yaml(path: &str) -> Value {
     serde_yaml::from_str(&document(path)).unwrap()
@@ -25,17 +22,13 @@ async fn whoever_follows_the_page_on_gitops_releases_data_by_merges() {
     assert!(copied.await.unwrap().success());
     // The store of this test, in the place of the one that the page speaks of.
     let base = home.path().join("examples/gitops/base/orders.yaml");
-    let mut written = std::fs::read_to_string(&base).unwrap();
-    for (shown, here) in [
+    let changes = [
         ("https://minio.storage:9000", format!("{}\n  region: {}", place.account.endpoint, place.account.region)),
         ("orders-data", place.bucket.clone()),
         ("orders-bucket", DATABASE.to_owned()),
-    ] {
-        assert!(written.contains(shown), "{written}");
-        written = written.replace(shown, &here);
-    }
-    std::fs::write(&base, written).unwrap();
-    let (script, shown) = program(&document("docs/gitops.md"), "sh", BETWEEN);
+    ];
+    std::fs::write(&base, adapted(std::fs::read_to_string(&base).unwrap(), changes)).unwrap();
+    let (script, shown) = script(&document("docs/gitops.md"));
     let mut script = namespace.shell(&format!("set -euo pipefail\n{script}"));
     script.current_dir(home.path()).env("BUCKETHEAD", &operator.api).env("no_proxy", "*").env("HOME", home.path());
     for (name, value) in
@@ -44,11 +37,9 @@ async fn whoever_follows_the_page_on_gitops_releases_data_by_merges() {
         script.env(name, value);
     }
     let output = script.output().await.unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
-    let printed: Vec<_> = printed.split("\n---\n").skip(1).map(|text| text.trim_end().to_owned()).collect();
-    let shown: Vec<_> = shown.iter().map(|text| text.trim_end().to_owned()).collect();
-    assert_eq!(printed, shown);
+    let all = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{all}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(printed(&all), shown);
     operator.end().await;
     let branch = place.find("apps/orders.db.branch.release-7").await;
     assert!(branch.is_some(), "what is pruned leaves the cluster, and not the bucket");

@@ -24,7 +24,7 @@ pub(crate) use certificate::make_certificate;
 pub(crate) use cluster::Namespace;
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use database::Database;
-pub(crate) use document::{blocks, document, program};
+pub(crate) use document::{adapted, blocks, document, printed, program, script};
 pub(crate) use folders::Folders;
 pub(crate) use manifest::{DATABASE, Resource};
 pub(crate) use own_store::OwnStore;

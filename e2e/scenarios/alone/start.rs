@@ -2,10 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::support::{Scenario, Store, document, program};
-
-/// What a block prints is told from what the next one does.
-const BETWEEN: &str = "printf '\n---\n'\n";
+use crate::support::{Scenario, Store, adapted, document, printed, script};
 
 #[tokio::test]
 async fn whoever_follows_the_ten_minutes_installs_writes_branches_promotes_goes_back_and_leaves() {
@@ -13,8 +10,9 @@ async fn whoever_follows_the_ten_minutes_installs_writes_branches_promotes_goes_
     let scenario = Scenario::begin_alone("apps").await;
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let mut page = document("docs/start.md").replace("<!-- in a cluster -->\n", "");
-    for (shown, here) in [
+    let changes = [
+        // Here is one.
+        ("<!-- in a cluster -->\n", String::new()),
         // The definition outlives the releases of the scenarios before.
         (
             "install buckethead charts/buckethead",
@@ -33,18 +31,15 @@ async fn whoever_follows_the_ten_minutes_installs_writes_branches_promotes_goes_
         ("> /dev/null &\n", format!("> /dev/null &\ncurl --silent --output /dev/null --retry 9 --retry-connrefused {url}\n")),
         (" 8080:80", format!(" {port}:80")),
         ("http://127.0.0.1:8080", url.clone()),
-    ] {
-        assert!(page.contains(shown), "the page has {shown}");
-        page = page.replace(shown, &here);
-    }
-    let (script, shown) = program(&page, "sh", BETWEEN);
+    ];
+    let (script, shown) = script(&adapted(document("docs/start.md"), changes));
     // Lines of CSV end as its standard has it.
-    let printed = scenario.shell(&format!("export no_proxy='*'\n{script}")).await.unwrap().replace("\r\n", "\n");
-    let printed: Vec<&str> = printed.split("\n---\n").skip(1).map(str::trim_end).collect();
+    let all = scenario.shell(&format!("export no_proxy='*'\n{script}")).await.unwrap().replace("\r\n", "\n");
+    let printed = printed(&all);
     assert_eq!(printed.len(), shown.len());
     // What Helm and the rollout say is not on the page.
     for (printed, shown) in printed.into_iter().zip(&shown).filter(|(_, shown)| !shown.is_empty()) {
-        assert_eq!(printed, shown.trim_end());
+        assert_eq!(printed, *shown);
     }
     scenario.end().await;
 }

@@ -52,3 +52,25 @@ pub(crate) fn program(document: &str, language: &str, between: &str) -> (String,
     }
     (program, shown)
 }
+
+/// What a block of commands prints is told from what the next one does.
+const BETWEEN_COMMANDS: &str = "printf '\n---\n'\n";
+
+/// All commands of a document as one script, and what the document says that each block prints: [`printed`] tells what it did.
+pub(crate) fn script(document: &str) -> (String, Vec<String>) {
+    let (script, shown) = program(document, "sh", BETWEEN_COMMANDS);
+    (script, shown.iter().map(|text| text.trim_end().to_owned()).collect())
+}
+
+/// What each block of a [`script`] printed.
+pub(crate) fn printed(all: &str) -> Vec<String> {
+    all.split("\n---\n").skip(1).map(|text| text.trim_end().to_owned()).collect()
+}
+
+/// A text with what there is here in the place of what it shows.
+pub(crate) fn adapted<const N: usize>(text: String, changes: [(&str, String); N]) -> String {
+    changes.into_iter().fold(text, |text, (shown, here)| {
+        assert!(text.contains(shown), "there is {shown} in it: {text}");
+        text.replace(shown, &here)
+    })
+}
