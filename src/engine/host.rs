@@ -755,9 +755,10 @@ impl fmt::Debug for Host {
 }
 
 impl Slot {
-    /// Whether no other may have its place.
-    fn holds_place(&self) -> bool {
-        !self.is_only_known() && !matches!(self.status, Status::Failed { .. } | Status::Suspended { .. })
+    /// Whether no other may have this place.
+    fn holds(&self, place: &Held) -> bool {
+        let holds = !self.is_only_known() && !matches!(self.status, Status::Failed { .. } | Status::Suspended { .. });
+        holds && (self.place == *place || self.next.as_ref() == Some(place))
     }
 
     /// Whether somebody only looks at it.
@@ -790,10 +791,7 @@ fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
 
 /// Who serves this place already.
 fn holder(slots: &HashMap<DatabaseName, Slot>, held: &Held, but: &DatabaseName) -> Option<DatabaseName> {
-    slots
-        .iter()
-        .find(|(name, slot)| *name != but && (slot.place == *held || slot.next.as_ref() == Some(held)) && slot.holds_place())
-        .map(|(name, _)| name.clone())
+    slots.iter().find(|(name, slot)| *name != but && slot.holds(held)).map(|(name, _)| name.clone())
 }
 
 pub use branches::{NewBranch, OverwriteRequest};

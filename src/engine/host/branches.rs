@@ -3,10 +3,13 @@
 //! Owns: whether a branch is one that this process serves, and then its host's part in it. Does not own: the objects (`branches.rs`), nor
 //! what a served database does (`flusher/change.rs`).
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use sha2::Digest as _;
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument as _;
 
 use super::{Held, Host, Serving, Slot, Status, holder};
 use crate::branches::{self, BranchFacts, Listing, Source};
@@ -57,6 +60,15 @@ impl OverwriteRequest {
         let Self { id: _, from, txid, expected, keep_as, meant_for: _ } = self;
         hex::encode(sha2::Sha256::digest(format!("{:?}", (from, txid, expected, keep_as, to))))
     }
+}
+
+/// A switch for which the place is reserved.
+struct Begun {
+    serving: Serving,
+    /// With the branch that is switched to.
+    config: DatabaseConfig,
+    /// Whether it was switched by hand before.
+    was_by_hand: bool,
 }
 
 impl Host {
@@ -123,8 +135,11 @@ impl Host {
         Ok(branches::delete(&opener.heads(&config), branch, &opener.me).await?)
     }
 
+    /// A branch that is being opened, switched to or closed is served, too.
     fn refuse_served(&self, config: &DatabaseConfig, branch: &BranchName) -> Result<(), Arc<Error>> {
-        let Some((by, _)) = self.server_of(config, branch) else { return Ok(()) };
+        let place = place_of(config, branch);
+        let slots = self.slots.lock();
+        let Some((by, _)) = slots.iter().find(|(_, slot)| slot.holds(&place)) else { return Ok(()) };
         let why = format!("is served by {by}: switch to another branch first");
         Err(Arc::new(Error::BranchRefused { database: config.name.clone(), branch: branch.clone(), why }))
     }
@@ -229,7 +244,8 @@ impl Host {
         })
     }
 
-    /// Goes on with another branch. Requests that write wait meanwhile; open transactions are rolled back.
+    /// Goes on with the branch that the configuration names, unless another one was asked for by hand since it did. Requests that write wait
+    /// meanwhile; open transactions are rolled back. It goes on without whoever asks.
     pub async fn switch_branch(self: &Arc<Self>, name: &DatabaseName, to: &BranchName) -> Result<(), Arc<Error>> {
         self.switch(name, to, false).await
     }
@@ -240,30 +256,27 @@ impl Host {
     }
 
     async fn switch(self: &Arc<Self>, name: &DatabaseName, to: &BranchName, by_hand: bool) -> Result<(), Arc<Error>> {
-        let (serving, config) = self.begin_switch(name, to)?;
-        let Some(config) = config else { return Ok(()) };
-        let switched = self.switch_to(&serving, &config).await;
-        let mut slots = self.slots.lock();
-        // It may have been abandoned, and even opened anew, in the meantime.
-        if let Some(slot) = slots.get_mut(name).filter(|slot| slot.is_serving(&serving)) {
-            let next = slot.next.take();
-            if let (Ok(()), Some(next)) = (&switched, next) {
-                slot.place = next;
-                slot.by_hand = by_hand;
-            }
-        }
-        drop(slots);
-        self.changed(name);
-        switched
+        let Some(begun) = self.begin_switch(name, to, by_hand)? else { return Ok(()) };
+        let (host, fault) = (Arc::clone(self), Error::Internal { database: name.clone(), detail: "a panic while switching".to_owned() });
+        let work = async move {
+            let switched = AssertUnwindSafe(host.switch_to(&begun.serving, &begun.config)).catch_unwind().await;
+            let switched = switched.unwrap_or_else(|_| Err(Arc::new(fault)));
+            host.end_switch(&begun, switched.is_ok());
+            switched
+        };
+        // A task of the host's own: the place must not stay that of another branch because whoever asked for the switch went away.
+        let task = self.tasks.spawn(work.in_current_span());
+        task.await.expect("the task catches panics, and nobody aborts it")
     }
 
-    /// Reserves the place that is switched to. `None` if it is served already.
-    fn begin_switch(&self, name: &DatabaseName, to: &BranchName) -> Result<(Serving, Option<DatabaseConfig>), Arc<Error>> {
+    /// Reserves the place that is switched to. `None` if there is nothing to switch.
+    fn begin_switch(&self, name: &DatabaseName, to: &BranchName, by_hand: bool) -> Result<Option<Begun>, Arc<Error>> {
         let serving = self.serving_of(name).ok_or_else(|| self.not_served(name))?;
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get(name) else { return Err(unknown(name)) };
-        if serving.database.facts().branch == *to {
-            return Ok((serving, None));
+        // Whoever asks for what the configuration names may not know yet that somebody has asked for another one since.
+        if serving.database.facts().branch == *to || (slot.by_hand && !by_hand) {
+            return Ok(None);
         }
         if slot.next.is_some() {
             let why = "cannot be switched to while another switch is under way".to_owned();
@@ -275,10 +288,27 @@ impl Host {
         if let Some(by) = holder(&slots, &next, name) {
             return Err(Arc::new(Error::HeldElsewhere { database: name.clone(), by }));
         }
+        let was_by_hand = slot.by_hand;
         if let Some(slot) = slots.get_mut(name) {
             slot.next = Some(next);
+            // Before anybody can see that the branch is not the one of the configuration.
+            slot.by_hand = by_hand;
         }
-        Ok((serving, Some(config)))
+        Ok(Some(Begun { serving, config, was_by_hand }))
+    }
+
+    fn end_switch(&self, Begun { serving, config, was_by_hand }: &Begun, is_switched: bool) {
+        let mut slots = self.slots.lock();
+        // It may have been abandoned, and even opened anew, in the meantime.
+        if let Some(slot) = slots.get_mut(&config.name).filter(|slot| slot.is_serving(serving)) {
+            match slot.next.take() {
+                Some(next) if is_switched => slot.place = next,
+                // The configuration may have named another branch since.
+                _ => slot.by_hand &= was_by_hand,
+            }
+        }
+        drop(slots);
+        self.changed(&config.name);
     }
 
     async fn switch_to(&self, serving: &Serving, config: &DatabaseConfig) -> Result<(), Arc<Error>> {

@@ -88,6 +88,64 @@ async fn the_branch_that_was_left_gets_its_plain_file_before_anybody_else_opens_
     assert!(heads.read(&BranchName::main()).await.unwrap().unwrap().record.fences.is_empty(), "each time it was released before");
 }
 
+impl Bench {
+    /// Waits until a branch is served, and tells whether somebody switched to it by hand.
+    async fn served(&self, name: &str) -> bool {
+        let mut changes = self.host.changes();
+        loop {
+            match self.host.state(&orders()) {
+                State::Open(facts) if facts.branch == branch(name) => return facts.by_hand,
+                _ => drop(changes.recv().await),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_switch_that_was_begun_by_hand_goes_on_without_whoever_asked_and_is_not_taken_back() {
+    let (bench, _) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    let (name, next) = (orders(), branch("next"));
+    let mut asked = Box::pin(bench.host.switch_branch_by_hand(&name, &next));
+    assert!(futures::poll!(&mut asked).is_pending());
+    bench.switch("main").await.unwrap();
+    drop(asked);
+    assert!(bench.host.delete_branch(&orders(), &branch("next")).await.is_err(), "it is as good as served");
+    assert!(bench.served("next").await, "nobody sees the branch without the reason for it");
+    bench.switch("main").await.unwrap();
+    assert_eq!(bench.host.branch_of(&name), Some(next), "what the configuration names is the older wish");
+}
+
+#[tokio::test]
+async fn a_branch_that_the_configuration_names_during_a_switch_by_hand_is_the_newer_wish() {
+    let (bench, _) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    bench.create("newest", None).await.unwrap();
+    let (name, next) = (orders(), branch("next"));
+    let mut asked = Box::pin(bench.host.switch_branch_by_hand(&name, &next));
+    assert!(futures::poll!(&mut asked).is_pending());
+    let config = bench.config("orders");
+    bench.host.reconfigure(DatabaseConfig { location: Location { branch: branch("newest"), ..config.location.clone() }, ..config });
+    asked.await.unwrap();
+    assert!(!bench.served("next").await);
+    bench.switch("newest").await.unwrap();
+    assert!(!bench.served("newest").await);
+}
+
+#[tokio::test]
+async fn a_switch_by_hand_that_fails_leaves_what_was_asked_for_before() {
+    let (bench, _) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    bench.store.faults().add(Fault::new(FaultEffect::Reject).key(|key| key.contains("next")));
+    bench.host.switch_branch_by_hand(&orders(), &branch("next")).await.unwrap_err();
+    assert!(!bench.served("main").await);
+    bench.store.faults().clear();
+    bench.host.switch_branch_by_hand(&orders(), &branch("next")).await.unwrap();
+    bench.store.faults().add(Fault::new(FaultEffect::Reject).key(|key| !key.contains("next")));
+    bench.host.switch_branch_by_hand(&orders(), &branch("main")).await.unwrap_err();
+    assert!(bench.served("next").await);
+}
+
 #[tokio::test]
 async fn a_branch_is_made_from_any_other_one() {
     let (bench, database) = Bench::with_rows(1).await;
