@@ -23,10 +23,11 @@ use crate::names::DatabaseName;
 use crate::past::Archive;
 use crate::verify::Sound;
 
-/// The first proof of a database of which nobody knows when it was proved last, unless it is proved more often.
-const FIRST: Duration = Duration::from_hours(1);
-/// After one that came to no end.
-const AGAIN: Duration = Duration::from_mins(5);
+/// The first proof of a database of which nobody knows when it was proved last, and the next after one that came to no end, unless it is
+/// proved more often. Who has just made one looks for it, and those of many have their turns.
+const SOON: Duration = Duration::from_mins(5);
+/// After one that found what cannot be restored, and the longest wait where none comes to an end.
+const AGAIN: Duration = Duration::from_hours(1);
 /// How often the state may be retired that a proof is about.
 const ROUNDS: u32 = 3;
 
@@ -154,7 +155,7 @@ struct Proving {
 impl Proving {
     async fn run(mut self, last: Option<WallTime>) {
         let Some(mut due) = self.first(last) else { return };
-        let mut pause = AGAIN;
+        let mut pause = SOON;
         loop {
             let interval = self.settings.borrow_and_update().durability.verify_interval;
             let is_asked = !interval.is_zero();
@@ -169,13 +170,13 @@ impl Proving {
             };
             let Some((proved, now)) = proved else { return };
             match proved {
-                Ok(Verified { failure: None, .. }) => (due, pause) = (now + interval, AGAIN),
+                Ok(Verified { failure: None, .. }) => (due, pause) = (now + interval, SOON),
                 // Somebody should know soon that it is mended.
-                Ok(Verified { failure: Some(_), .. }) => (due, pause) = (now + interval.min(FIRST), AGAIN),
+                Ok(Verified { failure: Some(_), .. }) => (due, pause) = (now + interval.min(AGAIN), SOON),
                 Err(why) => {
                     tracing::warn!(database = %self.name, %why, "a verification came to no end");
                     due = now + pause.min(interval);
-                    pause = (pause * 2).min(FIRST);
+                    pause = (pause * 2).min(AGAIN);
                 }
             }
         }
@@ -187,7 +188,7 @@ impl Proving {
         let clock = &host.options.clock;
         let interval = self.settings.borrow().durability.verify_interval;
         let since = last.map(|last| Duration::try_from(clock.wall().duration_since(last)).unwrap_or(Duration::ZERO));
-        Some(clock.now() + since.map_or_else(|| interval.min(FIRST), |since| interval.saturating_sub(since)))
+        Some(clock.now() + first_after(since, interval))
     }
 
     async fn prove(&self) -> Option<(Result<Verified, NotProved>, Instant)> {
@@ -195,5 +196,24 @@ impl Proving {
         let config = host.config_of(&self.name).ok()?;
         let proved = host.prove(&config, &database).await;
         Some((proved, host.options.clock.now()))
+    }
+}
+
+/// How long after its opening a database is proved that was proved so long ago, or never as far as anybody knows.
+fn first_after(since: Option<Duration>, interval: Duration) -> Duration {
+    since.map_or_else(|| interval.min(SOON), |since| interval.saturating_sub(since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_proved_is_proved_soon_and_all_else_when_its_time_has_come() {
+        let (minutes, hours) = (Duration::from_mins, Duration::from_hours);
+        assert_eq!(first_after(None, hours(24)), SOON);
+        assert_eq!(first_after(None, minutes(1)), minutes(1));
+        assert_eq!(first_after(Some(hours(20)), hours(24)), hours(4));
+        assert_eq!(first_after(Some(hours(30)), hours(24)), Duration::ZERO);
     }
 }
