@@ -1,14 +1,18 @@
 //! The databases that this process has open.
 //!
 //! Owns: which database is opening, open, failed or closing, and that no two serve the same place in a bucket.
-//! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; what is done with branches (`host/branches.rs`), how a
-//! database is suspended (`host/suspension.rs`), read as it was (`host/past.rs`), given away (`host/handover.rs`), deleted (`host/removal.rs`) and only looked at (`host/shown.rs`), whether there is room for it (`host/room.rs`), nor gc of its files (`host/gc.rs`).
+//! Does not own: who asked for it (Kubernetes, a folder), nor how requests arrive; how a bucket is reached (`host/reach.rs`), how a database
+//! is closed (`host/ending.rs`), suspended (`host/suspension.rs`), read as it was (`host/past.rs`), given away (`host/handover.rs`), deleted
+//! (`host/removal.rs`) and only looked at (`host/shown.rs`), what is done with branches (`host/branches.rs`), whether there is room for it
+//! (`host/room.rs`), nor gc of its files (`host/gc.rs`).
 
 mod branches;
 mod differences;
+mod ending;
 mod gc;
 mod handover;
 mod past;
+mod reach;
 mod removal;
 mod room;
 mod shown;
@@ -22,36 +26,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::s3::StoreConfig;
 use crate::bucket::unconditional::{Turns, Unconditional};
-use crate::bucket::{self, Bucket, BucketSource};
+use crate::bucket::{Bucket, BucketSource};
 use crate::clock::{Clock, SystemClock, WallTime};
 use crate::config::{Access, DatabaseConfig, Location};
 use crate::database::Database;
 use crate::error::{Error, NotServed};
 use crate::facts::{Facts, SnapshotFacts, State};
-use crate::files::{FileSettings, FileStore, Spool};
+use crate::files::{FileSettings, Spool};
 use crate::flusher::{Flusher, Settings, Surroundings};
-use crate::head::{Epoch, Holder};
-use crate::heads::Heads;
+use crate::head::Epoch;
 use crate::hooks::HookSet;
 use crate::liveness::Liveness;
-use crate::memory::{MemoryOptions, SqlPool};
-use crate::names::{BranchName, BucketName, DatabaseName};
-use crate::opening::{Opened, Opener};
+use crate::memory::SqlPool;
+use crate::names::{BranchName, DatabaseName};
+use crate::opening::Opened;
 use crate::pasts::Pasts;
-use crate::probe::{self, Verdict};
 use crate::restores::Restores;
 use crate::seed;
 use crate::snapshot::PutIds;
 use crate::tasks::{Pace, Patient};
+use ending::Closed;
+use reach::Probed;
 
 /// How a host works.
 #[derive(Debug)]
@@ -150,13 +151,6 @@ pub struct Host {
     turns: Arc<Turns>,
 }
 
-/// What a store was found to do with conditions.
-struct Probed {
-    store: StoreConfig,
-    bucket: BucketName,
-    verdict: Verdict,
-}
-
 /// What the host has under a name. A slot that is opening, open or closing holds its place against others.
 struct Slot {
     place: Held,
@@ -198,9 +192,6 @@ enum Status {
     },
 }
 
-/// What a close ends in. Whoever asks for a close that is under way awaits the same one.
-type Closed = Shared<BoxFuture<'static, Result<Option<SnapshotFacts>, Arc<Error>>>>;
-
 /// An open database with the end that steers its flusher.
 #[derive(Clone)]
 struct Serving {
@@ -212,10 +203,6 @@ struct Serving {
 const CHANGES_KEPT: usize = 4096;
 /// Requests to one flusher that may wait; further ones wait to be taken.
 const COMMANDS_KEPT: usize = 16;
-/// Final flushes at once.
-const PARALLEL_FLUSHES: usize = 8;
-/// Between two rounds of final flushes.
-const PAUSE: Duration = Duration::from_secs(1);
 
 impl Host {
     /// A host with nothing open.
@@ -294,90 +281,6 @@ impl Host {
         let serving = self.serve(config, opener.bucket, ready);
         serving.database.files().announce().await;
         Ok(serving)
-    }
-
-    fn bucket(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
-        let bucket = self.options.stores.bucket(&config.store, &config.location.bucket);
-        bucket.map_err(|source| Error::Bucket { database: config.name.clone(), doing: "preparing to reach the store", source })
-    }
-
-    /// The bucket by which a database is written: its store keeps two writers apart, or the configuration says that there is one.
-    async fn guarded(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
-        let bucket = self.bucket(config)?;
-        match self.probe(config, &bucket).await? {
-            Verdict::Honoured => Ok(bucket),
-            Verdict::NotHonoured(detail) if config.single_writer => Ok(Unconditional::over(bucket, &self.turns, detail)),
-            Verdict::NotHonoured(detail) => Err(Error::ConditionsIgnored { database: config.name.clone(), detail }),
-        }
-    }
-
-    /// The same for who does not open the database. Conditions are sent unasked, unless the store may do without them.
-    async fn bucket_beside(&self, config: &DatabaseConfig) -> Result<Arc<dyn Bucket>, Error> {
-        if config.single_writer { self.guarded(config).await } else { self.bucket(config) }
-    }
-
-    /// What it takes to open branches of a database, once its store is known to keep two writers apart.
-    async fn opener(&self, config: &DatabaseConfig) -> Result<Opener, Error> {
-        Ok(Opener {
-            bucket: self.guarded(config).await?,
-            put_ids: Arc::clone(&self.put_ids),
-            clock: Arc::clone(&self.options.clock),
-            options: self.memory_options(config),
-            me: self.holder(config),
-            held: self.held.lock().get(&config.name).copied(),
-            ousted: self.ousted.lock().get(&config.name).cloned().unwrap_or_default(),
-            liveness: self.options.liveness.clone(),
-            release_wait: self.options.release_wait,
-        })
-    }
-
-    fn memory_options(&self, config: &DatabaseConfig) -> MemoryOptions {
-        MemoryOptions {
-            max_size: config.limits.max_size,
-            clock: Arc::clone(&self.options.clock),
-            ..MemoryOptions::new(self.options.sql_pool.clone())
-        }
-    }
-
-    fn file_store(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Arc<FileStore> {
-        let files = FileStore::new(
-            config.location.key.clone(),
-            FileSettings::of(config, Arc::clone(bucket)),
-            self.options.spool.clone(),
-            Arc::clone(&self.put_ids),
-            Arc::clone(&self.options.clock),
-        );
-        Arc::new(files)
-    }
-
-    /// As what this process would hold a branch for a resource.
-    fn holder(&self, config: &DatabaseConfig) -> Holder {
-        Holder { cluster: config.cluster.clone(), resource: config.name.to_string(), pod: self.options.pod.clone() }
-    }
-
-    /// The head records of a database, for who does not open it.
-    async fn heads(&self, config: &DatabaseConfig) -> Result<Heads, Error> {
-        let (database, key, put_ids) = (config.name.clone(), config.location.key.clone(), Arc::clone(&self.put_ids));
-        Ok(Heads { database, bucket: self.bucket_beside(config).await?, key, put_ids })
-    }
-
-    /// Asks the store once. One that was found not to honour conditions is asked again where they are needed: somebody may have mended it.
-    async fn probe(&self, config: &DatabaseConfig, bucket: &Arc<dyn Bucket>) -> Result<Verdict, Error> {
-        let is_this = |known: &&Probed| (&known.store, &known.bucket) == (&config.store, &config.location.bucket);
-        let known = self.probes.lock().iter().find(is_this).map(|known| known.verdict.clone());
-        if let Some(verdict) = known.filter(|verdict| config.single_writer || *verdict == Verdict::Honoured) {
-            return Ok(verdict);
-        }
-        let id = self.put_ids.fresh().to_string();
-        let verdict = probe::probe(bucket, &config.location.key, &id).await.map_err(|source| {
-            let database = config.name.clone();
-            Error::Bucket { database, doing: "asking the store whether it honours conditions", source }
-        })?;
-        let (store, bucket) = (config.store.clone(), config.location.bucket.clone());
-        let mut probes = self.probes.lock();
-        probes.retain(|known| !is_this(&known));
-        probes.push(Probed { store, bucket, verdict: verdict.clone() });
-        Ok(verdict)
     }
 
     fn remember(&self, name: &DatabaseName, epoch: Epoch) {
@@ -508,91 +411,6 @@ impl Host {
         }
     }
 
-    /// Flushes and drops a database. If the flush fails it stays open, and the caller may try again.
-    /// What was flushed last is returned; `None` if nothing of this database was ever in the bucket. What has begun goes on when the
-    /// future is dropped.
-    pub async fn close(self: &Arc<Self>, name: &DatabaseName) -> Result<Option<SnapshotFacts>, Arc<Error>> {
-        if let Some(slot) = self.slots.lock().get_mut(name) {
-            slot.rests = false;
-        }
-        if let Some(closed) = self.begin_to_close(name) {
-            return closed.await;
-        }
-        // What was opening, or had failed, has made room.
-        self.changed(name);
-        Ok(None)
-    }
-
-    async fn finish(&self, name: &DatabaseName, serving: Serving) -> Result<Option<SnapshotFacts>, Arc<Error>> {
-        let result = serving.database.finish().await;
-        {
-            let mut slots = self.slots.lock();
-            // It may have been abandoned, and even opened anew, in the meantime.
-            let is_this = |slot: &&mut Slot| matches!(&slot.status, Status::Closing(closing, _) if closing.is(&serving));
-            if let Some(slot) = slots.get_mut(name).filter(is_this) {
-                match &result {
-                    Ok(last) if slot.rests => slot.status = Status::Suspended { released: false, last_snapshot: last.clone() },
-                    Ok(_) => drop(slots.remove(name)),
-                    Err(_) => {
-                        slot.rests = false;
-                        slot.status = Status::Open(Box::new(serving));
-                    }
-                }
-            }
-        }
-        self.changed(name);
-        result
-    }
-
-    fn begin_to_close(self: &Arc<Self>, name: &DatabaseName) -> Option<Closed> {
-        let mut slots = self.slots.lock();
-        let slot = slots.get_mut(name)?;
-        match &slot.status {
-            Status::Open(serving) => {
-                let (host, name, serving) = (Arc::clone(self), name.clone(), Serving::clone(serving));
-                let closing = Box::new(serving.clone());
-                // A task of the host's own: a database must not stay half closed because whoever asked for it went away.
-                let task = self.tasks.spawn(async move {
-                    let fault = Error::Internal { database: name.clone(), detail: "a panic while closing".to_owned() };
-                    AssertUnwindSafe(host.finish(&name, serving)).catch_unwind().await.unwrap_or_else(|_| Err(Arc::new(fault)))
-                });
-                let closed = task.map(|ended| ended.expect("the task catches panics, and nobody aborts it")).boxed().shared();
-                slot.status = Status::Closing(closing, closed.clone());
-                Some(closed)
-            }
-            Status::Closing(_, closed) => Some(closed.clone()),
-            // Nothing was served from it, so there is nothing to flush; an opening under way finds its slot gone.
-            Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => {
-                slots.remove(name);
-                None
-            }
-        }
-    }
-
-    /// Drops a database without a flush. Returns whether commits were lost by it.
-    pub fn abandon(&self, name: &DatabaseName) -> bool {
-        let dropped = self.slots.lock().remove(name);
-        self.changed(name);
-        match dropped.map(|slot| slot.status) {
-            Some(Status::Open(serving) | Status::Closing(serving, _)) => {
-                let pending = serving.database.facts().pending;
-                // Somebody may hold on to it, whose statements must not seem to be kept.
-                let gone = Arc::new(Error::NotServed { database: name.clone(), why: NotServed::Unknown });
-                self.tasks.spawn(serving.database.lose(gone));
-                pending
-            }
-            Some(Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. }) | None => false,
-        }
-    }
-
-    /// Forgets a failed or a suspended one.
-    pub fn forget(&self, name: &DatabaseName) {
-        let mut slots = self.slots.lock();
-        if slots.get(name).is_some_and(|slot| matches!(slot.status, Status::Failed { .. } | Status::Suspended { .. })) {
-            slots.remove(name);
-        }
-    }
-
     /// What is known of a database.
     pub fn state(&self, name: &DatabaseName) -> State {
         let slots = self.slots.lock();
@@ -668,77 +486,6 @@ impl Host {
         self.changed(name);
     }
 
-    /// The last flush of all, those with the oldest unsaved commit first, within `limit`. What a store did not take is tried again while
-    /// there is time, after everything else. Tells what could not be saved.
-    pub async fn shutdown(self: &Arc<Self>, limit: Duration) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
-        let deadline = self.options.clock.now() + limit;
-        let mut results = Vec::new();
-        let mut names = self.by_age_of_unsaved();
-        // What is small and must not be lost comes first, of all of them. What a store does not take is tried again by the close.
-        let mut saves = self.saves(&names);
-        while let Ok(Some((name, saved))) = tokio::time::timeout_at(deadline, saves.next()).await {
-            if saved.is_err() && !may_succeed_later(&saved) {
-                names.retain(|other| *other != name);
-                results.push((name, saved));
-            }
-        }
-        loop {
-            let round = self.close_all(names, deadline).await;
-            let is_last = self.options.clock.now() + PAUSE >= deadline;
-            let (again, done): (Vec<_>, Vec<_>) = round.into_iter().partition(|(_, result)| !is_last && may_succeed_later(result));
-            results.extend(done);
-            if again.is_empty() {
-                break;
-            }
-            names = again.into_iter().map(|(name, _)| name).collect();
-            tokio::time::sleep(PAUSE).await;
-        }
-        // What could not be saved is dropped now.
-        self.slots.lock().clear();
-        results
-    }
-
-    /// Saves what open databases have that is not in the bucket, as far as their stores take it. They stay open.
-    pub async fn save_all(&self) {
-        let mut saves = self.saves(&self.by_age_of_unsaved());
-        while let Some((name, saved)) = saves.next().await {
-            if let Err(error) = saved {
-                tracing::warn!(database = %name, error = &*error as &dyn std::error::Error, "could not be saved");
-            }
-        }
-    }
-
-    /// Saves what these have that is not in the bucket, several at once. They stay open.
-    fn saves(&self, names: &[DatabaseName]) -> impl Stream<Item = (DatabaseName, Result<(), Arc<Error>>)> + Send + use<> {
-        let serving: Vec<_> = names.iter().filter_map(|name| Some((name.clone(), self.serving_of(name)?))).collect();
-        let saves = serving.into_iter().map(|(name, serving)| async move { (name, serving.database.save().await) });
-        futures::stream::iter(saves).buffer_unordered(PARALLEL_FLUSHES)
-    }
-
-    async fn close_all(self: &Arc<Self>, names: Vec<DatabaseName>, deadline: Instant) -> Vec<(DatabaseName, Result<(), Arc<Error>>)> {
-        let closings = names.into_iter().map(|name| async move {
-            let result = match tokio::time::timeout_at(deadline, self.close(&name)).await {
-                Ok(result) => result.map(drop),
-                Err(_) => Err(Arc::new(Error::OutOfTime { database: name.clone() })),
-            };
-            (name, result)
-        });
-        futures::stream::iter(closings).buffer_unordered(PARALLEL_FLUSHES).collect().await
-    }
-
-    fn by_age_of_unsaved(&self) -> Vec<DatabaseName> {
-        let slots = self.slots.lock();
-        let mut names: Vec<_> = slots
-            .iter()
-            .map(|(name, slot)| match &slot.status {
-                Status::Open(serving) | Status::Closing(serving, _) => (serving.database.dirty_since(), name.clone()),
-                Status::Declared | Status::Opening { .. } | Status::Failed { .. } | Status::Suspended { .. } => (None, name.clone()),
-            })
-            .collect();
-        names.sort_by_key(|(since, name)| (since.is_none(), *since, name.clone()));
-        names.into_iter().map(|(_, name)| name).collect()
-    }
-
     fn changed(&self, name: &DatabaseName) {
         let made_room_for = self.make_room();
         for name in made_room_for.iter().chain([name]) {
@@ -770,9 +517,9 @@ impl Slot {
         }
     }
 
-    /// Whether it is open, and this very opening.
+    /// Whether it is this very opening that is served, or closed.
     fn is_serving(&self, serving: &Serving) -> bool {
-        matches!(&self.status, Status::Open(open) if open.is(serving))
+        matches!(&self.status, Status::Open(open) | Status::Closing(open, _) if open.is(serving))
     }
 }
 
@@ -781,12 +528,6 @@ impl Serving {
     fn is(&self, other: &Self) -> bool {
         self.settings.same_channel(&other.settings)
     }
-}
-
-/// Whether a final flush failed for a reason that may pass by itself.
-fn may_succeed_later(result: &Result<(), Arc<Error>>) -> bool {
-    let Err(error) = result else { return false };
-    matches!(**error, Error::Bucket { source: bucket::Error::Unavailable { .. } | bucket::Error::Unclear { .. }, .. })
 }
 
 /// Who serves this place already.

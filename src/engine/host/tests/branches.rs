@@ -133,6 +133,27 @@ async fn a_branch_that_the_configuration_names_during_a_switch_by_hand_is_the_ne
 }
 
 #[tokio::test]
+async fn a_close_that_fails_during_a_switch_leaves_the_branch_that_was_switched_to() {
+    let (bench, _) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    // Opening it puts no delta, and serving it does.
+    bench
+        .store
+        .faults()
+        .add(Fault::new(FaultEffect::Reject).on(Operation::PutObject).key(|key| key.contains("next") && key.contains(".ltx/")));
+    let (name, next) = (orders(), branch("next"));
+    let mut asked = Box::pin(bench.host.switch_branch(&name, &next));
+    assert!(futures::poll!(&mut asked).is_pending());
+    bench.served("next").await;
+    bench.close("orders").await.unwrap_err();
+    asked.await.unwrap();
+    assert!(bench.host.delete_branch(&name, &next).await.is_err(), "it is served");
+    bench.store.faults().clear();
+    bench.switch("main").await.unwrap();
+    bench.close("orders").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_switch_by_hand_that_fails_leaves_what_was_asked_for_before() {
     let (bench, _) = Bench::with_rows(1).await;
     bench.create("next", None).await.unwrap();
