@@ -62,6 +62,15 @@ impl OverwriteRequest {
     }
 }
 
+/// How a switch begins.
+enum Beginning {
+    Begun(Box<Begun>),
+    /// The branch is served, or somebody has asked for another one since.
+    Needless,
+    /// Not before the end of the one that is under way.
+    AfterAnother,
+}
+
 /// A switch for which the place is reserved.
 struct Begun {
     serving: Serving,
@@ -245,7 +254,7 @@ impl Host {
     }
 
     /// Goes on with the branch that the configuration names, unless another one was asked for by hand since it did. Requests that write wait
-    /// meanwhile; open transactions are rolled back. It goes on without whoever asks.
+    /// meanwhile, and so do other switches; open transactions are rolled back. What has begun goes on without whoever asked.
     pub async fn switch_branch(self: &Arc<Self>, name: &DatabaseName, to: &BranchName) -> Result<(), Arc<Error>> {
         self.switch(name, to, false).await
     }
@@ -256,7 +265,15 @@ impl Host {
     }
 
     async fn switch(self: &Arc<Self>, name: &DatabaseName, to: &BranchName, by_hand: bool) -> Result<(), Arc<Error>> {
-        let Some(begun) = self.begin_switch(name, to, by_hand)? else { return Ok(()) };
+        let mut changes = self.changes();
+        let begun = loop {
+            match self.begin_switch(name, to, by_hand)? {
+                Beginning::Begun(begun) => break begun,
+                Beginning::Needless => return Ok(()),
+                // However that one ends, it is told.
+                Beginning::AfterAnother => drop(changes.recv().await),
+            }
+        };
         let (host, fault) = (Arc::clone(self), Error::Internal { database: name.clone(), detail: "a panic while switching".to_owned() });
         let work = async move {
             let switched = AssertUnwindSafe(host.switch_to(&begun.serving, &begun.config)).catch_unwind().await;
@@ -269,18 +286,20 @@ impl Host {
         task.await.expect("the task catches panics, and nobody aborts it")
     }
 
-    /// Reserves the place that is switched to. `None` if there is nothing to switch.
-    fn begin_switch(&self, name: &DatabaseName, to: &BranchName, by_hand: bool) -> Result<Option<Begun>, Arc<Error>> {
+    /// Reserves the place that is switched to.
+    fn begin_switch(&self, name: &DatabaseName, to: &BranchName, by_hand: bool) -> Result<Beginning, Arc<Error>> {
         let serving = self.serving_of(name).ok_or_else(|| self.not_served(name))?;
         let mut slots = self.slots.lock();
         let Some(slot) = slots.get(name) else { return Err(unknown(name)) };
         // Whoever asks for what the configuration names may not know yet that somebody has asked for another one since.
-        if serving.database.facts().branch == *to || (slot.by_hand && !by_hand) {
-            return Ok(None);
+        if slot.by_hand && !by_hand {
+            return Ok(Beginning::Needless);
         }
         if slot.next.is_some() {
-            let why = "cannot be switched to while another switch is under way".to_owned();
-            return Err(Arc::new(Error::BranchRefused { database: name.clone(), branch: to.clone(), why }));
+            return Ok(Beginning::AfterAnother);
+        }
+        if serving.database.facts().branch == *to {
+            return Ok(Beginning::Needless);
         }
         let location = Location { branch: to.clone(), ..slot.config.location.clone() };
         let config = DatabaseConfig { location: location.clone(), ..(*slot.config).clone() };
@@ -294,7 +313,7 @@ impl Host {
             // Before anybody can see that the branch is not the one of the configuration.
             slot.by_hand = by_hand;
         }
-        Ok(Some(Begun { serving, config, was_by_hand }))
+        Ok(Beginning::Begun(Box::new(Begun { serving, config, was_by_hand })))
     }
 
     fn end_switch(&self, Begun { serving, config, was_by_hand }: &Begun, is_switched: bool) {

@@ -133,6 +133,20 @@ async fn a_branch_that_the_configuration_names_during_a_switch_by_hand_is_the_ne
 }
 
 #[tokio::test]
+async fn one_switch_waits_for_another_and_the_last_one_counts() {
+    let (bench, _) = Bench::with_rows(1).await;
+    bench.create("next", None).await.unwrap();
+    let (name, main, next) = (orders(), BranchName::main(), branch("next"));
+    let mut first = Box::pin(bench.host.switch_branch_by_hand(&name, &next));
+    assert!(futures::poll!(&mut first).is_pending());
+    let mut second = Box::pin(bench.host.switch_branch_by_hand(&name, &main));
+    assert!(futures::poll!(&mut second).is_pending(), "the branch is still served, and not for long");
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(bench.host.branch_of(&name), Some(main));
+}
+
+#[tokio::test]
 async fn a_close_that_fails_during_a_switch_leaves_the_branch_that_was_switched_to() {
     let (bench, _) = Bench::with_rows(1).await;
     bench.create("next", None).await.unwrap();
