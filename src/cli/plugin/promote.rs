@@ -16,8 +16,9 @@ use crate::cli::{Output, logs, show};
 
 /// Puts the content of a branch into `main`, or into another branch, by `spec.promotion`; with --dry-run, tells what that would change.
 ///
-/// Where the resource comes from Git, put the block there instead: the next sync would take this one back. Without --id it is named after the
-/// branch and its state, so the same state is promoted once.
+/// Where the resource comes from Git, put the block there instead: the next sync may take this one back, of which this command warns where it
+/// finds the marks of Argo CD, Flux or Config Sync. Without --id it is named after the branch and its state, so the same state is promoted
+/// once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The name of the `BucketDatabase`.
@@ -40,6 +41,11 @@ pub(super) async fn run(cluster: &Cluster, arguments: Arguments) -> anyhow::Resu
     let mut signals = Signals::listen()?;
     let Wanted { to, from, from_txid, expected_txid, id, keep_previous_as, output } = promotion.wanted();
     let resource = cluster.database(&database).await?;
+    if let Some((who, mark)) = synced_by(&resource) {
+        tracing::warn!(
+            "{who} applies {database} ({mark}), and may take this block back at its next sync: put it into the manifest in Git, too"
+        );
+    }
     let id = match id {
         Some(id) => id,
         None => named_after(&resource, &from, from_txid)?,
@@ -72,6 +78,20 @@ fn tell(promotion: &PromotionStatus, output: Output) -> anyhow::Result<()> {
     })
 }
 
+/// What GitOps tools mark the resources with that they apply.
+const MARKS: [(&str, &str); 5] = [
+    ("Argo CD", "argocd.argoproj.io/tracking-id"),
+    ("Argo CD", "argocd.argoproj.io/instance"),
+    ("Flux", "kustomize.toolkit.fluxcd.io/name"),
+    ("Flux", "helm.toolkit.fluxcd.io/name"),
+    ("Config Sync", "configsync.gke.io/resource-id"),
+];
+
+/// Who applies a resource from Git, and by which label or annotation that is known.
+fn synced_by(resource: &BucketDatabase) -> Option<(&'static str, &'static str)> {
+    MARKS.into_iter().find(|(_, mark)| resource.labels().contains_key(*mark) || resource.annotations().contains_key(*mark))
+}
+
 /// How the promotion of this id came to its end.
 fn ended<'a>(found: &'a BucketDatabase, id: &str, generation: Option<i64>) -> Option<&'a PromotionStatus> {
     let status = found.status.as_ref().filter(|status| status.observed_generation >= generation)?;
@@ -88,4 +108,23 @@ fn named_after(resource: &BucketDatabase, from: &str, txid: Option<u64>) -> anyh
         format!("the status of {name} has no branch {from}. `branches {name} list` tells which there are; if it is one of them, name the promotion by --id")
     })?;
     Ok(format!("{from}-{txid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_applies_a_resource_from_git_is_known_by_its_marks() {
+        let marked = |metadata: serde_json::Value| {
+            let spec = json!({"bucket": "orders", "key": "orders.db"});
+            let manifest = json!({"apiVersion": "buckethead.dev/v1alpha1", "kind": "BucketDatabase", "metadata": metadata, "spec": spec});
+            synced_by(&serde_json::from_value(manifest).unwrap()).map(|(who, _)| who)
+        };
+        assert_eq!(marked(json!({"name": "orders"})), None);
+        assert_eq!(marked(json!({"name": "orders", "labels": {"app.kubernetes.io/managed-by": "Helm"}})), None);
+        let tracking = "orders:buckethead.dev/BucketDatabase:apps/orders";
+        assert_eq!(marked(json!({"name": "orders", "annotations": {"argocd.argoproj.io/tracking-id": tracking}})), Some("Argo CD"));
+        assert_eq!(marked(json!({"name": "orders", "labels": {"kustomize.toolkit.fluxcd.io/name": "data"}})), Some("Flux"));
+    }
 }
