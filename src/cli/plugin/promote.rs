@@ -78,7 +78,7 @@ fn tell(promotion: &PromotionStatus, output: Output) -> anyhow::Result<()> {
     })
 }
 
-/// What GitOps tools mark the resources with that they apply.
+/// What tools mark the resources with that they apply from Git.
 const MARKS: [(&str, &str); 5] = [
     ("Argo CD", "argocd.argoproj.io/tracking-id"),
     ("Argo CD", "argocd.argoproj.io/instance"),
