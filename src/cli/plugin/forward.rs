@@ -80,15 +80,15 @@ impl Forward {
         Ok(Self { behind, tls })
     }
 
-    async fn carry(&self, mut near: TcpStream) -> anyhow::Result<()> {
+    async fn carry(&self, near: &mut TcpStream) -> anyhow::Result<()> {
         let far = self.behind.connect().await?;
         match &self.tls {
             Some((connector, name)) => {
                 let proved = connector.connect(name.clone(), far).await;
                 let hint = "the operator's certificate is not believed; --server-ca-file names the authority that it is from";
-                both_ways(&mut near, proved.context(hint)?).await;
+                both_ways(near, proved.context(hint)?).await;
             }
-            None => both_ways(&mut near, far).await,
+            None => both_ways(near, far).await,
         }
         Ok(())
     }
@@ -125,17 +125,18 @@ async fn serve(listener: TcpListener, forward: Arc<Forward>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((near, _)) => {
+                Ok((mut near, _)) => {
                     let forward = Arc::clone(&forward);
-                    connections.spawn(async move { forward.carry(near).await });
+                    connections.spawn(async move {
+                        // Before the connection ends: whoever sees only that may end this program.
+                        if let Err(error) = forward.carry(&mut near).await {
+                            show::complain(&format!("{error:#}"));
+                        }
+                    });
                 }
                 Err(error) => tracing::warn!(%error, "a connection was not accepted"),
             },
-            Some(ended) = connections.join_next() => {
-                if let Ok(Err(error)) = ended {
-                    show::complain(&format!("{error:#}"));
-                }
-            }
+            Some(_) = connections.join_next() => {}
         }
     }
 }
