@@ -258,10 +258,7 @@ impl Host {
         };
         let host = Arc::clone(self);
         self.tasks.spawn(async move {
-            let opened = match AssertUnwindSafe(host.restore(&config, remembered.size)).catch_unwind().await {
-                Ok(opened) => opened,
-                Err(_) => Err(Error::Internal { database: config.name.clone(), detail: "a panic while opening".to_owned() }),
-            };
+            let opened = caught(&config.name, "opening", host.restore(&config, remembered.size)).await;
             if let Ok(serving) = &opened {
                 host.keep_proving(serving, remembered.verified);
             }
@@ -528,6 +525,12 @@ impl Serving {
     fn is(&self, other: &Self) -> bool {
         self.settings.same_channel(&other.settings)
     }
+}
+
+/// A panic is a fault of ours, and whoever waits for the work hears of it as of any failure.
+async fn caught<T, E: From<Error>>(database: &DatabaseName, doing: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let fault = |_| Err(Error::Internal { database: database.clone(), detail: format!("a panic while {doing}") }.into());
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(fault)
 }
 
 /// Who serves this place already.

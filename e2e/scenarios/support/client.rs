@@ -5,9 +5,6 @@ use serde_json::Value;
 use super::scenario::Scenario;
 use super::wait::until;
 
-/// So many bytes go as an argument.
-const SHORT: usize = 4096;
-
 /// A database, and what its connection Secret tells of it.
 pub(crate) struct Database<'a> {
     scenario: &'a Scenario,
@@ -108,12 +105,10 @@ impl<'a> Database<'a> {
 
     async fn send(&self, options: &[&str], route: &str, body: &str) -> Result<Vec<u8>, String> {
         let (url, authorization) = (format!("{}{route}", self.url), self.authorization());
-        let curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--header", &authorization];
-        // Of an input that ends before the program has begun containerd may lose the end (containerd/containerd#4489), for which curl then
-        // waits for ever. What goes by an argument has none.
-        let (way, data, input): (&[&str], _, _) =
-            if body.len() <= SHORT { (&["exec"], ["--data-raw", body], "") } else { (&["exec", "--stdin"], ["--data-binary", "@-"], body) };
-        let command = [way, &["client", "--"], &curl, &data, options, &[&url]].concat();
-        self.scenario.try_kubectl(self.scenario.name, &command, input).await
+        // By an argument: of an input that ends before the program has begun containerd may lose the end (containerd/containerd#4489), for which
+        // curl would wait for ever.
+        let curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--data-raw", body];
+        let command = [&["exec", "client", "--"], &curl[..], &["--header", &authorization], options, &[&url]].concat();
+        self.scenario.try_kubectl(self.scenario.name, &command, "").await
     }
 }

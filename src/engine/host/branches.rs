@@ -3,15 +3,13 @@
 //! Owns: whether a branch is one that this process serves, and then its host's part in it. Does not own: the objects (`branches.rs`), nor
 //! what a served database does (`flusher/change.rs`).
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use sha2::Digest as _;
 use tokio::sync::{oneshot, watch};
 use tracing::Instrument as _;
 
-use super::{Held, Host, Serving, Slot, Status, holder};
+use super::{Held, Host, Serving, Slot, Status, caught, holder};
 use crate::branches::{self, BranchFacts, Listing, Source};
 use crate::clock::WallTime;
 use crate::config::{DatabaseConfig, Location};
@@ -274,10 +272,10 @@ impl Host {
                 Beginning::AfterAnother => drop(changes.recv().await),
             }
         };
-        let (host, fault) = (Arc::clone(self), Error::Internal { database: name.clone(), detail: "a panic while switching".to_owned() });
+        let host = Arc::clone(self);
         let work = async move {
-            let switched = AssertUnwindSafe(host.switch_to(&begun.serving, &begun.config)).catch_unwind().await;
-            let switched = switched.unwrap_or_else(|_| Err(Arc::new(fault)));
+            let Begun { serving, config, .. } = &*begun;
+            let switched = caught(&config.name, "switching", host.switch_to(serving, config)).await;
             host.end_switch(&begun, switched.is_ok());
             switched
         };
@@ -301,9 +299,8 @@ impl Host {
         if serving.database.facts().branch == *to {
             return Ok(Beginning::Needless);
         }
-        let location = Location { branch: to.clone(), ..slot.config.location.clone() };
-        let config = DatabaseConfig { location: location.clone(), ..(*slot.config).clone() };
-        let next = Held { endpoint: slot.place.endpoint.clone(), location };
+        let config = at_branch(&slot.config, to);
+        let next = Held { endpoint: slot.place.endpoint.clone(), location: config.location.clone() };
         if let Some(by) = holder(&slots, &next, name) {
             return Err(Arc::new(Error::HeldElsewhere { database: name.clone(), by }));
         }
@@ -425,7 +422,7 @@ async fn newest_in_bucket(archive: &Archive, branch: &BranchName) -> Result<Sour
     Ok(Source { branch: branch.clone(), txid, time, same_since, pin: memory.pin(), checksum: None, base: None })
 }
 
-fn place_of(config: &DatabaseConfig, branch: &BranchName) -> Held {
+pub(super) fn place_of(config: &DatabaseConfig, branch: &BranchName) -> Held {
     Held { endpoint: config.store.endpoint.clone(), location: Location { branch: branch.clone(), ..config.location.clone() } }
 }
 

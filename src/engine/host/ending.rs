@@ -2,7 +2,6 @@
 //!
 //! Invariant: what was acknowledged is in the bucket before a database that was closed is gone; one whose last flush fails stays open.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::time::Instant;
 
-use super::{Host, Serving, Slot, Status};
+use super::{Host, Serving, Status, caught};
 use crate::bucket;
 use crate::error::{Error, NotServed};
 use crate::facts::SnapshotFacts;
@@ -45,8 +44,7 @@ impl Host {
         {
             let mut slots = self.slots.lock();
             // It may have been abandoned, and even opened anew, in the meantime.
-            let is_this = |slot: &&mut Slot| matches!(&slot.status, Status::Closing(closing, _) if closing.is(&serving));
-            if let Some(slot) = slots.get_mut(name).filter(is_this) {
+            if let Some(slot) = slots.get_mut(name).filter(|slot| slot.is_serving(&serving)) {
                 match &result {
                     Ok(last) if slot.rests => slot.status = Status::Suspended { released: false, last_snapshot: last.clone() },
                     Ok(_) => drop(slots.remove(name)),
@@ -69,10 +67,7 @@ impl Host {
                 let (host, name, serving) = (Arc::clone(self), name.clone(), Serving::clone(serving));
                 let closing = Box::new(serving.clone());
                 // A task of the host's own: a database must not stay half closed because whoever asked for it went away.
-                let task = self.tasks.spawn(async move {
-                    let fault = Error::Internal { database: name.clone(), detail: "a panic while closing".to_owned() };
-                    AssertUnwindSafe(host.finish(&name, serving)).catch_unwind().await.unwrap_or_else(|_| Err(Arc::new(fault)))
-                });
+                let task = self.tasks.spawn(async move { caught(&name, "closing", host.finish(&name, serving)).await });
                 let closed = task.map(|ended| ended.expect("the task catches panics, and nobody aborts it")).boxed().shared();
                 slot.status = Status::Closing(closing, closed.clone());
                 Some(closed)

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use super::{Held, Host, holder};
+use super::branches::place_of;
+use super::{Host, holder};
 use crate::branches;
-use crate::config::{DatabaseConfig, Location};
+use crate::config::DatabaseConfig;
 use crate::error::Error;
 use crate::names::{BranchName, DatabaseName};
 use crate::remains::{self, Remains};
@@ -36,8 +37,6 @@ impl Host {
     }
 
     fn other_server_of(&self, config: &DatabaseConfig, branch: &BranchName) -> Option<DatabaseName> {
-        let location = Location { branch: branch.clone(), ..config.location.clone() };
-        let place = Held { endpoint: config.store.endpoint.clone(), location };
-        holder(&self.slots.lock(), &place, &config.name)
+        holder(&self.slots.lock(), &place_of(config, branch), &config.name)
     }
 }

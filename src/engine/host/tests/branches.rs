@@ -36,6 +36,17 @@ impl Bench {
         self.host.switch_branch(&orders(), &branch(to)).await
     }
 
+    /// Waits until a branch is served, and tells whether somebody switched to it by hand.
+    async fn served(&self, name: &str) -> bool {
+        let mut changes = self.host.changes();
+        loop {
+            match self.host.state(&orders()) {
+                State::Open(facts) if facts.branch == branch(name) => return facts.by_hand,
+                _ => drop(changes.recv().await),
+            }
+        }
+    }
+
     pub(super) async fn names(&self) -> Vec<String> {
         self.host.branches(&orders()).await.unwrap().branches.into_iter().map(|facts| facts.name.as_str().to_owned()).collect()
     }
@@ -86,19 +97,6 @@ async fn the_branch_that_was_left_gets_its_plain_file_before_anybody_else_opens_
     }
     let heads = bench.host.heads(&bench.config("orders")).await.unwrap();
     assert!(heads.read(&BranchName::main()).await.unwrap().unwrap().record.fences.is_empty(), "each time it was released before");
-}
-
-impl Bench {
-    /// Waits until a branch is served, and tells whether somebody switched to it by hand.
-    async fn served(&self, name: &str) -> bool {
-        let mut changes = self.host.changes();
-        loop {
-            match self.host.state(&orders()) {
-                State::Open(facts) if facts.branch == branch(name) => return facts.by_hand,
-                _ => drop(changes.recv().await),
-            }
-        }
-    }
 }
 
 #[tokio::test]
